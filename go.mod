@@ -1,0 +1,3 @@
+module github.com/roomenv/roomenv
+
+go 1.26
