@@ -1,0 +1,70 @@
+// Package manifest reads what the user asked for: which variables a child gets
+// and where their values come from. It knows neither network nor values.
+package manifest
+
+// A Manifest is the validated sum of its layers.
+type Manifest struct {
+	// Entries are in the order of their first appearance, one for each Name.
+	Entries []Entry
+}
+
+// An Entry is one environment variable.
+type Entry struct {
+	Name  string
+	Value Template
+	Pos   Position
+}
+
+// A Position is where an entry was written. Line and Column count from 1, in
+// bytes; they are 0 for a variable of the environment, whose File is
+// "environment".
+type Position struct {
+	File         string
+	Line, Column int
+}
+
+// A Template is the parts of a value, in order; their texts are joined.
+type Template []Part
+
+// A Part is one of a literal, a reference and a variable.
+type Part struct {
+	Literal   string
+	Reference *Reference
+	Variable  *Variable
+}
+
+// A Variable stands for the value of another entry or of an inherited
+// variable: ${NAME}, or with an operator of the POSIX shell's parameter
+// expansion, one of "-", ":-", "+", ":+", "?" and ":?", and its word.
+type Variable struct {
+	Name     string
+	Operator string
+	Word     Template
+}
+
+// Kinds of references.
+const (
+	Secret  = "secret"  // room:secret/ID
+	OAuth   = "oauth"   // room:oauth/CLIENT
+	Request = "request" // room:request/PARTICIPANT
+)
+
+// A Reference names a value that a room holds: room:KIND/ID?QUERY#FIELD, or
+// room://ROOM/KIND/ID for a room that is not the default one.
+type Reference struct {
+	Target
+	Field    string  // path into a JSON value, "" for the value itself
+	Optional bool    // absent rather than an error when missing
+	Default  *string // in place of a missing value
+	Base64   bool    // encode the value as standard base64
+}
+
+// A Target is the part of a [Reference] that decides what is fetched: two
+// references with equal targets are fetched once.
+type Target struct {
+	Room string // "" is the default room
+	Kind string
+	ID   string
+	// Type, Name and DelegatedTo narrow a secret, as in get_secret.
+	Type, Name, DelegatedTo string
+}

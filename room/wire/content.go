@@ -1,0 +1,209 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/roomenv/roomenv/secret"
+)
+
+// Content is what a request carries and a response brings: one of [JSON],
+// [Text], [Empty], [File], [Binary], [Link], [Error], [Control] and [Raw]
+// (section 5.3). Bytes travel in the trailer of the message, the rest in its
+// header.
+type Content interface {
+	content() (header any, trailer []byte)
+}
+
+// JSON is a JSON object.
+type JSON struct{ Object json.RawMessage }
+
+// Text is a string.
+type Text struct{ Text string }
+
+// Empty says that there is nothing: a missing secret, an acknowledgement.
+type Empty struct{}
+
+// File is named bytes with a media type: a secret that was found.
+type File struct {
+	Name, MimeType string
+	Data           secret.Value
+}
+
+// Binary is bytes with headers: the arguments of set_secret.
+type Binary struct {
+	Headers json.RawMessage // an object
+	Data    secret.Value
+}
+
+// Link is a named URL.
+type Link struct{ Name, URL string }
+
+// Error is a request that failed. As an error it reads as the text the room
+// sent.
+type Error struct {
+	Text string
+	Code Code // 0 when the room sent none
+}
+
+// Control opens and closes a stream.
+type Control struct {
+	Method     string // open or close
+	StatusCode int
+	Message    string
+}
+
+// Raw is a list of model outputs. Only Python knows it.
+type Raw struct{ Outputs json.RawMessage }
+
+func (e Error) Error() string { return e.Text }
+
+// A Code tells what kind of failure an [Error] is (section 5.4).
+type Code int
+
+// Codes that rooms send.
+const (
+	PermissionDenied  Code = 1001
+	InvalidRequest    Code = 1002
+	NotFound          Code = 1003
+	AlreadyExists     Code = 1004
+	Conflict          Code = 1005
+	InvalidState      Code = 1006
+	DependencyMissing Code = 1007
+	OperationFailed   Code = 1008
+	Timeout           Code = 1009
+)
+
+// UnmarshalJSON takes an integer or a numeric string; everything else is no
+// code.
+func (c *Code) UnmarshalJSON(b []byte) error {
+	s := string(b)
+	if unquoted, err := strconv.Unquote(s); err == nil {
+		s = unquoted
+	}
+	n, _ := strconv.Atoi(s)
+	*c = Code(n)
+	return nil
+}
+
+// contentHeader is the union of all content headers; pointers tell which
+// fields a type writes.
+type contentHeader struct {
+	Type       string          `json:"type"`
+	JSON       json.RawMessage `json:"json,omitempty"`
+	Text       *string         `json:"text,omitempty"`
+	Name       *string         `json:"name,omitempty"`
+	MimeType   *string         `json:"mime_type,omitempty"`
+	Headers    json.RawMessage `json:"headers,omitempty"`
+	URL        *string         `json:"url,omitempty"`
+	Code       Code            `json:"code,omitempty"`
+	Method     string          `json:"method,omitempty"`
+	StatusCode int             `json:"status_code,omitempty"`
+	Message    string          `json:"message,omitempty"`
+	Outputs    json.RawMessage `json:"outputs,omitempty"`
+}
+
+func (c JSON) content() (any, []byte) {
+	return contentHeader{Type: "json", JSON: object(c.Object)}, nil
+}
+func (c Text) content() (any, []byte)  { return contentHeader{Type: "text", Text: &c.Text}, nil }
+func (c Empty) content() (any, []byte) { return contentHeader{Type: "empty"}, nil }
+func (c File) content() (any, []byte) {
+	return contentHeader{Type: "file", Name: &c.Name, MimeType: &c.MimeType}, c.Data.Reveal()
+}
+func (c Binary) content() (any, []byte) {
+	return contentHeader{Type: "binary", Headers: object(c.Headers)}, c.Data.Reveal()
+}
+func (c Link) content() (any, []byte) {
+	return contentHeader{Type: "link", Name: &c.Name, URL: &c.URL}, nil
+}
+func (c Error) content() (any, []byte) {
+	return contentHeader{Type: "error", Text: &c.Text, Code: c.Code}, nil
+}
+func (c Control) content() (any, []byte) {
+	return contentHeader{Type: "control", Method: c.Method, StatusCode: c.StatusCode, Message: c.Message}, nil
+}
+func (c Raw) content() (any, []byte) {
+	outputs := c.Outputs
+	if outputs == nil {
+		outputs = json.RawMessage("[]")
+	}
+	return contentHeader{Type: "raw", Outputs: outputs}, nil
+}
+
+// object is b, or {} where b is not an object.
+func object(b json.RawMessage) json.RawMessage {
+	if checkObject(b) != nil {
+		return json.RawMessage("{}")
+	}
+	return b
+}
+
+// EncodeContent returns c as a header, an object, and a trailer.
+func EncodeContent(c Content) (header json.RawMessage, trailer []byte, err error) {
+	h, trailer := c.content()
+	if header, err = json.Marshal(h); err != nil {
+		return nil, nil, fmt.Errorf("cannot encode %T: %w", c, err)
+	}
+	return header, trailer, nil
+}
+
+// DecodeContent is the inverse of [EncodeContent]. It shares memory with
+// trailer. An error about a header that is not content wraps [ErrProtocol].
+func DecodeContent(header json.RawMessage, trailer []byte) (Content, error) {
+	var h contentHeader
+	if err := json.Unmarshal(header, &h); err != nil {
+		// The text of a JSON error can quote its input, which may be secret.
+		return nil, violation("a content header has fields of a wrong type")
+	}
+	switch h.Type {
+	case "json":
+		if checkObject(h.JSON) != nil {
+			return nil, violation("json content holds no object")
+		}
+		return JSON{h.JSON}, nil
+	case "text":
+		return Text{deref(h.Text)}, nil
+	case "empty":
+		return Empty{}, nil
+	case "file":
+		return File{deref(h.Name), deref(h.MimeType), secret.New(trailer)}, nil
+	case "binary":
+		return Binary{object(h.Headers), secret.New(trailer)}, nil
+	case "link":
+		return Link{deref(h.Name), deref(h.URL)}, nil
+	case "error":
+		return Error{deref(h.Text), h.Code}, nil
+	case "control":
+		return Control{h.Method, h.StatusCode, h.Message}, nil
+	case "raw":
+		return Raw{h.Outputs}, nil
+	}
+	return nil, violation("content of the unknown type %.40q", h.Type)
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// PackContent is the payload of a message that holds c alone: a response.
+func PackContent(c Content) ([]byte, error) {
+	header, trailer, err := EncodeContent(c)
+	if err != nil {
+		return nil, err
+	}
+	return Pack(header, trailer), nil
+}
+
+// UnpackContent is the inverse of [PackContent].
+func UnpackContent(payload []byte) (Content, error) {
+	header, trailer, err := Unpack(payload)
+	if err != nil {
+		return nil, err
+	}
+	return DecodeContent(header, trailer)
+}

@@ -1,0 +1,75 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Message types (sections 4 and 5).
+const (
+	TypeRoomReady     = "room_ready"
+	TypeConnected     = "connected"
+	TypeStatus        = "room.status"
+	TypeSetAttributes = "set_attributes"
+	TypeInvokeTool    = "room.invoke_tool"
+	TypeListToolkits  = "room.list_toolkits"
+	TypeResponse      = "__response__"
+)
+
+// RoomReady is one of the two headers that a room opens a session with.
+type RoomReady struct {
+	RoomName  string `json:"room_name"`
+	RoomURL   string `json:"room_url"`
+	SessionID string `json:"session_id"`
+}
+
+// Connected is the other one. Type is "init".
+type Connected struct {
+	Type          string         `json:"type"`
+	ParticipantID string         `json:"participantId"`
+	Attributes    map[string]any `json:"attributes"`
+}
+
+// Status is progress, for people.
+type Status struct {
+	Status  string `json:"status"`
+	Message string `json:"message"`
+}
+
+// An Invoke is the header of a room.invoke_tool request (section 5.1). The
+// trailer of the message is the trailer of Arguments.
+type Invoke struct {
+	Toolkit       string          `json:"toolkit"`
+	Tool          string          `json:"tool"`
+	Arguments     json.RawMessage `json:"arguments"` // a content header
+	ParticipantID Nullable        `json:"participant_id,omitempty"`
+	OnBehalfOfID  Nullable        `json:"on_behalf_of_id,omitempty"`
+	ToolCallID    string          `json:"tool_call_id,omitempty"`
+}
+
+// PackInvoke is the payload of a call of tool with arguments.
+func PackInvoke(toolkit, tool string, arguments Content) ([]byte, error) {
+	header, trailer, err := EncodeContent(arguments)
+	if err != nil {
+		return nil, err
+	}
+	invoke, err := json.Marshal(Invoke{Toolkit: toolkit, Tool: tool, Arguments: header})
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode a call of %s.%s: %w", toolkit, tool, err)
+	}
+	return Pack(invoke, trailer), nil
+}
+
+// UnpackInvoke is the inverse of [PackInvoke].
+func UnpackInvoke(payload []byte) (Invoke, Content, error) {
+	header, trailer, err := Unpack(payload)
+	if err != nil {
+		return Invoke{}, nil, err
+	}
+	var call Invoke
+	if err := json.Unmarshal(header, &call); err != nil {
+		return Invoke{}, nil, violation("a call has fields of a wrong type")
+	}
+	arguments, err := DecodeContent(call.Arguments, trailer)
+	return call, arguments, err
+}
