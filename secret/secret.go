@@ -2,6 +2,7 @@
 package secret
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -58,6 +59,13 @@ func (Value) LogValue() slog.Value { return slog.StringValue(Redacted) }
 
 // MarshalText returns [Redacted]; encoding/json uses it too.
 func (Value) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
+
+// UnmarshalText makes v own a copy of text. What MarshalText wrote does not come
+// back: this is for configuration that is read and never written.
+func (v *Value) UnmarshalText(text []byte) error {
+	*v = New(bytes.Clone(text))
+	return nil
+}
 
 // GobEncode fails: a Value is not for storing in the clear.
 func (Value) GobEncode() ([]byte, error) {

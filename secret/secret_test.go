@@ -57,4 +57,11 @@ func TestValue(t *testing.T) {
 	case string(a.Reveal()) != "a" || a.Len() != 1:
 		t.Error("Reveal does not return the bytes")
 	}
+	text := []byte("b")
+	if err := zero.UnmarshalText(text); err != nil {
+		t.Error(err)
+	}
+	if text[0] = 'x'; string(zero.Reveal()) != "b" {
+		t.Error("UnmarshalText does not copy")
+	}
 }
