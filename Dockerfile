@@ -1,0 +1,13 @@
+# A static binary and nothing else, run as a user who owns nothing.
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /roomenv ./cmd/roomenv
+
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /roomenv /roomenv
+USER 65532:65532
+ENTRYPOINT ["/roomenv"]
