@@ -1,0 +1,127 @@
+package token_test
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/roomenv/roomenv/room/token"
+)
+
+func TestPresets(t *testing.T) {
+	agent := "livekit queues messaging dataset memory sync storage containers developer agents llm secrets services"
+	for _, test := range []struct {
+		scope *token.Scope
+		want  string
+	}{
+		{token.AgentScope(), agent},
+		{token.UserScope(), strings.Replace(agent, " llm", "", 1)},
+		{token.FullScope(), agent + " admin tunnels"},
+	} {
+		b, err := json.Marshal(test.scope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got map[string]json.RawMessage
+		if err := json.Unmarshal(b, &got); err != nil {
+			t.Fatal(err)
+		}
+		want := strings.Fields(test.want)
+		slices.Sort(want)
+		if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, want) {
+			t.Errorf("got %v, want %v", names, want)
+		}
+		for name, grant := range got {
+			if string(grant) != "{}" {
+				t.Errorf("%s is written as %s", name, grant)
+			}
+		}
+		var again token.Scope
+		if err := json.Unmarshal(b, &again); err != nil || !reflect.DeepEqual(&again, test.scope) {
+			t.Errorf("read back as %+v, %v", again, err)
+		}
+	}
+}
+
+func TestIsAdmin(t *testing.T) {
+	for scope, want := range map[string]bool{
+		`null`: false, `{}`: false, `{"admin":null}`: false, `{"admin":{}}`: true,
+		`{"admin":{"config":true}}`: true, `{"admin":{"config":false}}`: false,
+	} {
+		var s *token.Scope
+		if err := json.Unmarshal([]byte(scope), &s); err != nil {
+			t.Fatal(err)
+		}
+		if s.IsAdmin() != want {
+			t.Errorf("%s: %v", scope, !want)
+		}
+	}
+}
+
+func TestAllows(t *testing.T) {
+	const github, star = "https://github.com/login/oauth/authorize", `{"request_oauth_token":[{"endpoint":"https://github.com/*","client_id":"c"}]}`
+	exact := `{"request_oauth_token":[{"endpoint":"https://x","client_id":"y"},{"endpoint":"` + github + `","client_id":"c"}]}`
+	for _, test := range []struct {
+		scope, endpoint, clientID string
+		want                      bool
+	}{
+		{`null`, github, "c", false},
+		{`{}`, github, "c", true},
+		{`{}`, "", "", true},
+		{`{"request_oauth_token":null}`, github, "c", true},
+		{`{"request_oauth_token":[]}`, github, "c", false},
+		{`{"request_oauth_token":[]}`, "", "", false},
+		{`{"request_oauth_token":[null]}`, "", "", false},
+		{`{"request_oauth_token":[{"endpoint":"*","client_id":""}]}`, github, "", false},
+		{`{"request_oauth_token":[{"endpoint":"*","client_id":"c"}]}`, github, "c", true},
+		{`{"request_oauth_token":[{"endpoint":"*","client_id":"*"}]}`, github, "c", false},
+		{exact, github, "c", true},
+		{exact, " " + github + "\n", "\tc ", true},
+		{exact, github, "y", false},
+		{exact, github + "/", "c", false},
+		{exact, "", "c", false},
+		{exact, "  ", "c", false},
+		{star, github, "c", true},
+		{star, "https://github.com/", "c", true},
+		{star, "https://github.com/*", "c", true},
+		{star, "https://github.com", "c", false},
+		{star, "https://github.com.example/", "c", false},
+		{star, github, "d", false},
+	} {
+		var s *token.SecretsScope
+		if err := json.Unmarshal([]byte(test.scope), &s); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Allows(test.endpoint, test.clientID); got != test.want {
+			t.Errorf("%s allows %q, %q: %v", test.scope, test.endpoint, test.clientID, got)
+		}
+	}
+}
+
+func FuzzScope(f *testing.F) {
+	f.Add([]byte(`{"secrets":{"request_oauth_token":[{"endpoint":"https://x/*","client_id":"c"}]},"admin":{"config":false},"llm":{"models":["a"]}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var first, second token.Scope
+		if err := json.Unmarshal(b, &first); err != nil {
+			if json.Valid(b) && !errors.Is(err, token.ErrMalformed) {
+				t.Errorf("untyped error %v", err)
+			}
+			return
+		}
+		again, err := json.Marshal(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(again, &second); err != nil {
+			t.Fatal(err)
+		}
+		if (first.Secrets == nil) != (second.Secrets == nil) || first.IsAdmin() != second.IsAdmin() ||
+			first.Secrets.Allows("https://x/", "c") != second.Secrets.Allows("https://x/", "c") {
+			t.Errorf("%s became %s", b, again)
+		}
+	})
+}
