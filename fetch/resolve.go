@@ -1,0 +1,124 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// maxInFlight is how many references wait for their answers at once. Requests
+// share a connection and do not wait for each other, so that a manifest of up
+// to this many references costs one round trip; a larger one costs one more
+// for each further maxInFlight.
+const maxInFlight = 1024
+
+// A Snapshot is the values of a manifest's references at one time. It does not
+// change. The zero Snapshot holds nothing.
+type Snapshot struct {
+	values map[manifest.Target]secret.Value
+}
+
+// Value returns the value of t. It is false for a target that the room does not
+// hold, and for one that was not asked for.
+func (s *Snapshot) Value(t manifest.Target) (secret.Value, bool) {
+	v, ok := s.values[t]
+	return v, ok
+}
+
+// Resolve asks s for all that m refers to, all at once and each target once.
+//
+// A reference may be missing when it is optional, has a default, or is in the
+// word of a variable (${NAME:-room:secret/x}), where it may not be needed. That
+// forgives absence and nothing else: when an optional reference is denied or
+// its room unreachable, nobody knows whether the value exists, and a child must
+// not start without a value that is there.
+//
+// The error is an [*Error] that holds every reference without a value. When ctx
+// is cancelled it wraps the cause of that instead. References that have no
+// answer at the deadline of ctx are unreachable.
+func Resolve(ctx context.Context, m *manifest.Manifest, s Source) (*Snapshot, error) {
+	targets := distinct(m)
+	values := make([]secret.Value, len(targets))
+	errs := make([]error, len(targets))
+	var asking errgroup.Group
+	asking.SetLimit(maxInFlight)
+	for i, t := range targets {
+		asking.Go(func() error {
+			values[i], errs[i] = s.Resolve(ctx, t)
+			return nil // one failure does not end the others: the table needs all
+		})
+	}
+	_ = asking.Wait()
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return nil, fmt.Errorf("cannot resolve references: %w", context.Cause(ctx))
+	}
+
+	snapshot := &Snapshot{make(map[manifest.Target]secret.Value, len(targets))}
+	failed := make(map[manifest.Target]error)
+	for i, t := range targets {
+		switch err := errs[i]; {
+		case err == nil:
+			snapshot.values[t] = values[i]
+		case errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrUnreachable):
+			failed[t] = fmt.Errorf("%w: %w", ErrUnreachable, context.DeadlineExceeded)
+		default:
+			failed[t] = err
+		}
+	}
+	if rows := table(m, failed); len(rows) > 0 {
+		return nil, &Error{rows}
+	}
+	return snapshot, nil
+}
+
+// distinct returns what m refers to, in order.
+func distinct(m *manifest.Manifest) (targets []manifest.Target) {
+	seen := make(map[manifest.Target]bool)
+	for _, e := range m.Entries {
+		walk(e.Value, false, func(r *manifest.Reference, _ bool) {
+			if !seen[r.Target] {
+				seen[r.Target] = true
+				targets = append(targets, r.Target)
+			}
+		})
+	}
+	return targets
+}
+
+// table returns a row for every reference of m that failed and may not.
+func table(m *manifest.Manifest, failed map[manifest.Target]error) (rows []Row) {
+	if len(failed) == 0 {
+		return nil
+	}
+	for _, e := range m.Entries {
+		seen := make(map[string]bool)
+		walk(e.Value, false, func(r *manifest.Reference, inWord bool) {
+			err := failed[r.Target]
+			forgiven := errors.Is(err, ErrMissing) && (inWord || r.Optional || r.Default != nil)
+			if err == nil || forgiven || seen[r.String()] {
+				return
+			}
+			seen[r.String()] = true
+			rows = append(rows, Row{e.Name, e.Pos, r.String(), err})
+		})
+	}
+	return rows
+}
+
+// walk visits the references of t, in order, and says which of them are inside
+// the word of a variable. The word of ? is a message, which shows no values.
+func walk(t manifest.Template, inWord bool, visit func(r *manifest.Reference, inWord bool)) {
+	for _, p := range t {
+		switch v := p.Variable; {
+		case p.Reference != nil:
+			visit(p.Reference, inWord)
+		case v != nil && v.Operator != "?" && v.Operator != ":?":
+			walk(v.Word, true, visit)
+		}
+	}
+}

@@ -1,0 +1,299 @@
+package fetch_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/secret"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// source is a Source made of a function.
+type source func(ctx context.Context, t manifest.Target) (secret.Value, error)
+
+func (s source) Resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
+	return s(ctx, t)
+}
+
+// A target fails with the state that its id starts with, for the reason given
+// for that state; every other id is its own value.
+func answer(reasons map[error]string) source {
+	return func(_ context.Context, t manifest.Target) (secret.Value, error) {
+		for _, state := range []error{fetch.ErrMissing, fetch.ErrDenied, fetch.ErrUnreachable, fetch.ErrUnsupported} {
+			switch reason := reasons[state]; {
+			case !strings.HasPrefix(t.ID, state.Error()):
+			case reason == "":
+				return secret.Value{}, state
+			default:
+				return secret.Value{}, fmt.Errorf("%w: %s", state, reason)
+			}
+		}
+		return secret.New([]byte(t.ID)), nil
+	}
+}
+
+var byID = answer(nil)
+
+func target(id string) manifest.Target { return manifest.Target{Kind: manifest.Secret, ID: id} }
+
+func ref(id string) manifest.Part {
+	return manifest.Part{Reference: &manifest.Reference{Target: target(id)}}
+}
+
+func optional(id string) manifest.Part {
+	return manifest.Part{Reference: &manifest.Reference{Target: target(id), Optional: true}}
+}
+
+func variable(name, operator string, word ...manifest.Part) manifest.Part {
+	return manifest.Part{Variable: &manifest.Variable{Name: name, Operator: operator, Word: word}}
+}
+
+// file is a manifest with an entry on each line, named A, B, …
+func file(values ...manifest.Template) *manifest.Manifest {
+	m := new(manifest.Manifest)
+	for i, v := range values {
+		name := string(rune('A' + i%26))
+		if i >= 26 {
+			name += fmt.Sprint(i / 26)
+		}
+		m.Entries = append(m.Entries, manifest.Entry{
+			Name: name, Value: v,
+			Pos: manifest.Position{File: ".env.room", Line: i + 1, Column: len(name) + 2},
+		})
+	}
+	return m
+}
+
+func TestEachTargetIsAskedForOnce(t *testing.T) {
+	var mu sync.Mutex
+	asked := make(map[manifest.Target]int)
+	s := source(func(ctx context.Context, t manifest.Target) (secret.Value, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked[t]++
+		return byID(ctx, t)
+	})
+	field := manifest.Part{Reference: &manifest.Reference{Target: target("a"), Field: "user"}}
+	elsewhere := manifest.Target{Room: "other", Kind: manifest.Secret, ID: "a"}
+	m := file(
+		manifest.Template{ref("a"), {Literal: "-"}, ref("a"), field},
+		manifest.Template{variable("X", ":-", manifest.Part{Literal: "y"}, variable("Y", "+", ref("deep")))},
+		manifest.Template{variable("X", "?", ref("message")), variable("X", ":?", ref("message"))},
+		manifest.Template{{Reference: &manifest.Reference{Target: elsewhere}}},
+		manifest.Template{ref("a")},
+	)
+	snapshot, err := fetch.Resolve(t.Context(), m, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[manifest.Target]int{target("a"): 1, target("deep"): 1, elsewhere: 1}
+	if len(asked) != len(want) {
+		t.Errorf("asked for %v", asked)
+	}
+	for tg, n := range want {
+		if asked[tg] != n {
+			t.Errorf("asked for %v %d times", tg, asked[tg])
+		}
+		if v, ok := snapshot.Value(tg); !ok || string(v.Reveal()) != tg.ID {
+			t.Errorf("the value of %v is %q, %v", tg, v.Reveal(), ok)
+		}
+	}
+}
+
+// A round trip for each of 1,000 references in turn would be a deadlock here,
+// which synctest reports.
+func TestAThousandReferencesAreOneRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 1000
+		var all sync.WaitGroup
+		all.Add(n)
+		values := make([]manifest.Template, n)
+		for i := range values {
+			values[i] = manifest.Template{ref(fmt.Sprint(i))}
+		}
+		_, err := fetch.Resolve(t.Context(), file(values...), source(func(ctx context.Context, t manifest.Target) (secret.Value, error) {
+			all.Done()
+			all.Wait()
+			return byID(ctx, t)
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestWhatMayBeMissing(t *testing.T) {
+	empty := ""
+	withDefault := manifest.Part{Reference: &manifest.Reference{Target: target("missing"), Default: &empty}}
+	for name, test := range map[string]struct {
+		value manifest.Template
+		want  error
+	}{
+		"required":              {manifest.Template{ref("missing")}, fetch.ErrMissing},
+		"optional":              {manifest.Template{optional("missing")}, nil},
+		"defaulted":             {manifest.Template{withDefault}, nil},
+		"in a word":             {manifest.Template{variable("X", "-", ref("missing"))}, nil},
+		"required elsewhere":    {manifest.Template{optional("missing"), ref("missing")}, fetch.ErrMissing},
+		"optional, denied":      {manifest.Template{optional("denied")}, fetch.ErrDenied},
+		"optional, unreachable": {manifest.Template{optional("unreachable")}, fetch.ErrUnreachable},
+		"in a word, denied":     {manifest.Template{variable("X", "-", ref("denied"))}, fetch.ErrDenied},
+	} {
+		t.Run(name, func(t *testing.T) {
+			snapshot, err := fetch.Resolve(t.Context(), file(test.value), byID)
+			if !errors.Is(err, test.want) {
+				t.Fatalf("got %v, want %v", err, test.want)
+			}
+			if test.want != nil {
+				return
+			}
+			if _, ok := snapshot.Value(target("missing")); ok {
+				t.Error("a missing target has a value")
+			}
+		})
+	}
+}
+
+func TestTable(t *testing.T) {
+	many := make([]manifest.Template, 1000)
+	for i := range many {
+		many[i] = manifest.Template{ref(fmt.Sprint("unreachable-", i))}
+	}
+	for name, test := range map[string]struct {
+		m       *manifest.Manifest
+		reasons map[error]string
+	}{
+		"one": {file(manifest.Template{ref("missing")}), nil},
+		"mixed": {file(
+			manifest.Template{ref("missing-b")},
+			manifest.Template{ref("denied-a")},
+			manifest.Template{ref("here")},
+			manifest.Template{{Literal: "x"}, ref("missing-a"), ref("missing-c"), ref("missing-a")},
+			manifest.Template{ref("unsupported")},
+			manifest.Template{variable("X", "-", optional("denied-b"))},
+			manifest.Template{optional("unreachable")},
+			manifest.Template{optional("missing")},
+		), map[error]string{
+			fetch.ErrDenied:      "permission denied (1001)",
+			fetch.ErrUnreachable: "connection refused",
+			fetch.ErrUnsupported: "no OAuth here",
+		}},
+		"a room is away": {file(many...), map[error]string{
+			fetch.ErrUnreachable: "cannot reach ws://127.0.0.1:1/rooms/demo: connection refused",
+		}},
+		"a hostile room": {file(manifest.Template{ref("denied-" + strings.Repeat("x", 5000))}), map[error]string{
+			fetch.ErrDenied: "\x1b[2J\x1b]0;owned\a\r\nhint: run this \u202e" + strings.Repeat("é", 5000),
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := fetch.Resolve(t.Context(), test.m, answer(test.reasons))
+			if _, ok := errors.AsType[*fetch.Error](err); !ok {
+				t.Fatalf("got %v", err)
+			}
+			golden(t, err.Error())
+		})
+	}
+}
+
+// golden compares text with the file named after the test.
+func golden(t *testing.T, text string) {
+	t.Helper()
+	path := filepath.Join("testdata", filepath.FromSlash(strings.ReplaceAll(t.Name(), " ", "_"))+".txt")
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text+"\n" != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", text, want)
+	}
+}
+
+func TestRows(t *testing.T) {
+	m := file(manifest.Template{ref("missing")}, manifest.Template{ref("here")}, manifest.Template{ref("denied")})
+	_, err := fetch.Resolve(t.Context(), m, byID)
+	table, ok := errors.AsType[*fetch.Error](err)
+	if !ok {
+		t.Fatalf("got %v", err)
+	}
+	var names []string
+	for _, r := range table.Rows {
+		names = append(names, r.Name)
+	}
+	if !slices.Equal(names, []string{"A", "C"}) {
+		t.Errorf("the rows are of %v", names)
+	}
+	if !errors.Is(err, fetch.ErrMissing) || !errors.Is(err, fetch.ErrDenied) || errors.Is(err, fetch.ErrUnreachable) {
+		t.Error("the table does not say which states are in it")
+	}
+}
+
+// wait never answers.
+func wait(ctx context.Context, _ manifest.Target) (secret.Value, error) {
+	<-ctx.Done()
+	return secret.Value{}, fmt.Errorf("cannot wait: %w", ctx.Err())
+}
+
+func TestCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		enough := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go func() {
+			synctest.Wait()
+			cancel(enough)
+		}()
+		_, err := fetch.Resolve(ctx, file(manifest.Template{ref("a")}, manifest.Template{ref("b")}), source(wait))
+		if !errors.Is(err, enough) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := fetch.Resolve(ctx, file(manifest.Template{ref("a")}, manifest.Template{ref("slow")}),
+			source(func(ctx context.Context, t manifest.Target) (secret.Value, error) {
+				if t.ID == "slow" {
+					return wait(ctx, t)
+				}
+				return byID(ctx, t)
+			}))
+		if !errors.Is(err, fetch.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		if table, ok := errors.AsType[*fetch.Error](err); !ok || len(table.Rows) != 1 || table.Rows[0].Name != "B" {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestNothingToResolve(t *testing.T) {
+	snapshot, err := fetch.Resolve(t.Context(), file(manifest.Template{{Literal: "x"}}), source(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := snapshot.Value(target("x")); ok {
+		t.Error("an empty snapshot has a value")
+	}
+}
