@@ -13,10 +13,10 @@ import (
 // (section 5.3). Bytes travel in the trailer of the message, the rest in its
 // header.
 type Content interface {
-	content() (header any, trailer []byte)
+	content() (header contentHeader, trailer []byte)
 }
 
-// JSON is a JSON object.
+// JSON is a JSON object. A nil Object is written as {}.
 type JSON struct{ Object json.RawMessage }
 
 // Text is a string.
@@ -33,7 +33,7 @@ type File struct {
 
 // Binary is bytes with headers: the arguments of set_secret.
 type Binary struct {
-	Headers json.RawMessage // an object
+	Headers json.RawMessage // an object; nil is written as {}
 	Data    secret.Value
 }
 
@@ -82,8 +82,11 @@ func (c *Code) UnmarshalJSON(b []byte) error {
 	if unquoted, err := strconv.Unquote(s); err == nil {
 		s = unquoted
 	}
-	n, _ := strconv.Atoi(s)
-	*c = Code(n)
+	// Where it fails ParseInt returns the nearest integer, which is no code.
+	*c = 0
+	if n, err := strconv.ParseInt(s, 10, 32); err == nil {
+		*c = Code(n)
+	}
 	return nil
 }
 
@@ -104,53 +107,59 @@ type contentHeader struct {
 	Outputs    json.RawMessage `json:"outputs,omitempty"`
 }
 
-func (c JSON) content() (any, []byte) {
-	return contentHeader{Type: "json", JSON: object(c.Object)}, nil
+func (c JSON) content() (contentHeader, []byte) {
+	return contentHeader{Type: "json", JSON: orEmpty(c.Object, "{}")}, nil
 }
-func (c Text) content() (any, []byte)  { return contentHeader{Type: "text", Text: &c.Text}, nil }
-func (c Empty) content() (any, []byte) { return contentHeader{Type: "empty"}, nil }
-func (c File) content() (any, []byte) {
+func (c Text) content() (contentHeader, []byte) {
+	return contentHeader{Type: "text", Text: &c.Text}, nil
+}
+func (c Empty) content() (contentHeader, []byte) {
+	return contentHeader{Type: "empty"}, nil
+}
+func (c File) content() (contentHeader, []byte) {
 	return contentHeader{Type: "file", Name: &c.Name, MimeType: &c.MimeType}, c.Data.Reveal()
 }
-func (c Binary) content() (any, []byte) {
-	return contentHeader{Type: "binary", Headers: object(c.Headers)}, c.Data.Reveal()
+func (c Binary) content() (contentHeader, []byte) {
+	return contentHeader{Type: "binary", Headers: orEmpty(c.Headers, "{}")}, c.Data.Reveal()
 }
-func (c Link) content() (any, []byte) {
+func (c Link) content() (contentHeader, []byte) {
 	return contentHeader{Type: "link", Name: &c.Name, URL: &c.URL}, nil
 }
-func (c Error) content() (any, []byte) {
+func (c Error) content() (contentHeader, []byte) {
 	return contentHeader{Type: "error", Text: &c.Text, Code: c.Code}, nil
 }
-func (c Control) content() (any, []byte) {
+func (c Control) content() (contentHeader, []byte) {
 	return contentHeader{Type: "control", Method: c.Method, StatusCode: c.StatusCode, Message: c.Message}, nil
 }
-func (c Raw) content() (any, []byte) {
-	outputs := c.Outputs
-	if outputs == nil {
-		outputs = json.RawMessage("[]")
-	}
-	return contentHeader{Type: "raw", Outputs: outputs}, nil
+func (c Raw) content() (contentHeader, []byte) {
+	return contentHeader{Type: "raw", Outputs: orEmpty(c.Outputs, "[]")}, nil
 }
 
-// object is b, or {} where b is not an object.
-func object(b json.RawMessage) json.RawMessage {
-	if checkObject(b) != nil {
-		return json.RawMessage("{}")
+func orEmpty(b json.RawMessage, empty string) json.RawMessage {
+	if b == nil {
+		return json.RawMessage(empty)
 	}
 	return b
 }
 
-// EncodeContent returns c as a header, an object, and a trailer.
+// EncodeContent returns c as a header, an object, and a trailer. It fails
+// where a JSON field of c holds something else than the JSON it should.
 func EncodeContent(c Content) (header json.RawMessage, trailer []byte, err error) {
 	h, trailer := c.content()
+	for _, o := range []json.RawMessage{h.JSON, h.Headers} {
+		if o != nil && checkObject(o) != nil {
+			return nil, nil, fmt.Errorf("cannot encode %s content: it holds no JSON object", h.Type)
+		}
+	}
 	if header, err = json.Marshal(h); err != nil {
-		return nil, nil, fmt.Errorf("cannot encode %T: %w", c, err)
+		// The text of a JSON error can quote its input, which may be secret.
+		return nil, nil, fmt.Errorf("cannot encode %s content: it holds no JSON", h.Type)
 	}
 	return header, trailer, nil
 }
 
-// DecodeContent is the inverse of [EncodeContent]. It shares memory with
-// trailer. An error about a header that is not content wraps [ErrProtocol].
+// DecodeContent is the inverse of [EncodeContent]. Header is one that [Unpack]
+// let pass, or a part of it. The content shares memory with trailer. An error about a header that is not content wraps [ErrProtocol].
 func DecodeContent(header json.RawMessage, trailer []byte) (Content, error) {
 	var h contentHeader
 	if err := json.Unmarshal(header, &h); err != nil {
@@ -159,7 +168,7 @@ func DecodeContent(header json.RawMessage, trailer []byte) (Content, error) {
 	}
 	switch h.Type {
 	case "json":
-		if checkObject(h.JSON) != nil {
+		if !isObject(h.JSON) {
 			return nil, violation("json content holds no object")
 		}
 		return JSON{h.JSON}, nil
@@ -170,7 +179,10 @@ func DecodeContent(header json.RawMessage, trailer []byte) (Content, error) {
 	case "file":
 		return File{deref(h.Name), deref(h.MimeType), secret.New(trailer)}, nil
 	case "binary":
-		return Binary{object(h.Headers), secret.New(trailer)}, nil
+		if !isObject(h.Headers) {
+			h.Headers = json.RawMessage("{}")
+		}
+		return Binary{h.Headers, secret.New(trailer)}, nil
 	case "link":
 		return Link{deref(h.Name), deref(h.URL)}, nil
 	case "error":
@@ -178,7 +190,7 @@ func DecodeContent(header json.RawMessage, trailer []byte) (Content, error) {
 	case "control":
 		return Control{h.Method, h.StatusCode, h.Message}, nil
 	case "raw":
-		return Raw{h.Outputs}, nil
+		return Raw{orEmpty(h.Outputs, "[]")}, nil
 	}
 	return nil, violation("content of the unknown type %.40q", h.Type)
 }

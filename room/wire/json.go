@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"unicode/utf8"
 )
 
@@ -15,10 +16,16 @@ func checkObject(b []byte) error {
 		return violation("a header nests deeper than %d", MaxDepth)
 	case !json.Valid(b):
 		return violation("a header is not JSON")
-	case bytes.TrimLeft(b, " \t\r\n")[0] != '{':
+	case !isObject(b):
 		return violation("a header is not a JSON object")
 	}
 	return nil
+}
+
+// isObject tells objects from other valid JSON.
+func isObject(b []byte) bool {
+	b = bytes.TrimLeft(b, " \t\r\n")
+	return len(b) > 0 && b[0] == '{'
 }
 
 // depth counts brackets outside strings, so it bounds the nesting of valid
@@ -45,10 +52,14 @@ func depth(b []byte) (deepest int) {
 // Nullable is a string whose empty value is null on the wire.
 type Nullable string
 
-// MarshalJSON writes null for the empty string.
+// MarshalJSON writes null for the empty string. It refuses what is not UTF-8:
+// encoding/json would replace bytes, and a different secret would be meant.
 func (n Nullable) MarshalJSON() ([]byte, error) {
-	if n == "" {
+	switch {
+	case n == "":
 		return []byte("null"), nil
+	case !utf8.ValidString(string(n)):
+		return nil, errors.New("a name is not UTF-8")
 	}
 	return json.Marshal(string(n))
 }

@@ -1,5 +1,7 @@
 package wire
 
+import "encoding/json"
+
 // Secrets is the name of the secrets toolkit (section 6). Requests create with
 // delegate_to, look-ups and deletions use delegated_to.
 const Secrets = "secrets"
@@ -24,7 +26,18 @@ type SecretInfo struct {
 
 // SecretList answers list_secrets.
 type SecretList struct {
-	Secrets []SecretInfo `json:"secrets"`
+	Secrets SecretInfos `json:"secrets"`
+}
+
+// SecretInfos is a list that is never null on the wire.
+type SecretInfos []SecretInfo
+
+// MarshalJSON writes [] for nil: clients fail on null.
+func (l SecretInfos) MarshalJSON() ([]byte, error) {
+	if l == nil {
+		return []byte("[]"), nil
+	}
+	return json.Marshal([]SecretInfo(l))
 }
 
 // ExistsArguments ask for exists.
