@@ -1,0 +1,134 @@
+package wire_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"testing"
+
+	"github.com/roomenv/roomenv/room/wire"
+)
+
+// FuzzAssembler reads its input as packets, each behind its length in two
+// bytes. A message that comes out goes in again unchanged.
+func FuzzAssembler(f *testing.F) {
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		const limit = 4096
+		a := wire.Assembler{MaxMessage: limit}
+		for len(stream) >= 2 {
+			n := min(int(binary.BigEndian.Uint16(stream)), len(stream)-2)
+			p := stream[2 : 2+n]
+			stream = stream[2+n:]
+			m, done, err := a.Add(p)
+			if err != nil {
+				if !errors.Is(err, wire.ErrProtocol) {
+					t.Fatal(err)
+				}
+				return
+			}
+			if !done {
+				continue
+			}
+			if len(m.Payload) > limit || len(m.Type) > wire.MaxType {
+				t.Fatalf("%v passed the limits", m)
+			}
+			var back wire.Message
+			again := wire.Assembler{MaxMessage: limit}
+			for p := range m.Packets() {
+				if back, done, err = again.Add(p); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !done || back.ID != m.ID || back.Type != m.Type || !bytes.Equal(back.Payload, m.Payload) {
+				t.Fatalf("%v became %v", m, back)
+			}
+		}
+	})
+}
+
+func FuzzUnpack(f *testing.F) {
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		header, trailer, err := wire.Unpack(payload)
+		if err != nil {
+			if !errors.Is(err, wire.ErrProtocol) {
+				t.Fatal(err)
+			}
+			return
+		}
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal(header, &object); err != nil || object == nil {
+			t.Fatalf("%q is no object: %v", header, err)
+		}
+		if !bytes.Equal(wire.Pack(header, trailer), payload) {
+			t.Fatal("packing does not undo unpacking")
+		}
+	})
+}
+
+// What decodes is written, and what was written decodes to the same writing.
+func FuzzUnpackContent(f *testing.F) {
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		c, err := wire.UnpackContent(payload)
+		if err != nil {
+			if !errors.Is(err, wire.ErrProtocol) {
+				t.Fatal(err)
+			}
+			return
+		}
+		once, err := wire.PackContent(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err = wire.UnpackContent(once); err != nil {
+			t.Fatal(err)
+		}
+		if twice, err := wire.PackContent(c); err != nil || !bytes.Equal(once, twice) {
+			t.Fatalf("%q became %q, %v", once, twice, err)
+		}
+	})
+}
+
+func FuzzUnpackInvoke(f *testing.F) {
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		call, arguments, err := wire.UnpackInvoke(payload)
+		if err != nil {
+			if !errors.Is(err, wire.ErrProtocol) {
+				t.Fatal(err)
+			}
+			return
+		}
+		once, err := wire.PackInvoke(call.Toolkit, call.Tool, arguments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		call2, arguments, err := wire.UnpackInvoke(once)
+		if err != nil || call2.Toolkit != call.Toolkit || call2.Tool != call.Tool {
+			t.Fatalf("%q.%q became %q.%q, %v", call.Toolkit, call.Tool, call2.Toolkit, call2.Tool, err)
+		}
+		if twice, err := wire.PackInvoke(call.Toolkit, call.Tool, arguments); err != nil || !bytes.Equal(once, twice) {
+			t.Fatalf("%q became %q, %v", once, twice, err)
+		}
+	})
+}
+
+// A code is the integer that was written, or none.
+func FuzzCode(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var c wire.Code
+		var text any
+		decoder := json.NewDecoder(bytes.NewReader(b))
+		decoder.UseNumber()
+		if json.Unmarshal(b, &c) != nil || decoder.Decode(&text) != nil {
+			if json.Valid(b) {
+				t.Fatalf("%q is JSON but no code", b)
+			}
+			return
+		}
+		if n, err := strconv.Atoi(fmt.Sprint(text)); c != 0 && (err != nil || n != int(c)) {
+			t.Fatalf("%q is %d", b, c)
+		}
+	})
+}
