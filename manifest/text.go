@@ -3,7 +3,6 @@ package manifest
 import (
 	"fmt"
 	"net/url"
-	"strings"
 )
 
 // String returns FILE:LINE:COLUMN, or FILE alone where there are no lines.
@@ -21,24 +20,4 @@ func (r Reference) String() string {
 		return r.Target.String()
 	}
 	return r.Target.String() + "#" + (&url.URL{Fragment: r.Field}).EscapedFragment()
-}
-
-// String returns the reference to t.
-func (t Target) String() string {
-	var b strings.Builder
-	b.WriteString("room:")
-	if t.Room != "" {
-		b.WriteString("//" + url.PathEscape(t.Room) + "/")
-	}
-	b.WriteString(t.Kind + "/" + (&url.URL{Path: t.ID}).EscapedPath())
-	separator := "?"
-	for _, q := range []struct{ key, value string }{
-		{"type", t.Type}, {"name", t.Name}, {"delegated_to", t.DelegatedTo},
-	} {
-		if q.value != "" {
-			b.WriteString(separator + q.key + "=" + url.QueryEscape(q.value))
-			separator = "&"
-		}
-	}
-	return b.String()
 }

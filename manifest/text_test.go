@@ -9,12 +9,9 @@ import (
 func TestText(t *testing.T) {
 	password := "hunter2"
 	for want, x := range map[string]interface{ String() string }{
-		".env.room:3:7":           manifest.Position{File: ".env.room", Line: 3, Column: 7},
-		"environment":             manifest.Position{File: "environment"},
-		"room:secret/a/b":         manifest.Target{Kind: manifest.Secret, ID: "a/b"},
-		"room://demo/secret/a%3F": manifest.Target{Room: "demo", Kind: manifest.Secret, ID: "a?"},
-		"room:secret/a?type=text%2Fplain&delegated_to=bob": manifest.Target{
-			Kind: manifest.Secret, ID: "a", Type: "text/plain", DelegatedTo: "bob"},
+		".env.room:3:7": manifest.Position{File: ".env.room", Line: 3, Column: 7},
+		"environment":   manifest.Position{File: "environment"},
+		"room:secret/a": manifest.Reference{Target: manifest.Target{Kind: manifest.Secret, ID: "a"}},
 		"room:secret/a#/b%20c/0": manifest.Reference{
 			Target: manifest.Target{Kind: manifest.Secret, ID: "a"}, Field: "/b c/0", Default: &password},
 	} {
