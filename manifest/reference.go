@@ -1,0 +1,218 @@
+package manifest
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// ParseReference parses room:KIND/ID?QUERY#FIELD or
+// room://ROOM/KIND/ID?QUERY#FIELD, a URI (RFC 3986): what is no URI character
+// is percent-encoded. The error is an [*Error] that does not quote s.
+func ParseReference(s string) (Reference, error) {
+	r, f := parseReference(s)
+	if f != nil {
+		return Reference{}, &Error{Message: f.message, Hint: f.hint}
+	}
+	return r, nil
+}
+
+// String returns the target as a reference.
+func (t Target) String() string {
+	var b strings.Builder
+	b.WriteString("room:")
+	if t.Room != "" {
+		b.WriteString("//" + t.Room + "/")
+	}
+	b.WriteString(t.Kind + "/" + url.PathEscape(t.ID))
+	separator := "?"
+	for _, q := range []struct{ key, value string }{{"type", t.Type}, {"name", t.Name}, {"delegated_to", t.DelegatedTo}} {
+		if q.value != "" {
+			b.WriteString(separator + q.key + "=" + strings.ReplaceAll(url.QueryEscape(q.value), "+", "%20"))
+			separator = "&"
+		}
+	}
+	// PathEscape leaves '$', which the manifest keeps for variables.
+	return strings.ReplaceAll(b.String(), "$", "%24")
+}
+
+const (
+	scheme        = "room:"
+	referenceHint = "write room:secret/ID, or room://ROOM/secret/ID for another room"
+)
+
+var (
+	kinds     = []string{Secret, OAuth, Request}
+	queryKeys = []string{"type", "name", "delegated_to", "optional", "default", "encoding"}
+
+	roomName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
+	pointer  = regexp.MustCompile(`^(/([^~/]|~[01])*)+$`)
+)
+
+// parseReference does the work of ParseReference. The offset of its fault is
+// into s.
+func parseReference(s string) (Reference, *fault) {
+	if !strings.HasPrefix(s, scheme) {
+		return Reference{}, &fault{0, "a reference starts with room:", referenceHint}
+	}
+	if f := checkURI(s); f != nil {
+		return Reference{}, f
+	}
+	path, fragment, hasFragment := strings.Cut(s, "#")
+	path, query, hasQuery := strings.Cut(path, "?")
+
+	var r Reference
+	at := len(scheme)
+	if rest, ok := strings.CutPrefix(path[at:], "//"); ok {
+		at += len("//")
+		r.Room, _, ok = strings.Cut(rest, "/")
+		if message, hint := checkRoom(r.Room); message != "" {
+			return Reference{}, &fault{at, message, hint}
+		}
+		at += len(r.Room)
+		if !ok {
+			return Reference{}, &fault{at, "the reference has no kind", referenceHint}
+		}
+		at++
+	}
+	kind, id, ok := strings.Cut(path[at:], "/")
+	switch {
+	case kind == "":
+		return Reference{}, &fault{at, "the reference has no kind", referenceHint}
+	case kind == OAuth || kind == Request:
+		return Reference{}, &fault{at, kind + " references are not supported yet by this version", "store the value as a secret and write room:secret/ID"}
+	case kind != Secret:
+		return Reference{}, &fault{at, "unknown kind of reference", didYouMean(kind, kinds...)}
+	}
+	r.Kind = kind
+	at += len(kind)
+	if ok {
+		at++
+	}
+	if r.ID, ok = decode(id); !ok {
+		return Reference{}, &fault{at, "the id is not text", "percent-encode UTF-8 without NUL"}
+	}
+	if r.ID == "" {
+		return Reference{}, &fault{at, "the reference has no id", referenceHint}
+	}
+	if hasQuery {
+		if f := r.parseQuery(query); f != nil {
+			f.off += len(path) + 1
+			return Reference{}, f
+		}
+	}
+	if hasFragment {
+		at = len(s) - len(fragment)
+		if r.Field, ok = decode(fragment); !ok {
+			return Reference{}, &fault{at, "the field is not text", "percent-encode UTF-8 without NUL"}
+		}
+		if message, hint := checkField(r.Field); message != "" {
+			return Reference{}, &fault{at, message, hint}
+		}
+	}
+	return r, nil
+}
+
+func (r *Reference) parseQuery(query string) *fault {
+	seen := map[string]bool{}
+	at := 0
+	for pair := range strings.SplitSeq(query, "&") {
+		key, text, hasValue := strings.Cut(pair, "=")
+		valueAt := at + min(len(key)+1, len(pair))
+		value, ok := decode(text)
+		switch {
+		case strings.Contains(pair, "+"):
+			// A plus to RFC 3986, a space to HTML forms.
+			return &fault{at + strings.IndexByte(pair, '+'), `"+" is ambiguous in a query`, "write %2B for a plus and %20 for a space"}
+		case !ok:
+			return &fault{valueAt, "the value is not text", "percent-encode UTF-8 without NUL"}
+		case seen[key]:
+			return &fault{at, "the key is there twice", "remove one"}
+		case !hasValue && nearest(key, queryKeys...) == key:
+			return &fault{valueAt, "the key has no value", "write " + key + "=VALUE"}
+		}
+		seen[key] = true
+		switch key {
+		case "type":
+			r.Type = value
+		case "name":
+			r.Name = value
+		case "delegated_to":
+			r.DelegatedTo = value
+		case "optional":
+			if value != "true" && value != "false" {
+				return &fault{valueAt, "optional is neither true nor false", "write optional=true"}
+			}
+			r.Optional = value == "true"
+		case "default":
+			r.Default = &value
+		case "encoding":
+			if value != "base64" {
+				return &fault{valueAt, "unknown encoding", "write encoding=base64, or leave it out"}
+			}
+			r.Base64 = true
+		default:
+			return &fault{at, "unknown key in the reference", didYouMean(key, queryKeys...)}
+		}
+		if value == "" && key != "default" {
+			return &fault{valueAt, key + " is empty", "leave it out"}
+		}
+		at += len(pair) + 1
+	}
+	return nil
+}
+
+func checkRoom(s string) (message, hint string) {
+	if !roomName.MatchString(s) {
+		return "not the name of a room", "a name has 1 to 63 characters of a-z, 0-9 and -"
+	}
+	return "", ""
+}
+
+// checkField checks what selects a part of a JSON value: an RFC 6901 pointer
+// if it starts with "/", else a key of the object.
+func checkField(s string) (message, hint string) {
+	switch {
+	case s == "":
+		return "the field is empty", "write #KEY or #/a/b, or leave the # out"
+	case s[0] == '/' && !pointer.MatchString(s):
+		return `"~" in a JSON pointer is not followed by 0 or 1`, "write ~0 for ~ and ~1 for / (RFC 6901)"
+	}
+	return "", ""
+}
+
+// checkURI finds what is no character of a URI's path, query or fragment.
+func checkURI(s string) *fault {
+	fragment := false
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '$':
+			return &fault{i, `"$" in a reference`, "a reference is the same in every environment: write %24 if a dollar sign is meant"}
+		case c == '%' && (i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2])):
+			return &fault{i, `"%" is not followed by two hexadecimal digits`, "write %25 for a percent sign"}
+		case c == '#' && fragment:
+			return &fault{i, `a second "#"`, "write %23 in a field's name"}
+		case c == '#':
+			fragment = true
+		case !isURI(c):
+			return &fault{i, "a character that a reference cannot hold", "percent-encode it: a space is %20"}
+		}
+	}
+	return nil
+}
+
+func isURI(c byte) bool {
+	return isName(c) || strings.IndexByte("-.~:/?#@!&'()*+,;=%", c) >= 0
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+// decode undoes percent-encoding; checkURI has seen that there is no other
+// fault than the bytes it stands for.
+func decode(s string) (string, bool) {
+	s, err := url.PathUnescape(s)
+	return s, err == nil && utf8.ValidString(s) && !strings.Contains(s, "\x00")
+}

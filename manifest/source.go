@@ -1,0 +1,161 @@
+package manifest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"unicode/utf8"
+)
+
+// MaxSize is the largest manifest file, in bytes.
+const MaxSize = 1 << 20
+
+// environment is the Position.File of inherited variables.
+const environment = "environment"
+
+// A source is a text that is being parsed: the one place that turns offsets
+// into positions and faults into errors.
+type source struct {
+	file  string
+	err   *Error // the file cannot be read
+	text  string
+	lines []int  // where each line starts; none for an inherited variable
+	shown []bool // for each byte of text: it may be printed
+	fault []fault
+}
+
+// A fault is an Error to be.
+type fault struct {
+	off           int
+	message, hint string
+}
+
+func newSource(file, text string) *source {
+	s := &source{file: file, text: text, lines: []int{0}, shown: make([]bool, len(text))}
+	for i := range len(text) {
+		if text[i] == '\n' {
+			s.lines = append(s.lines, i+1)
+		}
+	}
+	return s
+}
+
+// fail records a fault. Its message and hint quote no value.
+func (s *source) fail(off int, message, hint string) {
+	s.fault = append(s.fault, fault{off, message, hint})
+}
+
+// show says that text[from:to] is no secret: a name, punctuation, a reference.
+// What nobody showed is not printed.
+func (s *source) show(from, to int) {
+	for i := from; i < to; i++ {
+		s.shown[i] = true
+	}
+}
+
+func (s *source) position(off int) Position {
+	if s.lines == nil {
+		return Position{File: s.file}
+	}
+	line, found := slices.BinarySearch(s.lines, off)
+	if !found {
+		line--
+	}
+	return Position{s.file, line + 1, off - s.lines[line] + 1}
+}
+
+// errors returns the faults in the order of their places.
+func (s *source) errors() Errors {
+	if s.err != nil {
+		return Errors{s.err}
+	}
+	slices.SortStableFunc(s.fault, func(a, b fault) int { return a.off - b.off })
+	var es Errors
+	for i, f := range s.fault {
+		e := &Error{Pos: s.position(f.off), Message: f.message, Hint: f.hint}
+		if i < maxErrors && e.Pos.Line > 0 {
+			from := s.lines[e.Pos.Line-1]
+			line, _, _ := strings.Cut(s.text[from:], "\n")
+			e.Line, e.caret = excerpt(line, s.shown[from:from+len(line)], f.off-from)
+		}
+		es = append(es, e)
+	}
+	return es
+}
+
+// open reads a manifest file. Its text has no byte order mark, and "\n" at the
+// end of lines.
+func open(name string) *source {
+	fail := func(message, hint string, err error) *source {
+		e := &Error{Pos: Position{File: name}, Message: message, Hint: hint, Err: err}
+		return &source{file: name, err: e}
+	}
+	tooLarge := fmt.Sprintf("larger than %d MiB", MaxSize>>20)
+	const rightFile = "is this the right file? a manifest is NAME=value lines or YAML"
+
+	// Without O_NONBLOCK opening a FIFO that nobody writes to waits for ever.
+	// Reading does wait for a writer that is there, as in -m <(command).
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fail(reason(err), "name another file with -m, or create this one with NAME=value lines", err)
+	} else if err != nil {
+		return fail(reason(err), "", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return fail(reason(err), "", err)
+	case info.IsDir():
+		return fail("is a directory", "name a file in it", nil)
+	case info.Size() > MaxSize:
+		return fail(tooLarge, rightFile, nil)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	b = bytes.TrimPrefix(b, []byte("\ufeff"))
+	switch {
+	case err != nil:
+		return fail(reason(err), "", err)
+	case len(b) > MaxSize:
+		return fail(tooLarge, rightFile, nil)
+	case bytes.HasPrefix(b, []byte("\xff\xfe")) || bytes.HasPrefix(b, []byte("\xfe\xff")):
+		return fail("is UTF-16", "save it as UTF-8", nil)
+	case len(bytes.TrimSpace(b)) == 0:
+		return fail("is empty", "write NAME=value lines into it, or leave it out", nil)
+	case bytes.IndexByte(b, 0) >= 0:
+		return fail("is not text: it has NUL bytes", rightFile, nil)
+	}
+	return newSource(name, strings.ReplaceAll(string(b), "\r\n", "\n"))
+}
+
+// reason is err without the operation and the name that package os puts before
+// it.
+func reason(err error) string {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		err = pe.Err
+	}
+	return err.Error()
+}
+
+// checkUTF8 records the first byte that is not UTF-8.
+func (s *source) checkUTF8() bool {
+	if utf8.ValidString(s.text) {
+		return true
+	}
+	off := 0
+	for {
+		r, n := utf8.DecodeRuneInString(s.text[off:])
+		if r == utf8.RuneError && n == 1 {
+			break
+		}
+		off += n
+	}
+	s.fail(off, "is not UTF-8", "save the file as UTF-8")
+	return false
+}

@@ -1,0 +1,362 @@
+package manifest
+
+import (
+	_ "embed"
+	"errors"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+//go:embed schema.json
+var schema []byte
+
+// Schema returns the JSON Schema (2020-12) of the YAML form. It describes the
+// structure; the grammar within a string is only in the parser.
+func Schema() []byte { return slices.Clone(schema) }
+
+// A yamlFile reads
+//
+//	version: 1
+//	env:
+//	  NAME: text | number | boolean | null | {secret: ID, ...} | {value: text}
+type yamlFile struct{ *source }
+
+var (
+	topKeys       = []string{"version", "env"}
+	referenceKeys = []string{"secret", "type", "name", "delegated_to", "room", "field", "optional", "default", "encoding"}
+	envKeys       = append([]string{"value"}, referenceKeys...)
+)
+
+const typeHint = "write text, a number, true or false, {secret: ID} or {value: text}"
+
+func parseYAML(s *source) []item {
+	y := yamlFile{s}
+	tokens := lexer.Tokenize(s.text)
+	if !y.checkTokens(tokens) {
+		return nil
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		y.failSyntax(err)
+		return nil
+	}
+	var items []item
+	var version ast.Node
+	for _, document := range file.Docs {
+		if document.Body == nil {
+			continue
+		}
+		for _, f := range y.fields(document.Body, "the manifest", "write version: 1 and env: at the start of lines") {
+			switch f.key {
+			case "version":
+				version = f.value
+			case "env":
+				items = y.env(f.value)
+			default:
+				y.fail(f.off, "unknown key", didYouMean(f.key, topKeys...))
+			}
+		}
+	}
+	if version == nil {
+		y.fail(0, "the version is missing", "write version: 1 at the top")
+	} else if !isOne(version) {
+		y.fail(y.offset(version.GetToken()), "unknown version", "this program knows version: 1")
+	}
+	return items
+}
+
+func isOne(n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.IntegerNode:
+		return n.Value == uint64(1)
+	case *ast.FloatNode:
+		return n.Value == 1
+	}
+	return false
+}
+
+// checkTokens refuses what this format has no use for before the parser, which
+// is recursive, sees it: lists, anchors and what else could nest or multiply.
+func (y yamlFile) checkTokens(tokens token.Tokens) bool {
+	const (
+		maxNesting = 4
+		quote      = "put quotes around a text that starts with such a character"
+	)
+	start := len(y.fault)
+	nesting, documents := 0, 0
+	for _, t := range tokens {
+		at := y.offset(t)
+		switch t.Type {
+		case token.MappingValueType:
+			y.show(at, at+1)
+			y.showKey(t.Prev, at)
+		case token.MappingStartType:
+			y.show(at, at+1)
+			if nesting++; nesting > maxNesting {
+				y.fail(at, "too many { inside each other", typeHint)
+				return false
+			}
+		case token.MappingEndType, token.CollectEntryType:
+			y.show(at, at+1)
+			if t.Type == token.MappingEndType {
+				nesting--
+			}
+		case token.SequenceEntryType, token.SequenceStartType:
+			y.fail(at, "a list is not known here", "write NAME: value, and "+quote)
+		case token.MappingKeyType:
+			y.fail(at, `"?" keys are not known here`, "write NAME: value, and "+quote)
+		case token.AnchorType, token.AliasType, token.MergeKeyType:
+			y.fail(at, "anchors, aliases and merge keys are not known here", "write the value out; "+quote)
+		case token.TagType:
+			y.fail(at, "tags are not known here", quote)
+		case token.DirectiveType:
+			y.fail(at, "directives are not known here", quote)
+		case token.DocumentHeaderType:
+			if documents++; documents > 1 || t.Prev != nil && t.Prev.Type != token.CommentType {
+				y.fail(at, "a second document", "one file is one manifest: give the other to -m too")
+			}
+		}
+	}
+	return len(y.fault) == start
+}
+
+// showKey shows the key that ends before colon, unless it may be a value with a
+// colon in it.
+func (y yamlFile) showKey(key *token.Token, colon int) {
+	if key == nil || !validName(key.Value) {
+		return
+	}
+	from := y.offset(key)
+	if p := key.Prev; p != nil && p.Position.Line == key.Position.Line &&
+		p.Type != token.MappingStartType && p.Type != token.CollectEntryType || from > colon {
+		return
+	}
+	y.show(from, min(colon, from+len(key.Value)+len(`""`)))
+}
+
+// failSyntax records an error of the YAML parser, without what it quotes.
+func (y yamlFile) failSyntax(err error) {
+	var e yaml.Error
+	if !errors.As(err, &e) || e.GetToken() == nil {
+		y.fail(0, "is not YAML", "")
+		return
+	}
+	message, _, _ := strings.Cut(e.GetMessage(), `"`)
+	y.fail(y.offset(e.GetToken()), "is not YAML: "+strings.TrimRight(message, ": "),
+		"a text with { } [ ] , # or \": \" in it needs quotes")
+}
+
+// A field is a key of a mapping and its value.
+type field struct {
+	key   string
+	off   int
+	value ast.Node
+}
+
+// fields returns the fields of a mapping, whose keys are unique.
+func (y yamlFile) fields(n ast.Node, what, hint string) []field {
+	mapping, ok := n.(ast.MapNode)
+	if !ok {
+		y.fail(y.offset(n.GetToken()), what+" is not a mapping", hint)
+		return nil
+	}
+	var fields []field
+	seen := map[string]int{}
+	for it := mapping.MapRange(); it.Next(); {
+		t := it.Key().GetToken()
+		f := field{t.Value, y.offset(t), it.Value()}
+		if first, twice := seen[f.key]; twice {
+			y.fail(f.off, "the key is there twice", duplicateHint(y.position(first)))
+			continue
+		}
+		seen[f.key] = f.off
+		fields = append(fields, f)
+	}
+	return fields
+}
+
+func (y yamlFile) env(n ast.Node) []item {
+	var items []item
+	for _, f := range y.fields(n, "env", "write NAME: value, indented, below env:") {
+		if !validName(f.key) {
+			y.fail(f.off, "the name is not valid", nameHint)
+			continue
+		}
+		it := item{Entry{Name: f.key, Pos: y.position(f.off)}, y.source, f.off}
+		switch n := f.value.(type) {
+		case *ast.NullNode:
+			it.Value = inherit(f.key)
+		case ast.MapNode:
+			it.Value = y.mapping(f)
+		case *ast.StringNode, *ast.LiteralNode:
+			text, _ := y.scalar(n)
+			t := scanner{src: y.source, text: text, at: y.mapOffsets(n, text)}
+			it.Value = t.template(false)
+		default:
+			it.Value = y.literal(f)
+		}
+		items = append(items, it)
+	}
+	return items
+}
+
+// literal is a value in which nothing is interpreted.
+func (y yamlFile) literal(f field) Template {
+	text, ok := y.scalar(f.value)
+	if !ok {
+		y.fail(y.offset(f.value.GetToken()), "this is not a value", typeHint)
+	}
+	if text == "" {
+		return nil
+	}
+	return Template{{Literal: text}}
+}
+
+// mapping reads {value: text} or {secret: ID, ...}.
+func (y yamlFile) mapping(env field) Template {
+	fields := y.fields(env.value, "", "")
+	has := func(key string) bool { return slices.ContainsFunc(fields, func(f field) bool { return f.key == key }) }
+	known, message := referenceKeys, " does not go with secret"
+	if has("value") {
+		known, message = []string{"value"}, " does not go with value"
+	}
+	var r Reference
+	var value Template
+	for _, f := range fields {
+		switch {
+		case !slices.Contains(envKeys, f.key):
+			y.fail(f.off, "unknown key", didYouMean(f.key, envKeys...))
+		case !slices.Contains(known, f.key):
+			y.fail(f.off, f.key+message, typeHint)
+		case f.key == "value":
+			value = y.literal(f)
+		default:
+			y.reference(&r, f)
+		}
+	}
+	switch {
+	case has("value"):
+		return value
+	case !has("secret"):
+		y.fail(env.off, "neither secret nor value", typeHint)
+	}
+	r.Kind = Secret
+	return Template{{Reference: &r}}
+}
+
+// reference sets one field of r.
+func (y yamlFile) reference(r *Reference, f field) {
+	at := y.offset(f.value.GetToken())
+	text, ok := y.scalar(f.value)
+	switch f.key {
+	case "optional":
+		b, ok := f.value.(*ast.BoolNode)
+		if !ok {
+			y.fail(at, "optional is neither true nor false", "write optional: true")
+			return
+		}
+		r.Optional = b.Value
+		return
+	case "default":
+		if !ok {
+			y.fail(at, "default is not a value", "write text, a number, true or false")
+		}
+		r.Default = &text
+		return
+	}
+	switch f.value.(type) {
+	case *ast.StringNode, *ast.LiteralNode:
+	default:
+		y.fail(at, f.key+" is not text", `write text, with quotes if it looks like a number: "1"`)
+		return
+	}
+	var message, hint string
+	switch f.key {
+	case "secret":
+		r.ID = text
+	case "type":
+		r.Type = text
+	case "name":
+		r.Name = text
+	case "delegated_to":
+		r.DelegatedTo = text
+	case "room":
+		r.Room = text
+		message, hint = checkRoom(text)
+	case "field":
+		r.Field = text
+		message, hint = checkField(text)
+	case "encoding":
+		r.Base64 = true
+		if text != "base64" {
+			message, hint = "unknown encoding", "write encoding: base64, or leave it out"
+		}
+	}
+	if text == "" {
+		message, hint = f.key+" is empty", "leave it out"
+		if f.key == "secret" {
+			hint = "write the id of the secret"
+		}
+	}
+	if message != "" {
+		y.fail(at, message, hint)
+	}
+}
+
+// scalar returns the text of a scalar: of a number or boolean, as it is
+// written.
+func (y yamlFile) scalar(n ast.Node) (text string, ok bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		text = n.Value
+	case *ast.LiteralNode:
+		text = n.Value.Value
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		text = n.GetToken().Value
+	default:
+		return "", false
+	}
+	if strings.Contains(text, "\x00") {
+		y.fail(y.offset(n.GetToken()), "a NUL character", "no variable can hold one: store it as a secret and use encoding=base64")
+	}
+	return text, true
+}
+
+// mapOffsets tells where the bytes of a string are in the file. One that is
+// not written there byte for byte, since it has escapes or several lines, is
+// all at its start.
+func (y yamlFile) mapOffsets(n ast.Node, text string) func(int) int {
+	start := y.offset(n.GetToken())
+	verbatim := start
+	if c := y.text[start]; c == '"' || c == '\'' {
+		verbatim++
+	}
+	if strings.HasPrefix(y.text[verbatim:], text) {
+		return func(off int) int { return verbatim + off }
+	}
+	return func(int) int { return start }
+}
+
+// offset returns where a token starts. The scanner counts columns in
+// characters; its own offsets miss white space.
+func (y yamlFile) offset(t *token.Token) int {
+	if t.Position == nil || t.Position.Line > len(y.lines) {
+		return len(y.text)
+	}
+	off := y.lines[max(t.Position.Line, 1)-1]
+	for range t.Position.Column - 1 {
+		if off == len(y.text) || y.text[off] == '\n' {
+			break
+		}
+		_, n := utf8.DecodeRuneInString(y.text[off:])
+		off += n
+	}
+	return off
+}
