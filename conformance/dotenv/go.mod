@@ -1,0 +1,18 @@
+module github.com/roomenv/roomenv/conformance/dotenv
+
+go 1.26.0
+
+require (
+	github.com/compose-spec/compose-go/v2 v2.16.2
+	github.com/joho/godotenv v1.5.1
+	github.com/roomenv/roomenv v0.0.0
+	github.com/sirupsen/logrus v1.10.1
+)
+
+require (
+	github.com/goccy/go-yaml v1.19.2 // indirect
+	go.yaml.in/yaml/v3 v3.0.6 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)
+
+replace github.com/roomenv/roomenv => ../..
