@@ -1,0 +1,198 @@
+package render
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/manifest"
+)
+
+// Bounds on what a manifest can make of little text: A=${B}${B}, B=${C}${C}, …
+const (
+	maxTotal = 64 << 20 // bytes of all values; far more than exec takes
+	maxDepth = 1000     // of variables in variables
+)
+
+type state int
+
+const (
+	pending state = iota
+	running       // being evaluated: to come here again is a cycle
+	done
+	absent // an optional reference is missing
+	failed
+)
+
+// A result is what one entry evaluates to.
+type result struct {
+	entry *manifest.Entry
+	state state
+	value []byte  // when done
+	errs  []error // none for an entry that failed because of another one
+}
+
+func (r *result) fail(format string, args ...any) {
+	r.state = failed
+	r.errs = append(r.errs, fmt.Errorf(format, args...))
+}
+
+type evaluation struct {
+	snapshot  *fetch.Snapshot
+	inherited map[string]string
+	results   map[string]*result
+	left      int // of maxTotal
+}
+
+// evaluate evaluates each entry of m once.
+func evaluate(m *manifest.Manifest, s *fetch.Snapshot, inherited map[string]string) map[string]*result {
+	e := &evaluation{s, inherited, make(map[string]*result, len(m.Entries)), maxTotal}
+	for i := range m.Entries {
+		e.results[m.Entries[i].Name] = &result{entry: &m.Entries[i]}
+	}
+	for _, entry := range m.Entries {
+		e.entry(e.results[entry.Name], 0)
+	}
+	return e.results
+}
+
+func (e *evaluation) entry(r *result, depth int) {
+	if r.state != pending {
+		return
+	}
+	r.state = running
+	value := e.template(nil, r, r.entry.Value, depth)
+	if r.state != running {
+		return
+	}
+	if bytes.IndexByte(value, 0) >= 0 {
+		r.fail("the value holds a NUL byte, which no variable can hold")
+		return
+	}
+	r.value, r.state = value, done
+}
+
+// template appends the value of t, a part of r, to b. It goes on after a failure,
+// to find all of them.
+func (e *evaluation) template(b []byte, r *result, t manifest.Template, depth int) []byte {
+	if depth > maxDepth {
+		r.fail("variables nest deeper than %d", maxDepth)
+		return b
+	}
+	for _, p := range t {
+		switch {
+		case p.Reference != nil:
+			b = e.reference(b, r, p.Reference)
+		case p.Variable != nil:
+			b = e.variable(b, r, p.Variable, depth)
+		default:
+			b = e.text(b, r, []byte(p.Literal))
+		}
+	}
+	return b
+}
+
+func (e *evaluation) text(b []byte, r *result, text []byte) []byte {
+	if len(text) > e.left {
+		r.fail("all values together are more than %d MiB", maxTotal>>20)
+		return b
+	}
+	e.left -= len(text)
+	return append(b, text...)
+}
+
+func (e *evaluation) reference(b []byte, r *result, ref *manifest.Reference) []byte {
+	value, found := e.snapshot.Value(ref.Target)
+	text := value.Reveal()
+	if found && ref.Field != "" {
+		var err error
+		if text, found, err = field(text, ref.Field); err != nil {
+			r.fail("%s: %w", ref, err)
+			return b
+		}
+	}
+	switch {
+	case found: // an empty value is one
+	case ref.Default != nil:
+		text = []byte(*ref.Default)
+	case ref.Optional:
+		if r.state == running {
+			r.state = absent
+		}
+		return b
+	default:
+		r.fail("%s is missing: store it, or add default=VALUE or optional=true to the reference", ref)
+		return b
+	}
+	if ref.Base64 {
+		text = base64.StdEncoding.AppendEncode(nil, text)
+	}
+	if bytes.IndexByte(text, 0) >= 0 {
+		r.fail("the value of %s holds a NUL byte, which no variable can hold: add encoding=base64 to the reference", ref)
+		return b
+	}
+	return e.text(b, r, text)
+}
+
+// variable follows the table in POSIX.1-2024, Shell Command Language, 2.6.2
+// Parameter Expansion.
+func (e *evaluation) variable(b []byte, r *result, v *manifest.Variable, depth int) []byte {
+	value, set, ok := e.lookup(r, v.Name, depth)
+	if !ok {
+		r.state = failed
+		return b
+	}
+	operator, colon := strings.CutPrefix(v.Operator, ":")
+	unset := "not set"
+	if colon {
+		set = set && len(value) > 0
+		unset = "not set or empty"
+	}
+	switch {
+	case operator == "-" && !set, operator == "+" && set:
+		return e.template(b, r, v.Word, depth+1)
+	case operator == "+":
+		return b
+	case operator == "?" && !set:
+		r.fail("%s is %s: %s", v.Name, unset, message(v.Word))
+		return b
+	}
+	return e.text(b, r, value)
+}
+
+// lookup returns the value that name has within r. It is not ok when there is
+// none because of an error.
+func (e *evaluation) lookup(r *result, name string, depth int) (value []byte, set, ok bool) {
+	other := e.results[name]
+	if other == nil || other == r {
+		text, set := e.inherited[name]
+		return []byte(text), set, true
+	}
+	if other.state == running {
+		r.fail("${%s} leads back to %s", name, r.entry.Name)
+		return nil, false, false
+	}
+	e.entry(other, depth+1)
+	return other.value, other.state == done, other.state != failed
+}
+
+// message is the text of t as written, without any value.
+func message(t manifest.Template) string {
+	var b strings.Builder
+	for _, p := range t {
+		switch {
+		case p.Reference != nil:
+			b.WriteString("${" + p.Reference.String() + "}")
+		case p.Variable != nil:
+			b.WriteString("${" + p.Variable.Name + "}")
+		default:
+			b.WriteString(p.Literal)
+		}
+	}
+	if b.Len() == 0 {
+		return "it is required"
+	}
+	return b.String()
+}

@@ -1,0 +1,29 @@
+// Package render turns a snapshot of values into what a child gets. It knows no
+// network.
+package render
+
+import "github.com/roomenv/roomenv/secret"
+
+// A Generation is everything that a child gets from one snapshot. It is not
+// modified.
+type Generation struct {
+	// Env is the complete environment, each name once: inherited variables in
+	// their order, then what the manifest adds, in its order.
+	Env []Variable
+}
+
+// A Variable is one variable of an environment.
+type Variable struct {
+	Name  string
+	Value secret.Value
+}
+
+// Environ returns Env as NAME=VALUE for execve(2). The strings hold the values
+// in the clear: call it when the child starts and not before.
+func (g *Generation) Environ() []string {
+	environ := make([]string, len(g.Env))
+	for i, v := range g.Env {
+		environ[i] = v.Name + "=" + string(v.Value.Reveal())
+	}
+	return environ
+}
