@@ -370,19 +370,24 @@ func (s *Store) Close() error {
 	db := s.db
 	s.db = nil
 	if s.broken.Load() {
-		// bbolt may have panicked with a lock of its own in hand: take the file
-		// away from under it. The mapping stays until the process ends.
-		return s.file.Close()
+		return s.abandon()
 	}
 	return db.Close()
 }
 
+// abandon takes the file away from under a bbolt that may have panicked with a
+// lock of its own in hand. Its mapping stays until the process ends and would
+// keep the lock of the file.
+func (s *Store) abandon() error {
+	return errors.Join(unix.Flock(int(s.file.Fd()), unix.LOCK_UN), s.file.Close())
+}
+
 // discard lets go of a file that did not open.
 func (s *Store) discard() {
-	if s.db != nil && !s.broken.Load() {
+	switch {
+	case s.db != nil && !s.broken.Load():
 		_ = s.db.Close()
-	}
-	if s.file != nil {
-		_ = s.file.Close()
+	case s.file != nil:
+		_ = s.abandon()
 	}
 }

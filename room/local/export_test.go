@@ -1,0 +1,15 @@
+package local
+
+var (
+	CheckPages = checkPages
+	DecodeInfo = decodeInfo
+)
+
+// OpenRecord reads box as the record of some secret.
+func OpenRecord(s *Store, box []byte) error {
+	_, err := s.openInfo(s.seal.recordKey(Address{Room: "r", Owner: "o", ID: "i"}), box)
+	return err
+}
+
+// ForgetSize makes s not notice by its size that the file was cut.
+func ForgetSize(s *Store) { s.size.Store(0) }
