@@ -49,6 +49,16 @@ var hints = []struct {
 	{ErrUnsupported, "use a room:secret reference"},
 }
 
+// state returns which of the errors of this package err wraps.
+func state(err error) error {
+	for _, h := range hints {
+		if errors.Is(err, h.state) {
+			return h.state
+		}
+	}
+	return nil
+}
+
 // Error returns the rows under their reasons, each reason once, and a hint for
 // each kind of failure.
 func (e *Error) Error() string {

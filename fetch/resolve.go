@@ -64,8 +64,8 @@ func Resolve(ctx context.Context, m *manifest.Manifest, s Source) (*Snapshot, er
 		switch err := errs[i]; {
 		case err == nil:
 			snapshot.values[t] = values[i]
-		case errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrUnreachable):
-			failed[t] = fmt.Errorf("%w: %w", ErrUnreachable, context.DeadlineExceeded)
+		case ctx.Err() != nil && state(err) == nil:
+			failed[t] = fmt.Errorf("%w: %w", ErrUnreachable, err)
 		default:
 			failed[t] = err
 		}

@@ -1,0 +1,183 @@
+package fetch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+
+	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/room/local"
+	"github.com/roomenv/roomenv/room/token"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// rooms are real ones, of the embedded server; the default one is called main.
+type rooms struct {
+	embedded *local.Embedded
+	dials    atomic.Int64
+	scope    *token.Scope
+}
+
+func newRooms(t testing.TB) *rooms {
+	t.Helper()
+	e, err := local.Open(t.TempDir(), local.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &rooms{embedded: e, scope: token.UserScope()}
+}
+
+func (r *rooms) dial(ctx context.Context, name string) (*room.Client, error) {
+	r.dials.Add(1)
+	if name == "" {
+		name = "main"
+	}
+	return room.Dial(ctx, room.Config{
+		URL:         "http://embedded/rooms/" + name,
+		DialContext: r.embedded.DialContext,
+		Token: func(context.Context) (secret.Value, error) {
+			return r.embedded.Token(name, "alice", r.scope)
+		},
+	})
+}
+
+// source returns a Rooms that is closed with the test.
+func (r *rooms) source(t testing.TB) *fetch.Rooms {
+	s := fetch.NewRooms(r.dial)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func (r *rooms) store(t testing.TB, name string, secrets ...room.NewSecret) {
+	t.Helper()
+	c, err := r.dial(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, s := range secrets {
+		if err := c.Secrets().Set(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.dials.Store(0)
+}
+
+func TestRooms(t *testing.T) {
+	r := newRooms(t)
+	bytes := "\x00\xff"
+	r.store(t, "", room.NewSecret{ID: "bytes", Value: secret.New([]byte(bytes))}, room.NewSecret{ID: "empty"},
+		room.NewSecret{ID: "delegated", DelegatedTo: "bob", Value: secret.New([]byte("for bob"))},
+		room.NewSecret{ID: "named", Type: "text/plain", Name: "a name", Value: secret.New([]byte("by name"))})
+	r.store(t, "other", room.NewSecret{ID: "bytes", Value: secret.New([]byte("another room's"))})
+
+	want := map[manifest.Target]string{
+		{Kind: manifest.Secret, ID: "bytes"}:                                     bytes,
+		{Kind: manifest.Secret, ID: "empty"}:                                     "",
+		{Kind: manifest.Secret, ID: "delegated", DelegatedTo: "bob"}:             "for bob",
+		{Kind: manifest.Secret, ID: "named", Type: "text/plain", Name: "a name"}: "by name",
+		{Kind: manifest.Secret, ID: "bytes", Room: "other"}:                      "another room's",
+	}
+	var values []manifest.Template
+	for tg := range want {
+		for range 100 {
+			values = append(values, manifest.Template{{Reference: &manifest.Reference{Target: tg}}})
+		}
+	}
+	snapshot, err := fetch.Resolve(t.Context(), file(values...), r.source(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tg, w := range want {
+		if v, ok := snapshot.Value(tg); !ok || string(v.Reveal()) != w {
+			t.Errorf("%v is %q, want %q", tg, v.Reveal(), w)
+		}
+	}
+	if n := r.dials.Load(); n != 2 {
+		t.Errorf("%d connections to 2 rooms", n)
+	}
+}
+
+func TestRoomsSayWhy(t *testing.T) {
+	refusing := func(status int) func(context.Context, string) (*room.Client, error) {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		t.Cleanup(s.Close)
+		return func(ctx context.Context, name string) (*room.Client, error) {
+			return room.Dial(ctx, room.Config{URL: s.URL + "/rooms/main"})
+		}
+	}
+	r, noGrant := newRooms(t), newRooms(t)
+	noGrant.scope = new(token.Scope)
+	noDial := func(context.Context, string) (*room.Client, error) {
+		return nil, errors.New("cannot read the token file")
+	}
+	nowhere := func(context.Context, string) (*room.Client, error) {
+		return nil, fmt.Errorf("%w: no route", room.ErrUnreachable)
+	}
+	for name, test := range map[string]struct {
+		dial func(context.Context, string) (*room.Client, error)
+		kind string
+		want error
+	}{
+		"missing":     {r.dial, manifest.Secret, fetch.ErrMissing},
+		"kind":        {noDial, manifest.OAuth, fetch.ErrUnsupported},
+		"no grant":    {noGrant.dial, manifest.Secret, fetch.ErrDenied},
+		"403":         {refusing(403), manifest.Secret, fetch.ErrDenied},
+		"404":         {refusing(404), manifest.Secret, fetch.ErrUnreachable},
+		"423":         {refusing(423), manifest.Secret, fetch.ErrUnreachable},
+		"no route":    {nowhere, manifest.Secret, fetch.ErrUnreachable},
+		"own failure": {noDial, manifest.Secret, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := fetch.NewRooms(test.dial)
+			defer s.Close()
+			_, err := s.Resolve(t.Context(), manifest.Target{Kind: test.kind, ID: "missing"})
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, state := range []error{fetch.ErrMissing, fetch.ErrDenied, fetch.ErrUnreachable, fetch.ErrUnsupported} {
+				if is := errors.Is(err, state); is != (state == test.want) {
+					t.Errorf("%v: is %v: %v", err, state, is)
+				}
+			}
+		})
+	}
+}
+
+func TestAFailedDialIsNotRepeated(t *testing.T) {
+	var dials atomic.Int64
+	s := fetch.NewRooms(func(context.Context, string) (*room.Client, error) {
+		dials.Add(1)
+		return nil, fmt.Errorf("%w: refused", room.ErrUnreachable)
+	})
+	values := make([]manifest.Template, 1000)
+	for i := range values {
+		values[i] = manifest.Template{ref(fmt.Sprint(i))}
+	}
+	_, err := fetch.Resolve(t.Context(), file(values...), s)
+	table, ok := errors.AsType[*fetch.Error](err)
+	if !ok || len(table.Rows) != 1000 {
+		t.Errorf("got %v", err)
+	}
+	if dials.Load() != 1 {
+		t.Errorf("%d dials", dials.Load())
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
