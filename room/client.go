@@ -1,0 +1,219 @@
+// Package room is a client of the Room API: a room's secrets over one
+// WebSocket. Section numbers in this package are those of docs/room-api.md.
+//
+// A [Client] stays connected: when the connection drops it comes back by
+// itself, and requests wait for that as long as their contexts allow.
+package room
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/roomenv/roomenv/room/wire"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// DialTimeout bounds [Dial] when its context has no deadline.
+const DialTimeout = 30 * time.Second
+
+// dialAttempts bounds [Dial] when a room can be told to be away sooner.
+const dialAttempts = 5
+
+// Config says which room to enter, and as whom.
+type Config struct {
+	// URL is {base}/rooms/{name}; its scheme is http, https, ws or wss.
+	// Errors and logs leave out its query.
+	URL string
+	// Token returns the participant token. It is asked anew for each attempt
+	// to connect; nil sends none.
+	Token func(context.Context) (secret.Value, error)
+	// DialContext connects. Nil means TCP, through the proxy that the
+	// environment names.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// Handlers take what the room sends unasked, by message type. What has
+	// no handler is dropped.
+	Handlers map[string]Handler
+	// Logger hears of connections lost and found; nil is none.
+	Logger *slog.Logger
+}
+
+// A Client is in a room. Its methods may be called by several goroutines at
+// once; their requests share one connection, and none waits for another.
+type Client struct {
+	config    Config
+	dialURL   string
+	url       string // dialURL without its secrets
+	transport *http.Transport
+	log       *slog.Logger
+
+	life   context.Context // ends with the client
+	cancel context.CancelFunc
+	done   chan struct{}
+	wg     sync.WaitGroup
+
+	events     chan wire.Message
+	eventBytes atomic.Int64
+	eventsLost atomic.Bool   // since a handler last returned
+	wake       chan struct{} // one slot: there is something in queue
+
+	mu      sync.Mutex
+	session Session
+	lost    error // why there is no connection; nil when there is one
+	err     error // why the client has ended
+	lastID  uint64
+	pending map[uint64]*request // all that are not answered
+	queue   []*request          // those of them to write, in order of id
+}
+
+// Dial enters a room and returns when the room is ready.
+//
+// What may pass, from a connection refused to a status of 503, it tries again
+// a few times, with growing delays, before it fails with [ErrUnreachable].
+// It fails at once with [ErrForbidden], [ErrNoRoom], [ErrRoomDisabled] and
+// [ErrClosed], and when ctx ends. A ctx without a deadline gets one of
+// [DialTimeout]. After Dial has returned ctx has no effect.
+func Dial(ctx context.Context, config Config) (*Client, error) {
+	dialURL, shown, err := roomURL(config.URL)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, DialTimeout)
+		defer cancel()
+	}
+	c := &Client{
+		config:    config,
+		dialURL:   dialURL,
+		url:       shown,
+		transport: newTransport(config),
+		log:       config.Logger,
+		done:      make(chan struct{}),
+		events:    make(chan wire.Message, maxEvents),
+		wake:      make(chan struct{}, 1),
+		pending:   make(map[uint64]*request),
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	c.log = c.log.With("room", shown)
+	k, err := c.connect(ctx, &backoff{limit: dialAttempts})
+	if err != nil {
+		return nil, err
+	}
+	c.life, c.cancel = context.WithCancel(context.Background())
+	c.wg.Go(func() { c.run(k) })
+	c.wg.Go(c.handleEvents)
+	return c, nil
+}
+
+// Close leaves the room. It returns when nothing of the client runs any more,
+// so a [Handler] does not call it. Requests that are not answered fail with
+// [ErrClosed].
+func (c *Client) Close() error {
+	c.cancel()
+	c.wg.Wait()
+	return nil
+}
+
+// Done is closed when the client has ended for good.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err says why the client has ended: [ErrClosed], [ErrForbidden], [ErrNoRoom]
+// or [ErrRoomDisabled]. It is nil before that.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Session describes the connection that there is, or was last.
+func (c *Client) Session() Session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
+}
+
+// connect opens a connection and waits until the room is ready, again and
+// again as b allows.
+func (c *Client) connect(ctx context.Context, b *backoff) (*connection, error) {
+	for {
+		k, err := c.handshake(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		if err = k.enter(ctx, c.event); err == nil {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.session, c.lost = k.session, nil
+			return k, nil
+		}
+		k.close(false)
+		err = fmt.Errorf("%s: %w", c.url, err)
+		if final(err) || !b.again() {
+			return nil, err
+		}
+		c.away(err)
+		if b.wait(ctx) != nil {
+			return nil, err
+		}
+	}
+}
+
+// away notes why there is no connection.
+func (c *Client) away(err error) {
+	c.mu.Lock()
+	c.lost = err
+	c.mu.Unlock()
+	c.log.Warn("no connection to the room", "error", err)
+}
+
+// run keeps the client connected until it ends.
+func (c *Client) run(k *connection) {
+	defer c.cancel()
+	var b backoff
+	for {
+		since := time.Now()
+		err := c.serve(k)
+		if time.Since(since) > maxDelay {
+			b.failed = 0 // else a room that drops us at once would be hammered
+		}
+		c.requeue()
+		for k = nil; k == nil; {
+			if c.life.Err() != nil {
+				err = ErrClosed
+			}
+			if final(err) {
+				c.end(err)
+				return
+			}
+			c.away(err)
+			if b.wait(c.life) == nil {
+				k, err = c.connect(c.life, &b)
+			}
+		}
+		c.log.Info("the room is back")
+	}
+}
+
+// serve lives with k until it drops, and returns why.
+func (c *Client) serve(k *connection) error {
+	g, ctx := errgroup.WithContext(c.life)
+	g.Go(func() error { return c.read(k) })
+	g.Go(func() error { return c.write(ctx, k) })
+	g.Go(func() error { return k.ping(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		k.close(c.life.Err() != nil)
+		return nil
+	})
+	return g.Wait()
+}

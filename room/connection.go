@@ -1,0 +1,145 @@
+package room
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/roomenv/roomenv/room/wire"
+)
+
+const (
+	// readyTimeout bounds the wait for room_ready and connected.
+	readyTimeout = 30 * time.Second
+	// pingInterval is also how long a pong may take: a room that is silent
+	// for twice as long is gone.
+	pingInterval = 30 * time.Second
+	// closeTimeout bounds the wait for the room's part of the close handshake.
+	closeTimeout = time.Second
+)
+
+// A Session is what a room says of itself and of us when we enter. All but
+// Name change when the room or the connection is a new one.
+type Session struct {
+	RoomName      string
+	RoomURL       string
+	SessionID     string // the same for all who are in the room at a time
+	ParticipantID string // ours, on this connection
+	Name          string // our identity, of the token
+}
+
+// A connection is one WebSocket, from handshake to drop. One goroutine reads
+// and one writes.
+type connection struct {
+	ws      *websocket.Conn
+	cork    *cork // under ws
+	session Session
+
+	frame   bytes.Buffer
+	packets wire.Assembler
+}
+
+// next returns the next message.
+func (k *connection) next(ctx context.Context) (wire.Message, error) {
+	for {
+		typ, r, err := k.ws.Reader(ctx)
+		if err != nil {
+			return wire.Message{}, err
+		}
+		if typ != websocket.MessageBinary {
+			return wire.Message{}, fmt.Errorf("%w: a text frame", wire.ErrProtocol)
+		}
+		k.frame.Reset()
+		if _, err := k.frame.ReadFrom(r); err != nil {
+			return wire.Message{}, err
+		}
+		if m, done, err := k.packets.Add(k.frame.Bytes()); done || err != nil {
+			return m, err
+		}
+	}
+}
+
+// enter reads until the room is ready, which two messages say, in either order
+// (section 4.1). Everything else goes to other.
+func (k *connection) enter(ctx context.Context, other func(wire.Message)) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	var room *wire.RoomReady
+	var us *wire.Connected
+	for room == nil || us == nil {
+		m, err := k.next(ctx)
+		switch {
+		case websocket.CloseStatus(err) == websocket.StatusNormalClosure:
+			return fmt.Errorf("%w by the room before it was ready", ErrClosed)
+		case errors.Is(err, context.DeadlineExceeded) && room == nil:
+			return fmt.Errorf("%w: it is not ready: no %s came: %w", ErrUnreachable, wire.TypeRoomReady, err)
+		case errors.Is(err, context.DeadlineExceeded):
+			return fmt.Errorf("%w: it is not ready: no %s came: %w", ErrUnreachable, wire.TypeConnected, err)
+		case err != nil:
+			return fmt.Errorf("%w: it went away before it was ready: %w", ErrUnreachable, peerError{err})
+		}
+		switch m.Type {
+		case wire.TypeRoomReady:
+			room, err = unpackJSON[wire.RoomReady](m)
+		case wire.TypeConnected:
+			if us, err = unpackJSON[wire.Connected](m); err == nil && us.Type != "init" {
+				us = nil
+			}
+		default:
+			other(m)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrUnreachable, err)
+		}
+	}
+	name, _ := us.Attributes["name"].(string)
+	k.session = Session{room.RoomName, room.RoomURL, room.SessionID, us.ParticipantID, name}
+	return nil
+}
+
+func unpackJSON[T any](m wire.Message) (*T, error) {
+	header, _, err := wire.Unpack(m.Payload)
+	if err != nil {
+		return nil, err
+	}
+	v := new(T)
+	if json.Unmarshal(header, v) != nil {
+		return nil, fmt.Errorf("%w: %s has fields of a wrong type", wire.ErrProtocol, m.Type)
+	}
+	return v, nil
+}
+
+// ping keeps the connection alive and returns when the room is not.
+func (k *connection) ping(ctx context.Context) error {
+	ticker := time.NewTicker(pingInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+		pong, cancel := context.WithTimeout(ctx, pingInterval)
+		err := k.ws.Ping(pong)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("the room is silent: %w", err)
+		}
+	}
+}
+
+// close ends the connection, with a close frame when we part in peace: a room
+// that sees none expects us back.
+func (k *connection) close(inPeace bool) {
+	if inPeace {
+		timer := time.AfterFunc(closeTimeout, func() { _ = k.cork.Close() })
+		defer timer.Stop()
+		_ = k.ws.Close(websocket.StatusNormalClosure, "")
+	}
+	_ = k.ws.CloseNow()
+}

@@ -1,0 +1,309 @@
+package room_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/room/wire"
+	"github.com/roomenv/roomenv/secret"
+)
+
+func TestReady(t *testing.T) {
+	want := room.Session{RoomName: "demo", RoomURL: "ws://x/rooms/demo", SessionID: "s", ParticipantID: "p", Name: "alice"}
+	for name, enter := range map[string]func(*peer){
+		"room_ready first": func(p *peer) { p.roomReady(); p.connected() },
+		"connected first":  func(p *peer) { p.connected(); p.roomReady() },
+		"among others": func(p *peer) {
+			p.event(wire.TypeStatus, wire.Status{Status: "starting", Message: "…"}, "")
+			p.roomReady()
+			p.send(wire.Message{Type: "unheard.of", Payload: []byte("not packed")})
+			p.answer(1, wire.Empty{})
+			p.event(wire.TypeConnected, wire.Connected{Type: "other", ParticipantID: "x"}, "")
+			p.connected()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := dial(t, listen(t, scripted(t, func(p *peer, _ int) { enter(p); p.hold() })))
+			if got := c.Session(); got != want {
+				t.Errorf("got %+v", got)
+			}
+			select {
+			case <-c.Done():
+				t.Error("done while connected")
+			default:
+			}
+			if c.Err() != nil {
+				t.Error(c.Err())
+			}
+			if err := c.Close(); err != nil || !errors.Is(c.Err(), room.ErrClosed) {
+				t.Error(err, c.Err())
+			}
+			<-c.Done()
+		})
+	}
+}
+
+// No client but ours ends the wait for a message that never comes.
+func TestNeverReady(t *testing.T) {
+	for missing, enter := range map[string]func(*peer){
+		"room_ready": (*peer).connected,
+		"connected":  (*peer).roomReady,
+	} {
+		t.Run(missing, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				config := listenInBubble(t, scripted(t, func(p *peer, _ int) { enter(p); p.hold() }))
+				start := time.Now()
+				_, err := room.Dial(t.Context(), config)
+				if !errors.Is(err, room.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), missing) {
+					t.Error(err)
+				}
+				if d := time.Since(start); d != room.DialTimeout {
+					t.Errorf("it took %v", d)
+				}
+
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(time.Second, cancel)
+				if _, err := room.Dial(ctx, config); !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var requests []*http.Request
+		ready := scripted(t, func(p *peer, _ int) { p.ready(); p.hold() })
+		config := listenInBubble(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			requests = append(requests, r)
+			if len(requests) < 3 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			ready.ServeHTTP(w, r)
+		}))
+		config.URL += "?a=1&v=0&b=%20"
+		asked := 0
+		config.Token = func(context.Context) (secret.Value, error) {
+			asked++
+			return secret.New(fmt.Appendf(nil, "token-%d", asked)), nil
+		}
+		dial(t, config)
+		for i, r := range requests {
+			if got, want := r.Header.Get("Authorization"), fmt.Sprintf("Bearer token-%d", i+1); got != want {
+				t.Errorf("attempt %d has the header %q, want %q", i, got, want)
+			}
+			q := r.URL.Query()
+			if r.URL.Path != "/rooms/demo" || q.Get("a") != "1" || q.Get("b") != " " || len(q["v"]) != 1 || q.Get("v") == "0" {
+				t.Errorf("attempt %d asks for %s", i, r.URL)
+			}
+		}
+		if len(requests) != 3 {
+			t.Errorf("%d attempts", len(requests))
+		}
+	})
+}
+
+// finals are the statuses that end a client for good (section 1.5).
+var finals = map[int]error{403: room.ErrForbidden, 404: room.ErrNoRoom, 423: room.ErrRoomDisabled}
+
+func TestFinalStatus(t *testing.T) {
+	for status, want := range finals {
+		var attempts atomic.Int32
+		config := listen(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			attempts.Add(1)
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte("body-canary"))
+		}))
+		config.URL += "?token=query-canary"
+		var log bytes.Buffer
+		config.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		_, err := room.Dial(soon(t), config)
+		if !errors.Is(err, want) || attempts.Load() != 1 || !strings.Contains(err.Error(), fmt.Sprint(status)) || !strings.Contains(err.Error(), "/rooms/demo") {
+			t.Errorf("status %d: %v after %d attempts", status, err, attempts.Load())
+		}
+		if strings.Contains(err.Error()+log.String(), "canary") {
+			t.Errorf("it tells %v, logs %s", err, log.String())
+		}
+	}
+}
+
+// What may pass is tried again, with growing delays, and not for ever.
+func TestDialGivesUp(t *testing.T) {
+	type handler func(testing.TB) http.Handler
+	status := func(code int) handler {
+		return func(testing.TB) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
+		}
+	}
+	play := func(s func(*peer)) handler {
+		return func(t testing.TB) http.Handler { return scripted(t, func(p *peer, _ int) { s(p) }) }
+	}
+	for name, h := range map[string]handler{
+		"401": status(401),
+		"429": status(429),
+		"500": status(500),
+		"503": status(503),
+		"204": status(204),
+		"302": func(testing.TB) http.Handler { return http.RedirectHandler("http://elsewhere/", http.StatusFound) },
+		"hangs up": func(testing.TB) http.Handler {
+			return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		},
+		"try again later": play(func(p *peer) { _ = p.ws.Close(websocket.StatusTryAgainLater, "later") }),
+		"drops":           play(func(*peer) {}),
+		"drops half-way":  play(func(p *peer) { p.roomReady() }),
+		"text frame":      play(func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageText, []byte("{}")) }),
+		"garbage":         play(func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageBinary, []byte("garbage")) }),
+		"not packed":      play(func(p *peer) { p.send(wire.Message{Type: wire.TypeRoomReady, Payload: []byte("x")}) }),
+		"wrong types":     play(func(p *peer) { p.event(wire.TypeConnected, map[string]any{"type": 7}, "") }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				config := listenInBubble(t, h(t))
+				dials := []time.Time{}
+				pipe := config.DialContext
+				config.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+					dials = append(dials, time.Now())
+					return pipe(ctx, network, address)
+				}
+				_, err := room.Dial(t.Context(), config)
+				if !errors.Is(err, room.ErrUnreachable) {
+					t.Error(err)
+				}
+				if len(dials) != 5 {
+					t.Fatalf("%d attempts", len(dials))
+				}
+				for i := 1; i < len(dials); i++ {
+					most := 500 * time.Millisecond << (i - 1)
+					if d := dials[i].Sub(dials[i-1]); d < most/2 || d > most {
+						t.Errorf("attempt %d came after %v, want %v to %v", i, d, most/2, most)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestDialRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+		config := room.Config{
+			URL:         "ws://user:password-canary@away/rooms/demo?token=query-canary",
+			DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, refused },
+		}
+		_, err := room.Dial(t.Context(), config)
+		if !errors.Is(err, room.ErrUnreachable) || !errors.Is(err, refused) || strings.Contains(err.Error(), "canary") {
+			t.Error(err)
+		}
+		// The reason is told when the context ends first.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = room.Dial(ctx, config)
+		if !errors.Is(err, room.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, refused) {
+			t.Error(err)
+		}
+	})
+}
+
+// A server that accepts and never answers is one of several attempts.
+func TestDialSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hung := make(chan struct{})
+		defer close(hung)
+		var attempts atomic.Int32
+		_, err := room.Dial(t.Context(), listenInBubble(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			attempts.Add(1)
+			<-hung
+		})))
+		if !errors.Is(err, room.ErrUnreachable) || attempts.Load() < 2 {
+			t.Errorf("%v after %d attempts", err, attempts.Load())
+		}
+	})
+}
+
+// The body of a refusal is not waited for.
+func TestDialEndlessBody(t *testing.T) {
+	config := listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	if _, err := room.Dial(soon(t), config); !errors.Is(err, room.ErrForbidden) {
+		t.Error(err)
+	}
+}
+
+// A token goes to the room's address only.
+func TestDialFollowsNoRedirect(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("followed to %s with %q", r.URL, r.Header.Get("Authorization"))
+	}))
+	defer elsewhere.Close()
+	config := listen(t, http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	config.Token = func(context.Context) (secret.Value, error) { return secret.New([]byte("x")), nil }
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := room.Dial(ctx, config); !errors.Is(err, room.ErrUnreachable) {
+		t.Error(err)
+	}
+}
+
+func TestDialWithoutToken(t *testing.T) {
+	config := listen(t, http.NotFoundHandler())
+	why := errors.New("no such file")
+	config.Token = func(context.Context) (secret.Value, error) { return secret.Value{}, why }
+	if _, err := room.Dial(soon(t), config); !errors.Is(err, why) {
+		t.Error(err)
+	}
+	config.Token = func(context.Context) (secret.Value, error) { return secret.New([]byte("canary\n")), nil }
+	if _, err := room.Dial(soon(t), config); err == nil || strings.Contains(err.Error(), "canary") {
+		t.Error(err)
+	}
+}
+
+func TestDialNoAddress(t *testing.T) {
+	for _, u := range []string{"", "demo", "/rooms/demo", "ftp://host/rooms/demo", "http:///rooms/demo", "http://host\x7f/?token=canary", "://?token=canary"} {
+		if _, err := room.Dial(t.Context(), room.Config{URL: u}); err == nil || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%q: %v", u, err)
+		}
+	}
+}
+
+// A room that closes with 1000 does not want us back (section 1.6).
+func TestClosedBeforeReady(t *testing.T) {
+	var n atomic.Int32
+	config := listen(t, scripted(t, func(p *peer, _ int) {
+		n.Add(1)
+		_ = p.ws.Close(websocket.StatusNormalClosure, "")
+	}))
+	if _, err := room.Dial(soon(t), config); !errors.Is(err, room.ErrClosed) || n.Load() != 1 {
+		t.Errorf("%v after %d attempts", err, n.Load())
+	}
+}
+
+// TLS is that of net/http: a certificate that nobody signed is final.
+func TestTLS(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	s.StartTLS()
+	defer s.Close()
+	_, err := room.Dial(soon(t), room.Config{URL: strings.Replace(s.URL, "https", "wss", 1) + "/rooms/demo"})
+	if !errors.Is(err, room.ErrUnreachable) || !strings.Contains(err.Error(), "certificate") {
+		t.Error(err)
+	}
+}

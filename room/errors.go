@@ -1,0 +1,110 @@
+package room
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/roomenv/roomenv/room/wire"
+)
+
+// What becomes of a connection. A [Client] ends for good with one of the
+// first four; [Dial] fails with any of the first five.
+var (
+	// ErrForbidden is status 403: a token that is missing, wrong, expired or
+	// for another room.
+	ErrForbidden = errors.New("the room refuses the token")
+	// ErrNoRoom is status 404.
+	ErrNoRoom = errors.New("there is no such room")
+	// ErrRoomDisabled is status 423.
+	ErrRoomDisabled = errors.New("the room is disabled")
+	// ErrClosed says that [Client.Close] was called, or that the room closed
+	// the connection with code 1000.
+	ErrClosed = errors.New("the connection is closed")
+	// ErrUnreachable is every other way not to get a connection. It may pass.
+	ErrUnreachable = errors.New("cannot reach the room")
+	// ErrDisconnected fails a request that cannot be repeated safely.
+	ErrDisconnected = errors.New("the connection was lost before the answer came: whether the room did it is unknown")
+	// ErrUnexpectedAnswer fails a request whose answer is of a content type
+	// or a shape that the operation does not have.
+	ErrUnexpectedAnswer = errors.New("unexpected answer")
+)
+
+// Kinds of [Error], for errors.Is (section 5.4).
+var (
+	ErrPermissionDenied  = &Error{Code: wire.PermissionDenied}
+	ErrInvalidRequest    = &Error{Code: wire.InvalidRequest}
+	ErrNotFound          = &Error{Code: wire.NotFound}
+	ErrAlreadyExists     = &Error{Code: wire.AlreadyExists}
+	ErrConflict          = &Error{Code: wire.Conflict}
+	ErrInvalidState      = &Error{Code: wire.InvalidState}
+	ErrDependencyMissing = &Error{Code: wire.DependencyMissing}
+	ErrOperationFailed   = &Error{Code: wire.OperationFailed}
+	ErrTimeout           = &Error{Code: wire.Timeout}
+)
+
+// An Error is the answer of a room that did not do what it was asked.
+type Error struct {
+	Op   string    // toolkit and tool: secrets.get_secret
+	Code wire.Code // 0 when the room sent none
+	Text string    // the room's, made [printable]
+}
+
+func (e *Error) Error() string {
+	text := e.Text
+	if text == "" {
+		text = "the room refused"
+	}
+	if e.Code != 0 {
+		text = fmt.Sprintf("%s (code %d)", text, e.Code)
+	}
+	if e.Op == "" {
+		return text
+	}
+	return e.Op + ": " + text
+}
+
+// Is reports whether target is the kind of e: one of [ErrNotFound] and its
+// like.
+func (e *Error) Is(target error) bool {
+	kind, ok := target.(*Error)
+	return ok && *kind == Error{Code: e.Code}
+}
+
+// final reports whether err ends a client for good.
+func final(err error) bool {
+	return errors.Is(err, ErrForbidden) || errors.Is(err, ErrNoRoom) || errors.Is(err, ErrRoomDisabled) || errors.Is(err, ErrClosed)
+}
+
+// maxText bounds what errors repeat of a room's words, in bytes.
+const maxText = 500
+
+// printable cuts s and escapes what is not for printing: a room must not
+// write control sequences on someone's terminal.
+func printable(s string) string {
+	cut := len(s) > maxText
+	if cut {
+		s = strings.ToValidUTF8(s[:maxText], "") // the last rune may be half a one
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+	}
+	if cut {
+		b.WriteString("…")
+	}
+	return b.String()
+}
+
+// A peerError is an error whose text may hold words of a peer.
+type peerError struct{ err error }
+
+func (e peerError) Error() string { return printable(e.err.Error()) }
+func (e peerError) Unwrap() error { return e.err }

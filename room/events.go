@@ -1,0 +1,62 @@
+package room
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/roomenv/roomenv/room/wire"
+)
+
+// What is held for handlers that are slower than the room.
+const (
+	maxEvents     = 1024
+	maxEventBytes = wire.DefaultMaxMessage
+)
+
+// A Handler takes a message that a room sent unasked: its header, a JSON
+// object, and its trailer. Handlers run one at a time, in the order the room
+// sent, and off the connection's reader, so they may make requests. They
+// should return soon: while one runs the next messages wait, up to 1,024 and
+// 16 MiB of them, and then new ones are dropped and logged.
+//
+// ctx ends with the client, which waits for its handlers. A handler can run
+// before [Dial] has returned to its caller.
+type Handler func(ctx context.Context, c *Client, header json.RawMessage, trailer []byte)
+
+// event queues m for its handler.
+func (c *Client) event(m wire.Message) {
+	if c.config.Handlers[m.Type] == nil {
+		return
+	}
+	size := int64(len(m.Payload))
+	if c.eventBytes.Add(size) <= maxEventBytes {
+		select {
+		case c.events <- m:
+			return
+		default:
+		}
+	}
+	c.eventBytes.Add(-size)
+	if !c.eventsLost.Swap(true) {
+		c.log.Error("dropping events: their handlers are too slow", "first", m)
+	}
+}
+
+func (c *Client) handleEvents() {
+	for {
+		var m wire.Message
+		select {
+		case <-c.life.Done():
+			return
+		case m = <-c.events:
+		}
+		header, trailer, err := wire.Unpack(m.Payload)
+		if err != nil {
+			c.log.Warn("dropped an event that is not a packed message", "event", m, "error", err)
+		} else if c.life.Err() == nil {
+			c.config.Handlers[m.Type](c.life, c, header, trailer)
+		}
+		c.eventBytes.Add(-int64(len(m.Payload)))
+		c.eventsLost.Store(false)
+	}
+}

@@ -1,0 +1,220 @@
+package room
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/coder/websocket"
+
+	"github.com/roomenv/roomenv/room/wire"
+)
+
+// A request is in flight from its first packet to its answer.
+type request struct {
+	id         uint64
+	payload    []byte
+	repeatable bool
+	inFlight   bool
+	sent       int         // how often, guarded by Client.mu
+	answer     chan answer // one slot
+}
+
+type answer struct {
+	payload []byte
+	sent    int
+	err     error
+}
+
+// Invoke calls a tool of a toolkit and returns its answer (section 5.1). An
+// answer of error content is an [*Error].
+//
+// It waits, for a connection and for the answer, until ctx ends. When the
+// connection drops before the answer came it fails with [ErrDisconnected];
+// the operations of [Secrets] that can be repeated are.
+func (c *Client) Invoke(ctx context.Context, toolkit, tool string, arguments wire.Content) (wire.Content, error) {
+	content, _, err := c.invoke(ctx, toolkit, tool, arguments, false)
+	return content, err
+}
+
+// invoke also returns how often the request was sent.
+func (c *Client) invoke(ctx context.Context, toolkit, tool string, arguments wire.Content, repeatable bool) (_ wire.Content, sent int, err error) {
+	op := toolkit + "." + tool
+	payload, err := wire.PackInvoke(toolkit, tool, arguments)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", op, err)
+	}
+	if len(payload) > wire.DefaultMaxMessage {
+		return nil, 0, fmt.Errorf("%s: a request of %d bytes is larger than %d", op, len(payload), wire.DefaultMaxMessage)
+	}
+	a := c.ask(ctx, &request{payload: payload, repeatable: repeatable, answer: make(chan answer, 1)})
+	if a.err != nil {
+		return nil, a.sent, fmt.Errorf("%s: %w", op, a.err)
+	}
+	content, err := wire.UnpackContent(a.payload)
+	if err != nil {
+		return nil, a.sent, fmt.Errorf("%w to %s: %w", ErrUnexpectedAnswer, op, err)
+	}
+	if e, failed := content.(wire.Error); failed {
+		return nil, a.sent, &Error{Op: op, Code: e.Code, Text: printable(e.Text)}
+	}
+	return content, a.sent, nil
+}
+
+// ask queues r and waits for its answer.
+func (c *Client) ask(ctx context.Context, r *request) answer {
+	if ctx.Err() != nil {
+		return answer{err: context.Cause(ctx)}
+	}
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return answer{err: c.err}
+	}
+	c.lastID++
+	r.id = c.lastID
+	c.pending[r.id] = r
+	c.queue = append(c.queue, r)
+	c.mu.Unlock()
+	c.wakeWriter()
+
+	select {
+	case a := <-r.answer:
+		return a
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.pending, r.id)
+	if !r.inFlight {
+		c.queue = slices.DeleteFunc(c.queue, func(q *request) bool { return q == r })
+	}
+	err := context.Cause(ctx)
+	if c.lost != nil {
+		err = fmt.Errorf("%w: no connection to the room: %w", err, c.lost)
+	}
+	return answer{sent: r.sent, err: err}
+}
+
+func (c *Client) wakeWriter() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// dequeue takes the next request to write; nil is none.
+func (c *Client) dequeue() *request {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) == 0 {
+		c.queue = nil
+		return nil
+	}
+	r := c.queue[0]
+	c.queue[0] = nil
+	c.queue = c.queue[1:]
+	r.inFlight = true
+	r.sent++
+	return r
+}
+
+// write is the one writer of k: messages leave it whole and in order, and all
+// that are queued at a time leave in as few system calls as their bytes need.
+func (c *Client) write(ctx context.Context, k *connection) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.wake:
+		}
+		k.cork.hold()
+		for ctx.Err() == nil {
+			r := c.dequeue()
+			if r == nil {
+				break
+			}
+			// A write ends with the connection; a context of its own would
+			// cost a timer for each packet.
+			m := wire.Message{ID: r.id, Type: wire.TypeInvokeTool, Payload: r.payload}
+			for p := range m.Packets() {
+				if err := k.ws.Write(context.Background(), websocket.MessageBinary, p); err != nil {
+					return peerError{err}
+				}
+			}
+		}
+		if err := k.cork.release(); err != nil {
+			return peerError{err}
+		}
+	}
+}
+
+// read takes the messages of k until it drops. Nothing it does waits for
+// anyone else.
+func (c *Client) read(k *connection) error {
+	for {
+		m, err := k.next(context.Background())
+		if websocket.CloseStatus(err) == websocket.StatusNormalClosure {
+			return fmt.Errorf("%w by the room", ErrClosed)
+		}
+		if err != nil {
+			return peerError{err}
+		}
+		if m.Type == wire.TypeResponse {
+			c.respond(m)
+		} else {
+			c.event(m)
+		}
+	}
+}
+
+// respond hands a response to its request. One that nobody waits for is
+// ignored: its context may have ended.
+func (c *Client) respond(m wire.Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.pending[m.ID]; r != nil && r.inFlight {
+		delete(c.pending, m.ID)
+		r.answer <- answer{payload: m.Payload, sent: r.sent}
+	}
+}
+
+// requeue deals with the requests of a connection that is gone: those that
+// were in flight are sent again or fail.
+func (c *Client) requeue() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue = nil
+	for _, id := range slices.Sorted(maps.Keys(c.pending)) {
+		r := c.pending[id]
+		if r.inFlight && !r.repeatable {
+			delete(c.pending, id)
+			r.answer <- answer{sent: r.sent, err: ErrDisconnected}
+			continue
+		}
+		r.inFlight = false
+		c.queue = append(c.queue, r)
+	}
+	c.wakeWriter()
+}
+
+// end ends the client for good.
+func (c *Client) end(err error) {
+	c.transport.CloseIdleConnections()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+	for id, r := range c.pending {
+		delete(c.pending, id)
+		r.answer <- answer{sent: r.sent, err: err}
+	}
+	c.queue = nil
+	close(c.done)
+	level := c.log.Warn
+	if errors.Is(err, ErrClosed) {
+		level = c.log.Info
+	}
+	level("the connection to the room has ended", "error", err)
+}

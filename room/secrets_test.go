@@ -1,0 +1,185 @@
+package room_test
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/room/wire"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// Requests as section 6 has them, key by key, and what answers mean.
+func TestSecrets(t *testing.T) {
+	calls := make(chan call, 1)
+	answers := make(chan wire.Content, 1)
+	c := dial(t, listen(t, scripted(t, func(p *peer, _ int) {
+		p.ready()
+		p.serve(func(c call) wire.Content { calls <- c; return <-answers })
+	})))
+	s, ctx := c.Secrets(), soon(t)
+	value := secret.New([]byte("\x00\xff"))
+	object := func(s string) wire.Content { return wire.JSON{Object: []byte(s)} }
+	list := func() (any, error) { return s.List(ctx) }
+	exists := func() (any, error) {
+		return s.Exists(ctx, room.ExistsQuery{ID: "i", DelegatedTo: "d", ForIdentity: "f"})
+	}
+	getByID := func() (any, error) { return s.Get(ctx, room.SecretQuery{ID: "i"}) }
+	set := func() (any, error) { return nil, s.Set(ctx, room.NewSecret{ID: "i", Value: value}) }
+	remove := func() (any, error) { return nil, s.Delete(ctx, "i", "d") }
+
+	const (
+		nothing   = `{}`
+		existsOf  = `{"secret_id":"i","delegated_to":"d","for_identity":"f"}`
+		getOf     = `{"secret_id":"i","type":null,"name":null,"delegated_to":null}`
+		setOf     = `{"secret_id":"i","type":null,"name":null,"delegated_to":null,"for_identity":null,"has_data":true}`
+		deleteOf  = `{"id":"i","delegated_to":"d"}`
+		unfit     = "unexpected answer to secrets."
+		forbidden = "permission denied"
+	)
+	for _, tt := range []struct {
+		f         func() (any, error)
+		tool      string
+		arguments string
+		answer    wire.Content
+		want      any
+		err       error
+		text      string
+	}{
+		{list, "list_secrets", nothing, object(`{"secrets":[]}`), []room.SecretInfo{}, nil, ""},
+		{list, "list_secrets", nothing, object(`{"secrets":[{"id":"i","type":"t","name":"n","delegated_to":null,"agent_id":"a"},{"id":"j","type":"","name":"","delegated_to":"d"}]}`),
+			[]room.SecretInfo{{ID: "i", Type: "t", Name: "n"}, {ID: "j", DelegatedTo: "d"}}, nil, ""},
+		{list, "list_secrets", nothing, object(`{}`), nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: no list"},
+		{list, "list_secrets", nothing, object(`{"secrets":{}}`), nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: a field of a wrong type"},
+		{list, "list_secrets", nothing, wire.Empty{}, nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: empty"},
+		{exists, "exists", existsOf, object(`{"exists":true}`), true, nil, ""},
+		{exists, "exists", existsOf, object(`{"exists":false}`), false, nil, ""},
+		{exists, "exists", existsOf, object(`{"exists":null}`), nil, room.ErrUnexpectedAnswer, "neither true nor false"},
+		{exists, "exists", existsOf, object(`{"exists":"true"}`), nil, room.ErrUnexpectedAnswer, "a field of a wrong type"},
+		{exists, "exists", existsOf, wire.Error{Text: forbidden, Code: wire.PermissionDenied}, nil, room.ErrPermissionDenied, "secrets.exists: permission denied (code 1001)"},
+		{getByID, "get_secret", getOf, wire.File{Name: "n", MimeType: "t", Data: value}, room.Secret{Name: "n", Type: "t"}, nil, ""},
+		{getByID, "get_secret", getOf, wire.Empty{}, nil, room.ErrNotFound, "secrets.get_secret: there is no such secret (code 1003)"},
+		{getByID, "get_secret", getOf, wire.Text{Text: "canary"}, nil, room.ErrUnexpectedAnswer, unfit + "get_secret: text"},
+		{getByID, "get_secret", getOf, wire.Binary{Data: value}, nil, room.ErrUnexpectedAnswer, unfit + "get_secret: binary"},
+		{getByID, "get_secret", getOf, wire.Error{Code: wire.Conflict}, nil, room.ErrConflict, "secrets.get_secret: the room refused (code 1005)"},
+		{set, "set_secret", setOf, wire.Empty{}, nil, nil, ""},
+		{set, "set_secret", setOf, object(`{}`), nil, nil, ""},
+		{set, "set_secret", setOf, wire.Text{Text: "canary"}, nil, room.ErrUnexpectedAnswer, unfit + "set_secret: text"},
+		{remove, "delete_secret", deleteOf, wire.Empty{}, nil, nil, ""},
+		{remove, "delete_secret", deleteOf, object(`{}`), nil, nil, ""},
+		{remove, "delete_secret", deleteOf, wire.Error{Text: "gone", Code: wire.NotFound}, nil, room.ErrNotFound, "gone (code 1003)"},
+		{remove, "delete_secret", deleteOf, wire.File{Data: value}, nil, room.ErrUnexpectedAnswer, unfit + "delete_secret: file"},
+		{remove, "delete_secret", deleteOf, wire.Error{Text: "odd", Code: 4711}, nil, &room.Error{Code: 4711}, "secrets.delete_secret: odd (code 4711)"},
+	} {
+		answers <- tt.answer
+		got, err := tt.f()
+		asked := <-calls
+		var arguments string
+		switch a := asked.arguments.(type) {
+		case wire.JSON:
+			arguments = string(a.Object)
+		case wire.Binary:
+			arguments = string(a.Headers)
+			if !a.Data.Equal(value) {
+				t.Errorf("%s sent other bytes", tt.tool)
+			}
+		}
+		if asked.Toolkit != "secrets" || asked.Tool != tt.tool || arguments != tt.arguments {
+			t.Errorf("asked %s.%s with %s, want %s with %s", asked.Toolkit, asked.Tool, arguments, tt.tool, tt.arguments)
+		}
+		if tt.err != nil {
+			if !errors.Is(err, tt.err) || !strings.Contains(err.Error(), tt.text) || strings.Contains(err.Error(), "canary") {
+				t.Errorf("%s: %v, want %v with %q", tt.tool, err, tt.err, tt.text)
+			}
+			continue
+		}
+		if found, ok := got.(room.Secret); ok {
+			if !found.Value.Equal(value) {
+				t.Error("got other bytes")
+			}
+			found.Value = secret.Value{}
+			got = found
+		}
+		if err != nil || !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: %#v, %v; want %#v", tt.tool, got, err, tt.want)
+		}
+	}
+
+	for _, err := range []error{
+		s.Set(ctx, room.NewSecret{ID: "a\xff"}),
+		s.Delete(ctx, "a\xff", ""),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "UTF-8") {
+			t.Error(err)
+		}
+	}
+}
+
+func TestErrorKinds(t *testing.T) {
+	err := &room.Error{Op: "secrets.get_secret", Code: wire.NotFound, Text: "x"}
+	var none error = &room.Error{Op: "secrets.get_secret", Text: "x"}
+	switch {
+	case !errors.Is(err, room.ErrNotFound), errors.Is(err, room.ErrConflict):
+		t.Error("the code does not tell the kind")
+	case errors.Is(err, &room.Error{Op: "other", Code: wire.NotFound}):
+		t.Error("an error is another one of its kind")
+	case errors.Is(none, room.ErrNotFound):
+		t.Error("no code is a kind")
+	}
+}
+
+// A room must not write on someone's terminal.
+func TestErrorTextIsPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"\x1b]0;owned\x07\x1b[2J": `\x1b]0;owned\a\x1b[2J`,
+		"two\nlines\r":            `two\nlines\r`,
+		"bidi \u202e c1 \u009b":   `bidi \u202e c1 \u009b`,
+		"grüße, it's \"fine\" \\": "grüße, it's \"fine\" \\",
+		"\xff":                    "\ufffd",
+	} {
+		c := dial(t, listen(t, scripted(t, func(p *peer, _ int) {
+			p.ready()
+			c, _ := p.next()
+			p.answer(c.id, wire.Error{Text: in})
+			p.answer(c.id+1, wire.Error{Text: strings.Repeat(in, 1000)})
+			p.hold()
+		})))
+		_, err := get(soon(t), c, "k")
+		var e *room.Error
+		if !errors.As(err, &e) || e.Text != want {
+			t.Errorf("%q reads %v, want %s", in, err, want)
+		}
+	}
+	c := dial(t, listen(t, scripted(t, func(p *peer, _ int) {
+		p.ready()
+		p.serve(func(call) wire.Content { return wire.Error{Text: strings.Repeat("ü", 1<<16)} })
+	})))
+	_, err := get(soon(t), c, "k")
+	if want := "secrets.get_secret: " + strings.Repeat("ü", 250) + "…"; err == nil || err.Error() != want {
+		t.Error(err)
+	}
+}
+
+// An answer that is no content fails its request, not the connection.
+func TestAnswerThatIsNoContent(t *testing.T) {
+	connections := 0
+	c := dial(t, listen(t, scripted(t, func(p *peer, _ int) {
+		connections++
+		p.ready()
+		for _, payload := range []string{"", "canary", "\x00\x00\x01\x00\x00\x00\x00\x00{}", string(wire.Pack([]byte(`{"type":"canary-type"}`), nil)), string(wire.Pack([]byte(`[]`), nil))} {
+			c, _ := p.next()
+			p.send(wire.Message{ID: c.id, Type: wire.TypeResponse, Payload: []byte(payload)})
+		}
+		p.serve(func(c call) wire.Content { return text(c.secretID()) })
+	})))
+	for range 5 {
+		if _, err := get(soon(t), c, "k"); !errors.Is(err, room.ErrUnexpectedAnswer) {
+			t.Error(err)
+		}
+	}
+	if v, err := get(soon(t), c, "k"); err != nil || v != "k" || connections != 1 {
+		t.Error(v, err, connections)
+	}
+}
