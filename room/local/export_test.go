@@ -13,3 +13,12 @@ func OpenRecord(s *Store, box []byte) error {
 
 // ForgetSize makes s not notice by its size that the file was cut.
 func ForgetSize(s *Store) { s.size.Store(0) }
+
+const MaxConnections = maxConnections
+
+// SetConnections makes s believe it has n.
+func SetConnections(s *Server, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count = n
+}
