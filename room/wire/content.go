@@ -208,7 +208,7 @@ func PackContent(c Content) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Pack(header, trailer), nil
+	return pack(header, trailer)
 }
 
 // UnpackContent is the inverse of [PackContent].

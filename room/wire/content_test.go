@@ -124,6 +124,21 @@ func TestEncodeContentRefuses(t *testing.T) {
 	}
 }
 
+// What a peer's Unpack would refuse is not sent.
+func TestPackRefusesWhatUnpackRefuses(t *testing.T) {
+	for name, c := range map[string]wire.Content{
+		"long": wire.Text{Text: strings.Repeat("x", wire.MaxHeader)},
+		"deep": wire.JSON{Object: []byte(strings.Repeat(`{"a":`, wire.MaxDepth-1) + "{}" + strings.Repeat("}", wire.MaxDepth-1))},
+	} {
+		if _, err := wire.PackContent(c); err == nil {
+			t.Errorf("packed a %s header", name)
+		}
+		if _, err := wire.PackInvoke("t", "t", c); err == nil {
+			t.Errorf("packed a call with a %s header", name)
+		}
+	}
+}
+
 func TestCode(t *testing.T) {
 	for in, want := range map[string]wire.Code{
 		`1003`: 1003, `"1003"`: 1003, `" 1003"`: 0, `"x"`: 0, `""`: 0, `1003.5`: 0, `"1003.0"`: 0, `1e3`: 0,

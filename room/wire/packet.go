@@ -171,6 +171,14 @@ func Pack(header, trailer []byte) []byte {
 	return append(p, trailer...)
 }
 
+// pack is [Pack] of a header that [Unpack] will take.
+func pack(header, trailer []byte) ([]byte, error) {
+	if len(header) > MaxHeader || depth(header) > MaxDepth {
+		return nil, fmt.Errorf("a header of %d bytes is longer than %d or nests deeper than %d", len(header), MaxHeader, MaxDepth)
+	}
+	return Pack(header, trailer), nil
+}
+
 // Unpack splits a packed payload into its JSON header, which is an object, and
 // its trailer. Both share memory with payload. The header may hold keys that
 // are not known here, among them [ReservedKey].

@@ -57,7 +57,7 @@ func PackInvoke(toolkit, tool string, arguments Content) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode a call of %s.%s: %w", toolkit, tool, err)
 	}
-	return Pack(invoke, trailer), nil
+	return pack(invoke, trailer)
 }
 
 // UnpackInvoke is the inverse of [PackInvoke].
