@@ -1,0 +1,185 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/kelseyhightower/envconfig"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/room/local"
+	"github.com/roomenv/roomenv/room/token"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// app is what all commands share: the environment's configuration and the
+// flags, which win over it.
+type app struct {
+	LogLevel  string       `envconfig:"ROOMENV_LOG_LEVEL" default:"warn"`
+	LogFormat string       `envconfig:"ROOMENV_LOG_FORMAT" default:"text"`
+	Room      string       `envconfig:"MESHAGENT_ROOM"`
+	Token     secret.Value `envconfig:"MESHAGENT_TOKEN"`
+	RoomURL   string       `envconfig:"MESHAGENT_ROOM_URL"`
+	APIURL    string       `envconfig:"MESHAGENT_API_URL"`
+	APIKey    secret.Value `envconfig:"MESHAGENT_API_KEY"`
+	Secret    secret.Value `envconfig:"MESHAGENT_SECRET"`
+	Data      string       `envconfig:"ROOMENV_DATA"`
+	RoomKey   secret.Value `envconfig:"ROOMENV_ROOM_KEY"`
+	Identity  string       `envconfig:"ROOMENV_IDENTITY"`
+
+	chosen string // the room that --room names
+	log    *slog.Logger
+}
+
+// The address of the hosted service and the local room's name, where nobody
+// gives another.
+const (
+	defaultURL  = "https://api.meshagent.com"
+	defaultRoom = "default"
+)
+
+func (a *app) logFlags(f *pflag.FlagSet) {
+	f.String("log-level", "", "what to log to stderr: debug, info, warn or error (default warn)")
+	f.String("log-format", "", "how to log: text or json (default text)")
+}
+
+func (a *app) roomFlag(f *pflag.FlagSet) {
+	f.String("room", "", "the room to use (default $MESHAGENT_ROOM; for the local room \"default\")")
+}
+
+func (a *app) dataFlag(f *pflag.FlagSet) {
+	f.String("data", "", "folder of the local room (default $ROOMENV_DATA, else ~/.local/share/roomenv)")
+}
+
+// init reads the environment, then the flags, which win.
+func (a *app) init(cmd *cobra.Command) error {
+	if err := envconfig.Process("", a); err != nil {
+		return fmt.Errorf("cannot read the environment: %w", err)
+	}
+	for name, field := range map[string]*string{
+		"log-level": &a.LogLevel, "log-format": &a.LogFormat, "room": &a.chosen, "data": &a.Data,
+	} {
+		if f := cmd.Flags().Lookup(name); f != nil && f.Changed {
+			*field = f.Value.String()
+		}
+	}
+	var err error
+	a.log, err = newLogger(os.Stderr, a.LogLevel, a.LogFormat)
+	return err
+}
+
+// rooms is where rooms are reached, by name; "" is the one that the user
+// chose.
+type rooms struct {
+	dial  func(ctx context.Context, name string) (*room.Client, error)
+	close func() error
+}
+
+// rooms decides where the room is: on the network when there is a token, else
+// on this machine.
+func (a *app) rooms() (rooms, error) {
+	switch {
+	case a.Token.Len() > 0:
+		return a.networkRooms()
+	case a.Room != "" && a.chosen == "":
+		return rooms{}, hint(errors.New("cannot join the room "+strconv.Quote(a.Room)+": MESHAGENT_ROOM is set but MESHAGENT_TOKEN is not"),
+			"set MESHAGENT_TOKEN to a participant token for that room",
+			"or unset MESHAGENT_ROOM to use the local room")
+	}
+	return a.localRooms()
+}
+
+func (a *app) networkRooms() (rooms, error) {
+	chosen := cmp.Or(a.chosen, a.Room)
+	if chosen == "" {
+		return rooms{}, hint(errors.New("cannot tell which room to join: MESHAGENT_TOKEN is set but MESHAGENT_ROOM is not"),
+			"set MESHAGENT_ROOM, or name the room with --room")
+	}
+	base := strings.TrimRight(cmp.Or(a.RoomURL, a.APIURL, defaultURL), "/")
+	dial := func(ctx context.Context, name string) (*room.Client, error) {
+		return room.Dial(ctx, room.Config{
+			URL:    base + "/rooms/" + url.PathEscape(cmp.Or(name, chosen)),
+			Token:  func(context.Context) (secret.Value, error) { return a.Token, nil },
+			Logger: a.log,
+		})
+	}
+	return rooms{dial, func() error { return nil }}, nil
+}
+
+func (a *app) localRooms() (rooms, error) {
+	embedded, err := a.openRoom()
+	if err != nil {
+		return rooms{}, err
+	}
+	identity := cmp.Or(a.Identity, localIdentity())
+	dial := func(ctx context.Context, name string) (*room.Client, error) {
+		name = cmp.Or(name, a.chosen, defaultRoom)
+		return room.Dial(ctx, room.Config{
+			URL:         "http://local/rooms/" + url.PathEscape(name),
+			Token:       func(context.Context) (secret.Value, error) { return embedded.Token(name, identity, token.FullScope()) },
+			DialContext: embedded.DialContext,
+			Logger:      a.log,
+		})
+	}
+	return rooms{dial, embedded.Close}, nil
+}
+
+// openRoom opens the local room. Whoever can read its folder is its admin.
+func (a *app) openRoom() (*local.Embedded, error) {
+	dir, err := a.dataDir()
+	if err != nil {
+		return nil, err
+	}
+	options := local.Options{VerifyKey: a.verifyKey, Logger: a.log}
+	if a.RoomKey.Len() > 0 {
+		if options.Key, err = local.ParseKey(a.RoomKey); err != nil {
+			return nil, fmt.Errorf("cannot use ROOMENV_ROOM_KEY: %w", err)
+		}
+	}
+	return local.Open(dir, options)
+}
+
+// verifyKey finds the keys that tokens for the local room may be signed with,
+// beside the room's own.
+func (a *app) verifyKey(keyID string) (secret.Value, bool) {
+	if keyID == "" {
+		return a.Secret, a.Secret.Len() > 0
+	}
+	key, err := token.ParseAPIKey(a.APIKey)
+	return key.Secret, err == nil && key.KeyID == keyID
+}
+
+// dataDir is the folder of the local room.
+func (a *app) dataDir() (string, error) {
+	if a.Data != "" {
+		return a.Data, nil
+	}
+	if base := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(base) {
+		return filepath.Join(base, "roomenv"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", hint(fmt.Errorf("cannot find a folder for the local room: %w", err), "set ROOMENV_DATA to a folder of yours")
+	}
+	return filepath.Join(home, ".local", "share", "roomenv"), nil
+}
+
+// localIdentity is who we are in the local room when nobody says: the user of
+// the operating system, by number where it has no name.
+func localIdentity() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "uid-" + strconv.Itoa(os.Getuid())
+}

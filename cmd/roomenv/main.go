@@ -1,0 +1,72 @@
+// Command roomenv runs a program with the secrets of a MeshAgent room in its
+// environment. See README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/roomenv/roomenv/inject"
+)
+
+func main() {
+	// Caught from the first moment: a signal that comes before the child
+	// exists must not be lost.
+	ctx, signals := inject.Catch(context.Background())
+	code := run(ctx, signals, os.Args[1:])
+	signals.Close()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, signals *inject.Signals, args []string) int {
+	root := newRoot(signals)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var interrupted inject.Interrupted
+	if err != nil && errors.As(context.Cause(ctx), &interrupted) {
+		return interrupted.ExitCode() // whoever sent the signal knows why
+	}
+	return report(os.Stderr, err)
+}
+
+func newRoot(signals *inject.Signals) *cobra.Command {
+	var a app
+	root := &cobra.Command{
+		Use:   "roomenv",
+		Short: "Run a program with the secrets of a room in its environment",
+		Long: `roomenv fetches the secrets that a manifest names from a MeshAgent room, puts
+them into the environment of a command and runs it.
+
+With MESHAGENT_ROOM and MESHAGENT_TOKEN set it uses that room, at
+MESHAGENT_ROOM_URL or MESHAGENT_API_URL. With neither it uses a local room,
+which needs no server: its data is in $ROOMENV_DATA, or else in
+$XDG_DATA_HOME/roomenv, or else in ~/.local/share/roomenv.`,
+		Example: `  roomenv secret set openai-api-key --in -
+  echo 'OPENAI_API_KEY=room:secret/openai-api-key' > .env.room
+  roomenv exec -- agent`,
+		Args:              cobra.NoArgs,
+		RunE:              help,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd) },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return hint(err, "see `"+cmd.CommandPath()+" --help`")
+	})
+	a.logFlags(root.PersistentFlags())
+	root.AddCommand(
+		newExec(&a, signals),
+		newSecret(&a),
+		newRoom(&a),
+		newManifest(),
+		newVersion(),
+	)
+	return root
+}
+
+// help is what a command does that only has others below it. Without a RunE
+// cobra would show help for a command that there is not, and exit with 0.
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }

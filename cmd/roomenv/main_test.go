@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The scripts in testdata/script run the real binary as a user does. Beside
+// testscript's own commands they have:
+//
+//	roomenv ARG...          the program
+//	child ARG...            a program to run under it, see child
+//	exits CODE COMMAND...   runs a command that must end with that code
+//	serve DATA              `roomenv room serve` in the background; sets ROOM_URL
+//	crash                   kills that server with SIGKILL
+//	badroom MODE            a room that misbehaves, see badroom_test.go; sets ROOM_URL
+//	badtoken DATA KIND VAR  a token that no room should take
+//	damage FILE HOW         spoils a file
+//	nul FILE                writes a NUL byte in between
+//	big FILE SIZE           writes SIZE bytes of text
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"roomenv": main,
+		"child":   child,
+	})
+}
+
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits":    exits,
+			"serve":    serve,
+			"crash":    crash,
+			"badroom":  badroom,
+			"badtoken": badtoken,
+			"damage":   damage,
+			"nul":      nul,
+			"big":      big,
+		},
+	})
+}
+
+// child is a program to run under roomenv:
+//
+//	env NAME...   prints NAME=VALUE, quoted, or NAME is not set
+//	exit CODE     ends with CODE
+//	kill SIGNAL   ends by that signal, by number
+//	cat           copies stdin to stdout
+func child() {
+	args := os.Args[1:]
+	switch args[0] {
+	case "env":
+		for _, name := range args[1:] {
+			if value, ok := os.LookupEnv(name); ok {
+				fmt.Printf("%s=%q\n", name, value)
+			} else {
+				fmt.Printf("%s is not set\n", name)
+			}
+		}
+	case "exit":
+		code, _ := strconv.Atoi(args[1])
+		os.Exit(code)
+	case "kill":
+		n, _ := strconv.Atoi(args[1])
+		signal.Reset(syscall.Signal(n))
+		_ = syscall.Kill(os.Getpid(), syscall.Signal(n))
+		select {}
+	case "cat":
+		in := bufio.NewScanner(os.Stdin)
+		for in.Scan() {
+			fmt.Println(in.Text())
+		}
+	}
+}
+
+// exits runs a command and compares its exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// serve starts a server and waits for its first line.
+func serve(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: serve DATA")
+	}
+	cmd := exec.Command("roomenv", "room", "serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs(args[0]))
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"), "ROOMENV_ROOM_KEY="+ts.Getenv("ROOMENV_ROOM_KEY"),
+		"MESHAGENT_API_KEY="+ts.Getenv("MESHAGENT_API_KEY"), "MESHAGENT_SECRET="+ts.Getenv("MESHAGENT_SECRET"))
+	log, err := os.Create(ts.MkAbs("server.log"))
+	ts.Check(err)
+	cmd.Stderr = log
+	stdout, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+		_ = log.Close()
+	})
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		ts.Fatalf("the server did not start: %v\n%s", err, ts.ReadFile("server.log"))
+	}
+	url, ok := strings.CutPrefix(strings.TrimSpace(line), "listening ")
+	if !ok {
+		ts.Fatalf("the first line of the server is %q", line)
+	}
+	ts.Setenv("ROOM_URL", url)
+	ts.Setenv("SERVER_PID", strconv.Itoa(cmd.Process.Pid))
+}
+
+// crash kills the server that serve started, as a power cut would.
+func crash(ts *testscript.TestScript, _ bool, _ []string) {
+	pid, err := strconv.Atoi(ts.Getenv("SERVER_PID"))
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+}

@@ -1,0 +1,107 @@
+package main
+
+// The rules of what roomenv shows.
+//
+//   - stdout belongs to the child and to the answer of a command. Nothing else
+//     is ever written there.
+//   - Everything else goes to stderr and starts with "roomenv: ". No capital
+//     at the start, no full stop at the end.
+//   - An error says what could not be done, to what, and why; below it come
+//     hints, each of which is something to do next.
+//   - When the child has run, its exit code is ours and roomenv says nothing:
+//     the child has spoken.
+//   - Silence is success. Progress and details are log lines, off by default.
+//   - Bytes of a secret appear nowhere but in the answer of `secret get`.
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+)
+
+// Exit codes, beside those of a child (docs/cli.md).
+const (
+	exitAbsent  = 1   // the secret asked for is not there
+	exitFailure = 125 // roomenv itself failed
+)
+
+// exitError ends roomenv with a code. Without an err nothing is printed.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e exitError) Unwrap() error { return e.err }
+
+// hint adds to an error what a person can do about it: lines that start with
+// "hint: ", below the error and its details. Errors of other packages bring
+// such lines along.
+func hint(err error, hints ...string) error {
+	for _, h := range hints {
+		err = fmt.Errorf("%w\nhint: %s", err, h)
+	}
+	return err
+}
+
+// report prints err, if there is something to print, and returns the exit code
+// that it stands for.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	code := exitFailure
+	var exit exitError
+	if errors.As(err, &exit) {
+		code = exit.code
+		if exit.err == nil {
+			return code
+		}
+	}
+	text := strings.TrimRight(err.Error(), "\n")
+	fmt.Fprintf(w, "roomenv: %s\n", strings.ReplaceAll(text, "\nhint: ", "\nroomenv: hint: "))
+	return code
+}
+
+// newLogger writes to w: text lines with our prefix and without a time, or
+// JSON objects as they are.
+func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {
+	options := new(slog.HandlerOptions)
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, hint(fmt.Errorf("cannot use the log level %q", level), "levels are debug, info, warn and error")
+	}
+	options.Level = l
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	case "text":
+		options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+		return slog.New(slog.NewTextHandler(prefixer{w}, options)), nil
+	}
+	return nil, hint(fmt.Errorf("cannot use the log format %q", format), "formats are text and json")
+}
+
+// prefixer relies on slog handlers writing one record with one call.
+type prefixer struct{ w io.Writer }
+
+func (p prefixer) Write(record []byte) (int, error) {
+	if _, err := p.w.Write(bytes.Join([][]byte{[]byte("roomenv: "), record}, nil)); err != nil {
+		return 0, err
+	}
+	return len(record), nil
+}
