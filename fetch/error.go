@@ -3,6 +3,7 @@ package fetch
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 	"unicode"
@@ -35,7 +36,7 @@ func (e *Error) Unwrap() []error {
 // entries fail for one reason when their room is away. Missing ones are named
 // all.
 const (
-	maxText  = 200 // bytes of a reason or a reference
+	maxText  = 300 // bytes of a reason or a reference
 	maxNamed = 10  // rows with one reason
 )
 
@@ -72,30 +73,33 @@ func (e *Error) Error() string {
 		rows[reason] = append(rows[reason], r)
 	}
 
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "cannot resolve %s", plural(len(e.Rows), "reference"))
+	var text strings.Builder
+	fmt.Fprintf(&text, "cannot resolve %s", plural(len(e.Rows), "reference"))
 	for _, reason := range order {
 		group := rows[reason]
-		fmt.Fprintf(w, "\n  %s", reason)
+		fmt.Fprintf(&text, "\n  %s", reason)
 		named := group
 		if !errors.Is(group[0].Err, ErrMissing) {
 			named = group[:min(len(group), maxNamed)]
 		}
 		for _, r := range named {
-			fmt.Fprintf(w, "\n    %s\t%s\t%s", r.Name, r.Pos, printable(r.Reference))
+			fmt.Fprintf(&text, "\n    %s\t%s\t%s", r.Name, r.Pos, printable(r.Reference))
 		}
 		if more := len(group) - len(named); more > 0 {
-			fmt.Fprintf(w, "\n    and %d more", more)
+			fmt.Fprintf(&text, "\n    and %d more", more)
 		}
 	}
 	for _, h := range hints {
 		if errors.Is(e, h.state) {
-			fmt.Fprintf(w, "\nhint: %s: %s", h.state, h.text)
+			fmt.Fprintf(&text, "\nhint: %s: %s", h.state, h.text)
 		}
 	}
-	_ = w.Flush() // to a strings.Builder, which does not fail
-	return b.String()
+
+	var aligned strings.Builder // whose writes do not fail
+	w := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
+	_, _ = io.WriteString(w, text.String())
+	_ = w.Flush()
+	return aligned.String()
 }
 
 func plural(n int, noun string) string {

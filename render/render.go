@@ -37,10 +37,10 @@ func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string) (*Gener
 	var errs []error
 	for _, e := range m.Entries {
 		if e.Name == "" || strings.ContainsAny(e.Name, "=\x00") {
-			errs = append(errs, fmt.Errorf("%s: %q cannot be the name of a variable", e.Pos, e.Name))
+			errs = append(errs, fmt.Errorf("cannot set %q (%s): that is no name for a variable", e.Name, e.Pos))
 		}
 		for _, err := range results[e.Name].errs {
-			errs = append(errs, fmt.Errorf("%s: cannot set %s: %w", e.Pos, e.Name, err))
+			errs = append(errs, fmt.Errorf("cannot set %s (%s): %w", e.Name, e.Pos, err))
 		}
 	}
 	if errs != nil {
