@@ -1,0 +1,50 @@
+// Command bench prints what roomenv costs, as ratios of figures that were
+// measured side by side in this run: machines differ, and are noisy.
+//
+//	go run ./bench
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// counts are the numbers of secrets that are measured.
+var counts = []int{1, 10, 100, 1000}
+
+func main() {
+	runs := flag.Int("runs", 15, "runs of each command, of which the median counts")
+	flag.Parse()
+	if err := bench(context.Background(), *runs); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(ctx context.Context, runs int) error {
+	tmp, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	binary := filepath.Join(tmp, "roomenv")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./cmd/roomenv")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("cannot build roomenv: %w", err)
+	}
+	for _, part := range []func(context.Context, lab) error{startup, roundTrips, throughput, memory} {
+		dir, err := os.MkdirTemp(tmp, "lab")
+		if err != nil {
+			return err
+		}
+		if err := part(ctx, lab{binary, dir, runs}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
