@@ -39,7 +39,7 @@ type Config struct {
 	// environment names.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// Handlers take what the room sends unasked, by message type. What has
-	// no handler is dropped.
+	// no handler is dropped. The map does not change after Dial was called.
 	Handlers map[string]Handler
 	// Logger hears of connections lost and found; nil is none.
 	Logger *slog.Logger
@@ -148,7 +148,7 @@ func (c *Client) connect(ctx context.Context, b *backoff) (*connection, error) {
 	for {
 		k, err := c.handshake(ctx, b)
 		if err != nil {
-			return nil, err
+			return nil, c.describe(err)
 		}
 		if err = k.enter(ctx, c.event); err == nil {
 			c.mu.Lock()
@@ -157,15 +157,22 @@ func (c *Client) connect(ctx context.Context, b *backoff) (*connection, error) {
 			return k, nil
 		}
 		k.close(false)
-		err = fmt.Errorf("%s: %w", c.url, err)
 		if final(err) || !b.again() {
-			return nil, err
+			return nil, c.describe(err)
 		}
 		c.away(err)
 		if b.wait(ctx) != nil {
-			return nil, err
+			return nil, c.describe(err)
 		}
 	}
+}
+
+// describe says where err happened and what that means.
+func (c *Client) describe(err error) error {
+	if final(err) {
+		return fmt.Errorf("%s: %w", c.url, err)
+	}
+	return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.url, err)
 }
 
 // away notes why there is no connection.

@@ -77,11 +77,11 @@ func (k *connection) enter(ctx context.Context, other func(wire.Message)) error 
 		case websocket.CloseStatus(err) == websocket.StatusNormalClosure:
 			return fmt.Errorf("%w by the room before it was ready", ErrClosed)
 		case errors.Is(err, context.DeadlineExceeded) && room == nil:
-			return fmt.Errorf("%w: it is not ready: no %s came: %w", ErrUnreachable, wire.TypeRoomReady, err)
+			return fmt.Errorf("it is not ready, no %s came: %w", wire.TypeRoomReady, err)
 		case errors.Is(err, context.DeadlineExceeded):
-			return fmt.Errorf("%w: it is not ready: no %s came: %w", ErrUnreachable, wire.TypeConnected, err)
+			return fmt.Errorf("it is not ready, no %s came: %w", wire.TypeConnected, err)
 		case err != nil:
-			return fmt.Errorf("%w: it went away before it was ready: %w", ErrUnreachable, peerError{err})
+			return fmt.Errorf("it went away before it was ready: %w", peerError{err})
 		}
 		switch m.Type {
 		case wire.TypeRoomReady:
@@ -94,7 +94,7 @@ func (k *connection) enter(ctx context.Context, other func(wire.Message)) error 
 			other(m)
 		}
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrUnreachable, err)
+			return err
 		}
 	}
 	name, _ := us.Attributes["name"].(string)

@@ -3,12 +3,17 @@ package room_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -284,6 +289,23 @@ func TestDialNoAddress(t *testing.T) {
 	}
 }
 
+// Something that takes the upgrade but speaks no WebSocket is not tried twice.
+func TestDialNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var attempts atomic.Int32
+		config := listenInBubble(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			attempts.Add(1)
+			w.Header().Set("Connection", "Upgrade")
+			w.Header().Set("Upgrade", "websocket")
+			w.WriteHeader(http.StatusSwitchingProtocols)
+		}))
+		_, err := room.Dial(t.Context(), config)
+		if !errors.Is(err, room.ErrUnreachable) || !strings.Contains(err.Error(), "no room") || attempts.Load() != 1 {
+			t.Errorf("%v after %d attempts", err, attempts.Load())
+		}
+	})
+}
+
 // A room that closes with 1000 does not want us back (section 1.6).
 func TestClosedBeforeReady(t *testing.T) {
 	var n atomic.Int32
@@ -294,6 +316,63 @@ func TestClosedBeforeReady(t *testing.T) {
 	if _, err := room.Dial(soon(t), config); !errors.Is(err, room.ErrClosed) || n.Load() != 1 {
 		t.Errorf("%v after %d attempts", err, n.Load())
 	}
+}
+
+// The embedded room listens on a Unix socket.
+func TestUnixSocket(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "room.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(scripted(t, func(p *peer, _ int) { p.ready(); p.hold() }))
+	_ = s.Listener.Close()
+	s.Listener = l
+	s.Start()
+	t.Cleanup(s.Close)
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1") // is for networks
+	dial(t, room.Config{
+		URL: "http://room/rooms/demo",
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", l.Addr().String())
+		},
+	})
+}
+
+// A frame that says it has 1 TB is read up to the limit and no further.
+func TestTerabyteFrame(t *testing.T) {
+	var n atomic.Int32
+	ready := scripted(t, func(p *peer, _ int) { p.ready(); p.hold() })
+	sent := make(chan int64, 1)
+	config := listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) > 1 {
+			ready.ServeHTTP(w, r)
+			return
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		// RFC 6455, sections 1.3 and 5.2: one unmasked binary frame.
+		key := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+			base64.StdEncoding.EncodeToString(key[:]))
+		_, _ = conn.Write(binary.BigEndian.AppendUint64([]byte{0x82, 127}, 1<<40))
+		written, _ := io.Copy(conn, io.LimitReader(zeros{}, 1<<40))
+		sent <- written
+	}))
+	dial(t, config)
+	if written := <-sent; written > 64<<20 { // the limit, and what sockets hold
+		t.Errorf("it took %d bytes", written)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 // TLS is that of net/http: a certificate that nobody signed is final.

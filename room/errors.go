@@ -49,7 +49,7 @@ var (
 type Error struct {
 	Op   string    // toolkit and tool: secrets.get_secret
 	Code wire.Code // 0 when the room sent none
-	Text string    // the room's, made [printable]
+	Text string    // the room's, cut at 500 bytes, with control characters escaped
 }
 
 func (e *Error) Error() string {

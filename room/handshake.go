@@ -133,16 +133,14 @@ func (c *Client) handshake(ctx context.Context, b *backoff) (*connection, error)
 	case err == nil:
 		ws.SetReadLimit(wire.DefaultMaxMessage)
 		return &connection{ws: ws, cork: line}, nil
-	case final(last):
-		return nil, fmt.Errorf("%s: %w", c.url, last)
-	case ctx.Err() != nil && last != nil:
-		return nil, fmt.Errorf("%w at %s: %w, last: %w", ErrUnreachable, c.url, ctx.Err(), last)
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.url, ctx.Err())
-	case last != nil:
-		return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.url, last)
+	case line != nil:
+		return nil, fmt.Errorf("what answers is no room: %w", cause(err))
+	case last == nil:
+		return nil, cause(err)
+	case ctx.Err() != nil && !final(last):
+		return nil, fmt.Errorf("%w (%w)", last, ctx.Err())
 	}
-	return nil, fmt.Errorf("%w at %s: what answers is no room: %w", ErrUnreachable, c.url, cause(err))
+	return nil, last
 }
 
 // statusError is nil for a handshake that succeeded. It repeats nothing of

@@ -217,7 +217,7 @@ func (p *peer) hold() {
 
 // soon fails a test that would hang in place of the run.
 func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

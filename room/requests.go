@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 
 	"github.com/coder/websocket"
@@ -12,13 +13,14 @@ import (
 	"github.com/roomenv/roomenv/room/wire"
 )
 
-// A request is in flight from its first packet to its answer.
+// A request is in flight from its first packet to its answer. Client.mu guards
+// what changes of it.
 type request struct {
 	id         uint64
 	payload    []byte
 	repeatable bool
 	inFlight   bool
-	sent       int         // how often, guarded by Client.mu
+	sent       int         // how often
 	answer     chan answer // one slot
 }
 
@@ -68,18 +70,9 @@ func (c *Client) ask(ctx context.Context, r *request) answer {
 	if ctx.Err() != nil {
 		return answer{err: context.Cause(ctx)}
 	}
-	c.mu.Lock()
-	if c.err != nil {
-		c.mu.Unlock()
-		return answer{err: c.err}
+	if err := c.enqueue(r); err != nil {
+		return answer{err: err}
 	}
-	c.lastID++
-	r.id = c.lastID
-	c.pending[r.id] = r
-	c.queue = append(c.queue, r)
-	c.mu.Unlock()
-	c.wakeWriter()
-
 	select {
 	case a := <-r.answer:
 		return a
@@ -96,6 +89,21 @@ func (c *Client) ask(ctx context.Context, r *request) answer {
 		err = fmt.Errorf("%w: no connection to the room: %w", err, c.lost)
 	}
 	return answer{sent: r.sent, err: err}
+}
+
+// enqueue gives r its id and the writer something to do.
+func (c *Client) enqueue(r *request) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err
+	}
+	c.lastID++
+	r.id = c.lastID
+	c.pending[r.id] = r
+	c.queue = append(c.queue, r)
+	c.wakeWriter()
+	return nil
 }
 
 func (c *Client) wakeWriter() {
@@ -130,6 +138,8 @@ func (c *Client) write(ctx context.Context, k *connection) error {
 			return ctx.Err()
 		case <-c.wake:
 		}
+		// Whoever else is about to ask may do so first and share the batch.
+		runtime.Gosched()
 		k.cork.hold()
 		for ctx.Err() == nil {
 			r := c.dequeue()
