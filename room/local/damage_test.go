@@ -120,12 +120,12 @@ func TestFlippedBits(t *testing.T) {
 	dir := t.TempDir()
 	random := rand.New(rand.NewPCG(1, 2))
 	var places []int
-	for range 600 {
+	for range 300 {
 		places = append(places, random.IntN(len(file)*8))
 	}
 	// The headers of pages and elements, where bbolt is at its most trusting.
 	for page := 0; page < len(file); page += 4096 {
-		for range 20 {
+		for range 5 {
 			places = append(places, (page+random.IntN(96))*8+random.IntN(8))
 		}
 	}
@@ -148,7 +148,7 @@ func TestOverwrittenPages(t *testing.T) {
 	dir := t.TempDir()
 	random := rand.New(rand.NewPCG(3, 4))
 	pages := len(file) / 4096
-	for i := range 300 {
+	for i := range 120 {
 		damaged := bytes.Clone(file)
 		to := random.IntN(pages)
 		what := fmt.Sprintf("page %d ", to)
@@ -308,10 +308,31 @@ func TestFaultWhileReading(t *testing.T) {
 }
 
 func FuzzPages(f *testing.F) {
-	file, _ := sampleStore(f)
-	f.Add(file[:4*4096])
+	s, path := newStore(f)
+	for i := range 40 {
+		mustSet(f, s, at("ann", "", fmt.Sprint(i)), "", "", strings.Repeat("v", 100))
+	}
+	s.Close()
+	file, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Add(file)
+	f.Add(file[:4*4096])
 	f.Fuzz(func(t *testing.T, file []byte) { _ = local.CheckPages(file) })
+}
+
+// FuzzStoreFile changes a store at a place, as much as it likes.
+func FuzzStoreFile(f *testing.F) {
+	file, content := sampleStore(f)
+	f.Add(uint(len(file)), []byte{})
+	f.Add(uint(16), []byte{0xff})
+	f.Add(uint(3*4096), make([]byte, 4096))
+	f.Fuzz(func(t *testing.T, at uint, change []byte) {
+		damaged := bytes.Clone(file)
+		copy(damaged[min(at, uint(len(file))):], change)
+		checkDamaged(t, t.TempDir(), damaged, content, fmt.Sprintf("%x at %d", change, at))
+	})
 }
 
 func FuzzInfo(f *testing.F) {

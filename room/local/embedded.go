@@ -118,10 +118,11 @@ func (e *Embedded) DialContext(ctx context.Context, _, _ string) (net.Conn, erro
 		if !nobodyListens(err) {
 			return nil, fmt.Errorf("cannot connect to the room in %s: %w", e.dir, err)
 		}
-		switch err := e.hold(); {
-		case err == nil:
+		taken, err := e.hold()
+		if taken {
 			continue
-		case !errors.Is(err, ErrLocked):
+		}
+		if err != nil && !errors.Is(err, ErrLocked) {
 			return nil, err
 		}
 		select {
@@ -148,13 +149,13 @@ func (e *Embedded) connect(ctx context.Context) (net.Conn, error) {
 // nobodyListens tells the state between two holders: no socket, one that is
 // left over, or one with more callers than it takes.
 func nobodyListens(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ECONNRESET)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN)
 }
 
 // Hold makes this process the one that serves the room, or fails with an
 // error that wraps [ErrLocked] when another one does.
 func (e *Embedded) Hold() error {
-	err := e.hold()
+	_, err := e.hold()
 	if !errors.Is(err, ErrLocked) {
 		return err
 	}
@@ -174,16 +175,18 @@ func (e *Embedded) holderPID() int {
 	return pid
 }
 
-func (e *Embedded) hold() (err error) {
+// hold reports whether it took the room, which this process may have already.
+func (e *Embedded) hold() (taken bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
-		return ErrClosed
+		return false, ErrClosed
 	}
-	if e.holder == nil {
-		e.holder, err = e.newHolder()
+	if e.holder != nil {
+		return false, nil
 	}
-	return err
+	e.holder, err = e.newHolder()
+	return err == nil, err
 }
 
 // Serve takes connections of l too, until ctx ends or the room is closed. It

@@ -22,3 +22,6 @@ func SetConnections(s *Server, n int) {
 	defer s.mu.Unlock()
 	s.count = n
 }
+
+// HolderPID returns the process that serves the room of e, 0 for none.
+func HolderPID(e *Embedded) int { return e.holderPID() }

@@ -1,13 +1,67 @@
 package local_test
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"os"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/goleak"
+
+	"github.com/roomenv/roomenv/room/local"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The test binary is also the other processes of an embedded room: with
+// childVariable set to the room's folder it is a participant that stores
+// secrets, until its stdin ends.
+const childVariable = "ROOMENV_TEST_ROOM"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childVariable); dir != "" {
+		if err := participate(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// participate stores one secret after the other in the room in dir and prints
+// the id of each that the room acknowledged. It serves the room if nobody else
+// does, and connects again when its connection is lost.
+func participate(dir string) error {
+	e, err := local.Open(dir, local.Options{})
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	var p *peer
+	for i := 0; ctx.Err() == nil; i++ {
+		id := fmt.Sprint(os.Getpid(), "-", i)
+		for p == nil || setSecret(ctx, p, id, id) != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			jwt, err := e.Token("demo", "ann", scoped())
+			if err != nil {
+				return err
+			}
+			if p, err = connect(ctx, e.DialContext, "ws://room/rooms/demo", jwt); err != nil && os.Getenv("ROOMENV_TEST_TRACE") != "" {
+				fmt.Fprintln(os.Stderr, os.Getpid(), err)
+			}
+		}
+		fmt.Println(id)
+	}
+	return nil
+}
 
 // swapRecords exchanges the first two values of a bucket.
 func swapRecords(t *testing.T, path, bucket string) {

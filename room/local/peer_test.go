@@ -156,3 +156,9 @@ func scoped() *token.Scope { return &token.Scope{Secrets: &token.SecretsScope{}}
 func admin() *token.Scope {
 	return &token.Scope{Secrets: &token.SecretsScope{}, Admin: &token.AdminScope{}}
 }
+
+func getArguments(id string) wire.Content {
+	return wire.JSON{Object: object(wire.GetArguments{SecretID: wire.Nullable(id)})}
+}
+
+func jsonObject(s string) wire.Content { return wire.JSON{Object: json.RawMessage(s)} }

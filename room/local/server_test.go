@@ -431,7 +431,7 @@ func TestSlowReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 50 {
+	for range 20 {
 		if _, err := slow.send(t.Context(), wire.TypeInvokeTool, payload); err != nil {
 			t.Fatal(err)
 		}
@@ -442,7 +442,7 @@ func TestSlowReader(t *testing.T) {
 		}
 	}
 	// It is not too late for the slow one.
-	for i := range 50 {
+	for i := range 20 {
 		m, err := slow.receive(t.Context())
 		if err != nil || len(m.Payload) < 1<<20 {
 			t.Fatalf("answer %d: %v, error %v", i, m, err)
