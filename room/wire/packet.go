@@ -68,7 +68,7 @@ func (m Message) LogValue() slog.Value {
 // [ChunkSize]. The slice yielded is valid until the next one.
 func (m Message) Packets() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		buf := make([]byte, 0, packetHeader+ChunkSize)
+		buf := make([]byte, 0, packetHeader+max(4+len(m.Type), min(ChunkSize, len(m.Payload))))
 		count := (len(m.Payload) + ChunkSize - 1) / ChunkSize
 		buf = binary.BigEndian.AppendUint64(buf, m.ID)
 		buf = binary.BigEndian.AppendUint32(buf, 0)
