@@ -1,0 +1,173 @@
+package inject
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A child is a process and its place on the terminal.
+//
+// As a job of its own, in a process group of its own, it gets what the
+// terminal sends, such as SIGINT for Ctrl-C, once and not again from roomenv,
+// and what it starts can be stopped with it. But a group of its own takes it
+// out of the group that it would be in without roomenv: if roomenv shares its
+// group on a terminal with others, a pager behind a pipe or the script that
+// calls it, they would lose the terminal or their Ctrl-C. There the child stays
+// with them, and roomenv does not pass on what the terminal sends to all.
+type child struct {
+	pid      int
+	ownGroup bool
+	terminal int // descriptor of the controlling terminal, -1 if there is none
+}
+
+func newChild() *child {
+	tty, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &child{terminal: -1, ownGroup: true}
+	}
+	return &child{terminal: tty, ownGroup: aloneInGroup()}
+}
+
+// aloneInGroup tells how a shell with job control starts a job: the first
+// process leads the group, and others follow only at the end of a pipe.
+func aloneInGroup() bool {
+	var stdout unix.Stat_t
+	err := unix.Fstat(1, &stdout)
+	piped := err == nil && (stdout.Mode&unix.S_IFMT == unix.S_IFIFO || stdout.Mode&unix.S_IFMT == unix.S_IFSOCK)
+	return unix.Getpgrp() == unix.Getpid() && !piped
+}
+
+func (c *child) attributes() *syscall.SysProcAttr {
+	attr := sysProcAttr()
+	attr.Setpgid = c.ownGroup
+	if c.ownGroup && c.foreground() == unix.Getpgrp() {
+		// Done in the child before exec: it never runs in the background.
+		attr.Foreground, attr.Ctty = true, c.terminal
+	}
+	return attr
+}
+
+// close takes the terminal back.
+func (c *child) close() {
+	if c.terminal < 0 {
+		return
+	}
+	c.moveForeground(c.pid, unix.Getpgrp())
+	_ = unix.Close(c.terminal)
+}
+
+// forward passes one signal on.
+func (c *child) forward(sig syscall.Signal) {
+	if c.terminal >= 0 {
+		switch sig {
+		case unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGWINCH, unix.SIGCONT:
+			if !c.ownGroup && c.foreground() == unix.Getpgrp() {
+				return // it was for the whole group, so the child has it
+			}
+		}
+		if sig == unix.SIGCONT && c.ownGroup {
+			// The shell's fg and bg mean the job, of which it knows our group.
+			c.moveForeground(unix.Getpgrp(), c.pid)
+			_ = unix.Kill(-c.pid, sig)
+			return
+		}
+	}
+	_ = unix.Kill(c.pid, sig)
+}
+
+// stop signals the child and its group, and wakes those that are stopped so
+// that they can act on it.
+func (c *child) stop(sig syscall.Signal) {
+	target := c.pid
+	if c.ownGroup {
+		target = -c.pid
+	}
+	_ = unix.Kill(target, sig)
+	_ = unix.Kill(target, unix.SIGCONT)
+}
+
+// poll looks at what became of the child and returns its exit code once it
+// has ended.
+func (c *child) poll() (code int, ended bool) {
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(c.pid, &status, unix.WNOHANG|unix.WUNTRACED, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 125, true // ECHILD: somebody else took its status
+		case pid == 0:
+			return 0, false
+		case status.Exited():
+			return status.ExitStatus(), true
+		case status.Signaled():
+			return 128 + int(status.Signal()), true
+		case status.Stopped():
+			c.stopped(status.StopSignal())
+		}
+	}
+}
+
+// stopped stops roomenv with its child, so that the shell sees the job stop.
+// The shell's fg sends SIGCONT, which [child.forward] acts on.
+func (c *child) stopped(sig syscall.Signal) {
+	switch {
+	case c.terminal < 0:
+		// Whoever stopped the child continues the child.
+	case !c.ownGroup && sig == unix.SIGSTOP:
+		// Not from the terminal: the others of the group run on.
+	case c.ownGroup && !underJobControl():
+		// Nobody would continue us. Without roomenv the kernel would not have
+		// let Ctrl-Z stop the child, whose group would be an orphan.
+		if sig == unix.SIGTSTP {
+			_ = unix.Kill(-c.pid, unix.SIGCONT)
+		}
+	default:
+		c.moveForeground(c.pid, unix.Getpgrp())
+		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
+	}
+}
+
+// underJobControl reports whether our parent could continue us: it is of our
+// session but not of our group (POSIX on orphaned process groups).
+func underJobControl() bool {
+	parent := os.Getppid()
+	session, err := unix.Getsid(parent)
+	if err != nil {
+		return false
+	}
+	ours, err := unix.Getsid(0)
+	if err != nil || session != ours {
+		return false
+	}
+	group, err := unix.Getpgid(parent)
+	return err == nil && group != unix.Getpgrp()
+}
+
+// foreground is the process group that has the terminal, 0 if unknown.
+func (c *child) foreground() int {
+	if c.terminal < 0 {
+		return 0
+	}
+	group, err := unix.IoctlGetInt(c.terminal, unix.TIOCGPGRP)
+	if err != nil {
+		return 0
+	}
+	return group
+}
+
+// moveForeground gives the terminal from one process group to another, and
+// does nothing if it is a third one's.
+func (c *child) moveForeground(from, to int) {
+	if !c.ownGroup || c.foreground() != from {
+		return
+	}
+	// For this the kernel stops a process in the background, unless it ignores
+	// SIGTTOU. No child starts meanwhile, which would ignore it too.
+	signal.Ignore(unix.SIGTTOU)
+	defer signal.Reset(unix.SIGTTOU)
+	_ = unix.IoctlSetPointerInt(c.terminal, unix.TIOCSPGRP, to)
+}

@@ -1,0 +1,109 @@
+package inject
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Why a command did not start. Only [ErrNoProcess] is roomenv's fault.
+var (
+	ErrNotFound      = errors.New("command not found")
+	ErrNotExecutable = errors.New("command not executable")
+	ErrNoProcess     = errors.New("no process can be had")
+)
+
+// A StartError says which command did not start, and why: Is [ErrNotFound],
+// [ErrNotExecutable] or [ErrNoProcess].
+type StartError struct {
+	Command string
+	Kind    error // one of the three
+	Err     error // what the system said; nil when it was not asked
+	Hint    string
+}
+
+func (e *StartError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("cannot run %q: %v", e.Command, e.Kind)
+	}
+	return fmt.Sprintf("cannot run %q: %v: %v", e.Command, e.Kind, e.Err)
+}
+
+func (e *StartError) Unwrap() []error { return []error{e.Kind, e.Err} }
+
+// ExitCode is what env(1) ends with: 127, 126 or 125.
+func (e *StartError) ExitCode() int {
+	switch e.Kind {
+	case ErrNotFound:
+		return 127
+	case ErrNotExecutable:
+		return 126
+	}
+	return 125
+}
+
+// lookPath finds the file of a command as execvp(3) does, in the PATH of env:
+// as with env(1), the environment that the child gets decides, and not the one
+// that roomenv has.
+func lookPath(name string, env []string) (string, error) {
+	if strings.Contains(name, "/") {
+		if _, err := exec.LookPath(name); err != nil {
+			return "", startError(name, name, errors.Unwrap(err))
+		}
+		return name, nil
+	}
+	var refused error
+	for _, dir := range filepath.SplitList(searchPath(env)) {
+		if dir == "" {
+			dir = "."
+		}
+		path := dir + "/" + name // Join would drop the "./"
+		_, err := exec.LookPath(path)
+		switch {
+		case err == nil:
+			return path, nil
+		case missing(err), errors.Is(err, syscall.EISDIR), refused != nil:
+		default:
+			refused = startError(name, path, errors.Unwrap(err))
+		}
+	}
+	if refused != nil {
+		return "", refused
+	}
+	return "", &StartError{name, ErrNotFound, nil, "check its spelling and the PATH that the command gets, or give its path"}
+}
+
+// searchPath is the first PATH of env, which is the one that getenv(3) finds.
+func searchPath(env []string) string {
+	for _, entry := range env {
+		if path, ok := strings.CutPrefix(entry, "PATH="); ok {
+			return path
+		}
+	}
+	return "/bin:/usr/bin"
+}
+
+func missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// startError says what an errno of exec or fork means for a command at path.
+func startError(name, path string, err error) error {
+	e := &StartError{Command: name, Kind: ErrNotExecutable, Err: err}
+	switch {
+	case missing(err):
+		e.Kind, e.Err, e.Hint = ErrNotFound, nil, "check its path"
+	case errors.Is(err, fs.ErrPermission):
+		e.Hint = fmt.Sprintf("check the mode of %s, and that its file system is not mounted noexec", path)
+	case errors.Is(err, syscall.E2BIG):
+		e.Hint = "pass the largest values as files"
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM),
+		errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		e.Kind, e.Hint = ErrNoProcess, "check the limits on processes, memory and open files"
+	}
+	return e
+}

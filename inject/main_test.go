@@ -1,0 +1,208 @@
+package inject_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/inject"
+)
+
+// role tells the test binary to be something else than tests.
+const role = "INJECT_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(role) {
+	case "":
+		goleak.VerifyTestMain(m)
+	case "roomenv":
+		os.Exit(roomenv())
+	case "reporter":
+		os.Exit(reporter())
+	case "exec":
+		// What a test measures Run against.
+		os.Exit(bare())
+	}
+}
+
+// roomenv does what the command does: catch, get ready, run, exit. With WAIT it
+// is not ready before a line comes on descriptor 3.
+func roomenv() int {
+	ctx, signals := inject.Catch(context.Background())
+	defer signals.Close()
+	if os.Getenv("WAIT") != "" {
+		gate := os.NewFile(3, "gate")
+		fmt.Println("caught")
+		if _, err := bufio.NewReader(gate).ReadString('\n'); err != nil {
+			<-ctx.Done()
+		}
+		_ = gate.Close()
+	}
+	if os.Getenv("MOUNT_PROC") != "" {
+		if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 125
+		}
+	}
+	code, err := inject.Run(ctx, inject.Command{Args: os.Args[1:], Env: childEnv(), Signals: signals})
+	if err != nil {
+		var i inject.Interrupted
+		if !errors.As(err, &i) {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	if os.Getenv("REPORT_TERMINAL") != "" {
+		group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
+		fmt.Printf("foreground again: %v\n", err == nil && group == unix.Getpgrp())
+	}
+	return code
+}
+
+func childEnv() []string {
+	env := []string{}
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, role+"=") {
+			env = append(env, e)
+		}
+	}
+	if r := os.Getenv("CHILD_ROLE"); r != "" {
+		env = append(env, role+"="+r)
+	}
+	return env
+}
+
+// reporter prints every signal that it gets, and exits with 42 on SIGTERM and
+// SIGINT, or at the end of its input.
+func reporter() int {
+	got := make(chan os.Signal, 64)
+	signal.Notify(got)
+	signal.Reset(unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)
+	fmt.Println("ready")
+	input := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, os.Stdin)
+		input <- err
+	}()
+	for {
+		select {
+		case <-input:
+			fmt.Println("end of input")
+			return 42
+		case s := <-got:
+			if s == unix.SIGURG || s == unix.SIGCHLD {
+				continue
+			}
+			fmt.Println("got", unix.SignalName(s.(syscall.Signal)))
+			if s == unix.SIGTERM || s == unix.SIGINT {
+				return 42
+			}
+		}
+	}
+}
+
+func bare() int {
+	err := syscall.Exec(os.Args[1], os.Args[1:], childEnv())
+	fmt.Fprintln(os.Stderr, err)
+	return 125
+}
+
+// wrapper is a roomenv process of a test.
+type wrapper struct {
+	*exec.Cmd
+	lines *bufio.Reader
+	stdin io.Closer
+}
+
+// wrap starts roomenv in front of args. Its environment has env added.
+func wrap(t *testing.T, env []string, args ...string) *wrapper {
+	t.Helper()
+	w := command(t, env, args...)
+	w.start(t)
+	return w
+}
+
+func command(t *testing.T, env []string, args ...string) *wrapper {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wrapper{Cmd: exec.Command(self, args...)}
+	w.Env = append(append(os.Environ(), role+"=roomenv"), env...)
+	w.Stderr = os.Stderr
+	// No controlling terminal, wherever the tests run.
+	w.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return w
+}
+
+func (w *wrapper) start(t *testing.T) {
+	t.Helper()
+	stdin, err := w.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := w.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.stdin, w.lines = stdin, bufio.NewReader(stdout)
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = w.Process.Kill()
+		_ = w.Wait()
+	})
+}
+
+// expect reads lines and compares them.
+func (w *wrapper) expect(t *testing.T, want ...string) {
+	t.Helper()
+	for _, line := range want {
+		got, err := w.lines.ReadString('\n')
+		if err != nil || strings.TrimSuffix(got, "\n") != line {
+			t.Fatalf("got %q, %v, want %q", got, err, line)
+		}
+	}
+}
+
+// end reads to the end of stdout, which no process holds any more then, and
+// compares that and the exit code.
+func (w *wrapper) end(t *testing.T, rest string, code int) {
+	t.Helper()
+	b, err := io.ReadAll(w.lines)
+	if err != nil || string(b) != rest {
+		t.Errorf("then %q, %v, want %q", b, err, rest)
+	}
+	_ = w.Wait()
+	if got := w.ProcessState.ExitCode(); got != code {
+		t.Errorf("exit code %d, want %d (%v)", got, code, w.ProcessState)
+	}
+}
+
+func (w *wrapper) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := w.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func self(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,160 @@
+package inject
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Signals holds every signal that reaches roomenv from [Catch] on, so that
+// none is lost and none ends roomenv without its child.
+//
+// While there is no child, SIGHUP, SIGINT, SIGQUIT and SIGTERM cancel the
+// context of Catch, with an [Interrupted] as the cause; SIGTSTP stops roomenv;
+// the others are kept for the child that [Run] starts, which gets them as soon
+// as it runs. While there is a child all of them are the child's.
+type Signals struct {
+	caught chan os.Signal
+	out    chan syscall.Signal // what is kept, to whoever runs a child
+	cancel context.CancelCauseFunc
+	quit   chan struct{}
+	ended  chan struct{}
+
+	mu      sync.Mutex
+	ctx     context.Context
+	claimed bool // there is a child, or is about to be
+}
+
+// Interrupted is the cause of a context that a signal cancelled.
+type Interrupted struct{ Signal syscall.Signal }
+
+// Error names the signal.
+func (e Interrupted) Error() string {
+	return fmt.Sprintf("interrupted by %s", unix.SignalName(e.Signal))
+}
+
+// ExitCode is 128 + the number of the signal.
+func (e Interrupted) ExitCode() int { return 128 + int(e.Signal) }
+
+// Catch begins to catch signals. It is the first thing that main does; [Run]
+// gets both results. Close ends it.
+//
+// A SIGHUP or SIGINT that is ignored, as nohup and the shell's & make it,
+// stays so, for roomenv and for the child. The Go runtime does not tell which
+// other signals were ignored before it started, so a child gets those with
+// their default action.
+func Catch(parent context.Context) (context.Context, *Signals) {
+	ctx, cancel := context.WithCancelCause(parent)
+	s := &Signals{
+		caught: make(chan os.Signal, 64),
+		out:    make(chan syscall.Signal),
+		ctx:    ctx,
+		cancel: cancel,
+		quit:   make(chan struct{}),
+		ended:  make(chan struct{}),
+	}
+	signal.Notify(s.caught, catchable()...)
+	go s.run()
+	return ctx, s
+}
+
+// catchable is all but what is roomenv's own: SIGURG is the Go runtime's,
+// SIGCHLD is [Run]'s, and SIGTTIN and SIGTTOU are about what roomenv itself
+// does to the terminal. SIGPIPE is caught, or else a log line to a stderr that
+// is gone would end roomenv and the child with it, but not passed on.
+func catchable() []os.Signal {
+	var all []os.Signal
+	for n := syscall.Signal(1); n <= lastSignal; n++ {
+		switch n {
+		case unix.SIGKILL, unix.SIGSTOP, unix.SIGURG, unix.SIGCHLD, unix.SIGTTIN, unix.SIGTTOU:
+		default:
+			// Notify would end the ignoring.
+			if !signal.Ignored(n) {
+				all = append(all, n)
+			}
+		}
+	}
+	return all
+}
+
+// Close gives the signals their default action back and cancels the context.
+func (s *Signals) Close() {
+	signal.Stop(s.caught)
+	close(s.quit)
+	<-s.ended
+	s.cancel(nil)
+}
+
+// run takes from caught at once, because os/signal drops what finds the
+// channel full. A signal that is kept already is not kept twice: the kernel
+// does the same.
+func (s *Signals) run() {
+	defer close(s.ended)
+	var kept []syscall.Signal
+	for {
+		var out chan<- syscall.Signal
+		var next syscall.Signal
+		if len(kept) > 0 {
+			out, next = s.out, kept[0]
+		}
+		select {
+		case sig := <-s.caught:
+			sig1 := sig.(syscall.Signal)
+			if s.forChild(sig1) && !slices.Contains(kept, sig1) {
+				kept = append(kept, sig1)
+			}
+		case out <- next:
+			kept = kept[1:]
+		case <-s.quit:
+			return
+		}
+	}
+}
+
+// forChild acts on a signal that is for roomenv and reports whether it is for
+// the child.
+func (s *Signals) forChild(sig syscall.Signal) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case sig == unix.SIGPIPE:
+		return false
+	case s.claimed:
+		return true
+	}
+	switch sig {
+	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
+		s.cancel(Interrupted{sig})
+		return false
+	case unix.SIGTSTP:
+		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
+		return false
+	case unix.SIGCONT:
+		return false
+	}
+	return true
+}
+
+// claim makes the signals the child's from now on. It fails when one came
+// before that ends roomenv.
+func (s *Signals) claim() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := context.Cause(s.ctx); err != nil {
+		return err
+	}
+	s.claimed = true
+	return nil
+}
+
+func (s *Signals) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.claimed = false
+}

@@ -1,0 +1,64 @@
+package inject
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const lastSignal = syscall.Signal(64)
+
+// sysProcAttr has the kernel kill the child when roomenv dies, even by
+// SIGKILL. A program that changes its user by set-user-ID loses that.
+func sysProcAttr() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}
+
+// reapOrphans collects the processes that ended and have roomenv as their
+// parent only because their own is gone. They come to PID 1 and to subreapers.
+// It peeks first, because to wait for any process could take the child's status.
+// A child that ended hides orphans behind it until it is waited for, which its
+// own SIGCHLD sees to.
+func reapOrphans(child int) {
+	if !reaper() {
+		return
+	}
+	for {
+		pid := peek()
+		if pid <= 0 || pid == child {
+			return
+		}
+		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+	}
+}
+
+func reaper() bool {
+	if unix.Getpid() == 1 {
+		return true
+	}
+	var on int32
+	err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&on)), 0, 0, 0)
+	return err == nil && on != 0
+}
+
+// peek returns a process that can be waited for and leaves it so; 0 if there
+// is none.
+func peek() int {
+	var info unix.Siginfo
+	for {
+		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err == nil {
+			break
+		}
+		if err != unix.EINTR {
+			return 0
+		}
+	}
+	// unix.Siginfo does not name si_pid, the first field after its three ints
+	// and what aligns to a pointer (sigaction(2)). The kernel leaves it 0 when
+	// there is nothing.
+	const word = unsafe.Sizeof(uintptr(0))
+	const offset = (3*4 + word - 1) &^ (word - 1)
+	return int(*(*int32)(unsafe.Add(unsafe.Pointer(&info), offset)))
+}
