@@ -2,6 +2,7 @@ package local_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -70,5 +71,19 @@ func BenchmarkOpenStore(b *testing.B) {
 				s.Close()
 			}
 		})
+	}
+}
+
+func BenchmarkGet4MB(b *testing.B) {
+	p := serve(b).connect("ann", scoped())
+	if err := setSecret(b.Context(), p, "key", strings.Repeat("x", 4<<20)); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(4 << 20)
+	for b.Loop() {
+		c, err := p.invoke(b.Context(), wire.Secrets, wire.GetSecret, getArguments("key"))
+		if _, ok := c.(wire.File); !ok || err != nil {
+			b.Fatal(c, err)
+		}
 	}
 }
