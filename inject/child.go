@@ -2,7 +2,6 @@ package inject
 
 import (
 	"os"
-	"os/signal"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -165,9 +164,5 @@ func (c *child) moveForeground(from, to int) {
 	if !c.ownGroup || c.foreground() != from {
 		return
 	}
-	// For this the kernel stops a process in the background, unless it ignores
-	// SIGTTOU. No child starts meanwhile, which would ignore it too.
-	signal.Ignore(unix.SIGTTOU)
-	defer signal.Reset(unix.SIGTTOU)
-	_ = unix.IoctlSetPointerInt(c.terminal, unix.TIOCSPGRP, to)
+	_ = setForeground(c.terminal, to)
 }

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"errors"
 	"syscall"
 	"unsafe"
 
@@ -13,6 +14,20 @@ const lastSignal = syscall.Signal(64)
 // SIGKILL. A program that changes its user by set-user-ID loses that.
 func sysProcAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}
+
+// setForeground gives the terminal to a process group. The kernel would stop a
+// process that does so from the background, unless the calling thread, to which
+// [Run] is locked, blocks SIGTTOU. To ignore it and then not to would not do:
+// the Go runtime keeps a handler once it had one.
+func setForeground(terminal, group int) error {
+	block, before := unix.Sigset_t{}, unix.Sigset_t{}
+	block.Val[0] = 1 << (unix.SIGTTOU - 1)
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &block, &before); err != nil {
+		return err
+	}
+	err := unix.IoctlSetPointerInt(terminal, unix.TIOCSPGRP, group)
+	return errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil))
 }
 
 // reapOrphans collects the processes that ended and have roomenv as their

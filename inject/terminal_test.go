@@ -1,0 +1,190 @@
+package inject_test
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/creack/pty"
+)
+
+// A terminal is a pseudo-terminal with a process on it.
+type terminal struct {
+	*exec.Cmd
+	master *os.File
+	screen *bufio.Reader
+}
+
+// onTerminal starts a session on a new terminal.
+func onTerminal(t *testing.T, env []string, path string, args ...string) *terminal {
+	t.Helper()
+	c := exec.Command(path, args...)
+	c.Env = append(append(os.Environ(), "PS1=", "PS2=", quickExit, "SELF="+self(t)), env...)
+	master, err := pty.Start(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = master.Close()
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	return &terminal{c, master, bufio.NewReader(master)}
+}
+
+func (x *terminal) keys(t *testing.T, s string) {
+	t.Helper()
+	if _, err := io.WriteString(x.master, s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// until reads lines to one that begins as wanted and returns those before it. An
+// echoed ^C or ^Z may stand in front of a line.
+func (x *terminal) until(t *testing.T, want string) (before []string) {
+	t.Helper()
+	for {
+		line, err := x.screen.ReadString('\n')
+		line = strings.TrimSpace(line)
+		for _, echo := range []string{"^C", "^Z", "^\\"} {
+			line = strings.TrimPrefix(line, echo)
+		}
+		if strings.HasPrefix(line, want) {
+			return before
+		}
+		if err != nil {
+			t.Fatalf("no %q after %q: %v", want, before, err)
+		}
+		before = append(before, line)
+	}
+}
+
+// end reads what is left. A terminal without processes reads as EIO on Linux.
+func (x *terminal) end(t *testing.T, code int) (rest string) {
+	t.Helper()
+	b, err := io.ReadAll(x.screen)
+	if err != nil && !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	_ = x.Wait()
+	if got := x.ProcessState.ExitCode(); got != code {
+		t.Errorf("exit code %d, want %d (%v), after %q", got, code, x.ProcessState, b)
+	}
+	return string(b)
+}
+
+func count(lines []string, want string) (n int) {
+	for _, l := range lines {
+		if l == want {
+			n++
+		}
+	}
+	return n
+}
+
+// TestInterruptKey presses Ctrl-C where roomenv is the job: the child gets it
+// once, and roomenv gets the terminal back.
+func TestInterruptKey(t *testing.T) {
+	x := onTerminal(t, []string{role + "=roomenv", "CHILD_ROLE=reporter", "REPORT_TERMINAL=1"}, self(t), self(t))
+	x.until(t, "ready")
+	if err := pty.Setsize(x.master, &pty.Winsize{Rows: 10, Cols: 10}); err != nil {
+		t.Fatal(err)
+	}
+	x.until(t, "got SIGWINCH")
+	x.keys(t, "\x1c")
+	x.until(t, "got SIGQUIT")
+	x.keys(t, "\x03")
+	x.until(t, "got SIGINT")
+	if rest := x.end(t, 42); rest != "foreground again: true\r\n" {
+		t.Errorf("then %q", rest)
+	}
+}
+
+// TestInterruptKeyInScript presses Ctrl-C where a script runs roomenv: both
+// are on the terminal, each gets it once.
+func TestInterruptKeyInScript(t *testing.T) {
+	x := onTerminal(t, nil, "/bin/sh", "-c",
+		`trap 'echo script got SIGINT' INT; `+role+`=roomenv CHILD_ROLE=reporter "$SELF" "$SELF"; echo ended $?`)
+	x.until(t, "ready")
+	x.keys(t, "\x03")
+	lines := x.until(t, "ended 42")
+	if count(lines, "got SIGINT") != 1 || count(lines, "script got SIGINT") != 1 {
+		t.Errorf("got %q", lines)
+	}
+	x.end(t, 0)
+}
+
+// TestPagerKeepsTheTerminal has the other end of a pipe read the terminal.
+func TestPagerKeepsTheTerminal(t *testing.T) {
+	x := onTerminal(t, nil, "/bin/sh", "-i")
+	x.keys(t, "stty -echo\n")
+	x.keys(t, role+`=roomenv "$SELF" /bin/sh -c 'echo text; cat /dev/null' | { read x; echo "shows $x"; read key </dev/tty; echo "key $key"; }`+"\n")
+	x.until(t, "shows text")
+	x.keys(t, "q\n")
+	x.until(t, "key q")
+	x.keys(t, "exit 0\n")
+	x.end(t, 0)
+}
+
+// TestStopKey presses Ctrl-Z in an interactive shell, which takes the terminal,
+// and brings the job back, to the foreground and so that it reads there.
+func TestStopKey(t *testing.T) {
+	x := onTerminal(t, nil, "/bin/sh", "-i")
+	x.keys(t, "stty -echo\n")
+	x.keys(t, role+`=roomenv CHILD_ROLE=reporter "$SELF" "$SELF"`+"\n")
+	x.until(t, "ready")
+	x.keys(t, "one\n")
+	x.until(t, "read one")
+	for range 3 {
+		x.keys(t, "\x1a")
+		x.until(t, "[1] + Stopped")
+		x.keys(t, "echo the shell reads; fg >/dev/null\n")
+		x.until(t, "the shell reads")
+		x.until(t, "got SIGCONT")
+		x.keys(t, "two\n")
+		if before := x.until(t, "read two"); len(before) > 0 {
+			t.Errorf("got %q too", before)
+		}
+	}
+	x.keys(t, "\x04")
+	x.until(t, "end of input")
+	x.keys(t, "echo ended $?\n")
+	x.until(t, "ended 42")
+	x.keys(t, "exit 0\n")
+	x.end(t, 0)
+}
+
+// TestBackgroundJob reads the terminal in the background, which stops it until
+// it is brought to the foreground.
+func TestBackgroundJob(t *testing.T) {
+	x := onTerminal(t, nil, "/bin/sh", "-i")
+	x.keys(t, "stty -echo\n")
+	x.keys(t, role+`=roomenv "$SELF" /bin/sh -c 'read x; echo "read $x"; exit 7' &`+"\n")
+	x.keys(t, "echo the shell goes on\n")
+	x.until(t, "the shell goes on")
+	x.keys(t, "fg >/dev/null\n")
+	x.keys(t, "typed\n")
+	x.until(t, "read typed")
+	x.keys(t, "echo ended $?\n")
+	x.until(t, "ended 7")
+	x.keys(t, "exit 0\n")
+	x.end(t, 0)
+}
+
+// TestStopKeyWithoutShell presses Ctrl-Z where nobody could continue the job.
+func TestStopKeyWithoutShell(t *testing.T) {
+	x := onTerminal(t, []string{role + "=roomenv", "CHILD_ROLE=reporter"}, self(t), self(t))
+	x.until(t, "ready")
+	x.keys(t, "\x1a")
+	x.until(t, "got SIGCONT")
+	x.keys(t, "one\n")
+	x.until(t, "read one")
+	x.keys(t, "\x04")
+	x.until(t, "end of input")
+	x.end(t, 42)
+}
