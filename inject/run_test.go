@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -234,4 +235,25 @@ func TestContextEndedBefore(t *testing.T) {
 	if code, err := inject.Run(ctx, sh("exit 0")); code != 125 || !errors.Is(err, cause) {
 		t.Errorf("got %d, %v", code, err)
 	}
+}
+
+// BenchmarkStart prints how much longer a command takes with Run than with
+// os/exec, side by side.
+func BenchmarkStart(b *testing.B) {
+	ctx, signals := inject.Catch(b.Context())
+	defer signals.Close()
+	var bare, wrapped time.Duration
+	for b.Loop() {
+		start := time.Now()
+		if err := exec.Command("/bin/true").Run(); err != nil {
+			b.Fatal(err)
+		}
+		middle := time.Now()
+		if code, err := inject.Run(ctx, inject.Command{Args: []string{"/bin/true"}, Signals: signals}); code != 0 || err != nil {
+			b.Fatal(code, err)
+		}
+		bare += middle.Sub(start)
+		wrapped += time.Since(middle)
+	}
+	b.ReportMetric(float64(wrapped)/float64(bare), "x-bare")
 }

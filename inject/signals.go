@@ -83,7 +83,7 @@ func catchable() []os.Signal {
 	return all
 }
 
-// Close gives the signals their default action back and cancels the context.
+// Close ends the catching, as [signal.Stop] does, and cancels the context.
 func (s *Signals) Close() {
 	signal.Stop(s.caught)
 	close(s.quit)
@@ -104,10 +104,10 @@ func (s *Signals) run() {
 			out, next = s.out, kept[0]
 		}
 		select {
-		case sig := <-s.caught:
-			sig1 := sig.(syscall.Signal)
-			if s.forChild(sig1) && !slices.Contains(kept, sig1) {
-				kept = append(kept, sig1)
+		case caught := <-s.caught:
+			sig := caught.(syscall.Signal)
+			if s.forChild(sig) && !slices.Contains(kept, sig) {
+				kept = append(kept, sig)
 			}
 		case out <- next:
 			kept = kept[1:]
