@@ -283,27 +283,33 @@ func TestCutWhileOpen(t *testing.T) {
 	}
 }
 
-// The same when nobody looked at the size in between.
-func TestFaultWhileReading(t *testing.T) {
-	s, path := newStore(t)
-	for i := range 50 {
-		mustSet(t, s, at("ann", "", fmt.Sprint(i)), "", "", strings.Repeat("v", 2000))
-	}
-	local.ForgetSize(s)
-	if err := os.Truncate(path, 8192); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := s.Get(at("ann", "", "1"), "", ""); !errors.Is(err, local.ErrDamaged) {
-		t.Errorf("get: %v", err)
-	}
-	if err := s.Set(at("ann", "", "1"), "", "", value("v")); !errors.Is(err, local.ErrDamaged) {
-		t.Errorf("set: %v", err)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := local.OpenStore(path, key(1)); !errors.Is(err, local.ErrDamaged) {
-		t.Errorf("opened again: %v", err)
+// The same when nobody looked at the size in between, so that a read or a
+// write faults.
+func TestFaultInTransaction(t *testing.T) {
+	get := func(s *local.Store) error { _, _, err := s.Get(at("ann", "", "1"), "", ""); return err }
+	set := func(s *local.Store) error { return s.Set(at("ann", "", "1"), "", "", value("v")) }
+	for _, size := range []int64{0, 4096, 8192, 20000} {
+		for name, calls := range map[string][]func(*local.Store) error{"get": {get, set, get}, "set": {set, get, set}} {
+			s, path := newStore(t)
+			for i := range 50 {
+				mustSet(t, s, at("ann", "", fmt.Sprint(i)), "", "", strings.Repeat("v", 2000))
+			}
+			local.ForgetSize(s)
+			if err := os.Truncate(path, size); err != nil {
+				t.Fatal(err)
+			}
+			for i, call := range calls {
+				if err := call(s); !errors.Is(err, local.ErrDamaged) {
+					t.Errorf("cut to %d, %s first, call %d: %v", size, name, i, err)
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			if _, err := local.OpenStore(path, key(1)); !errors.Is(err, local.ErrDamaged) {
+				t.Errorf("opened again: %v", err)
+			}
+		}
 	}
 }
 

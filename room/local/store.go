@@ -29,7 +29,7 @@ var (
 	// ErrNotFound: there is no such secret.
 	ErrNotFound = errors.New("no such secret")
 	// ErrInvalid: what was asked for is no address of a secret.
-	ErrInvalid = errors.New("invalid")
+	ErrInvalid = errors.New("invalid request")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("the store is closed")
 )
