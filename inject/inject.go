@@ -90,9 +90,8 @@ func Run(ctx context.Context, c Command) (int, error) {
 		case <-kill:
 			child.stop(unix.SIGKILL)
 		case <-ended:
-			code, ok := child.poll()
 			reapOrphans(child.pid)
-			if ok {
+			if code, ok := child.poll(); ok {
 				return code, nil
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/inject"
 )
 
 // TestAsWithout compares what a child sees with and without roomenv. The Go
@@ -84,9 +86,18 @@ func TestSubreaper(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	_, code, err := run(t, t.Context(), sh(`pid=$(sh -c 'sh -c "exit 3" >/dev/null & echo $!')
-		while kill -0 $pid 2>/dev/null; do :; done; exit 8`))
-	if code != 8 || err != nil {
+	if _, code, err := run(t, t.Context(), sh(`pid=$(sh -c 'sh -c "exit 3" >/dev/null & echo $!')
+		while kill -0 $pid 2>/dev/null; do :; done; exit 8`)); code != 8 || err != nil {
 		t.Errorf("got %d, %v", code, err)
+	}
+	// The child ends while orphans do: its status must not go with theirs.
+	for range 20 {
+		if code, err := inject.Run(t.Context(), sh(`(exit 3 &) & (exit 3 &) & exit 8`)); code != 8 || err != nil {
+			t.Fatalf("got %d, %v", code, err)
+		}
+	}
+	// What ended after the last child is nobody's but the test's.
+	for err := error(nil); err == nil || err == unix.EINTR; {
+		_, err = unix.Wait4(-1, nil, 0, nil)
 	}
 }

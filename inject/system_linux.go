@@ -33,8 +33,7 @@ func setForeground(terminal, group int) error {
 // reapOrphans collects the processes that ended and have roomenv as their
 // parent only because their own is gone. They come to PID 1 and to subreapers.
 // It peeks first, because to wait for any process could take the child's status.
-// A child that ended hides orphans behind it until it is waited for, which its
-// own SIGCHLD sees to.
+// A child that ended hides orphans behind it: they stay for the next time.
 func reapOrphans(child int) {
 	if !reaper() {
 		return

@@ -105,15 +105,19 @@ func TestInterruptKey(t *testing.T) {
 	}
 }
 
-// TestInterruptKeyInScript presses Ctrl-C where a script runs roomenv: both
-// are on the terminal, each gets it once.
+// TestInterruptKeyInScript presses Ctrl-\ and Ctrl-C where a script runs
+// roomenv: both are on the terminal, each gets both once.
 func TestInterruptKeyInScript(t *testing.T) {
 	x := onTerminal(t, nil, "/bin/sh", "-c",
-		`trap 'echo script got SIGINT' INT; `+role+`=roomenv CHILD_ROLE=reporter "$SELF" "$SELF"; echo ended $?`)
+		`trap 'echo script got it' INT QUIT; `+role+`=roomenv CHILD_ROLE=reporter "$SELF" "$SELF"; echo ended $?`)
 	x.until(t, "ready")
+	x.keys(t, "\x1c")
+	x.until(t, "got SIGQUIT")
+	x.keys(t, "a line takes its time\n")
+	lines := x.until(t, "read a line")
 	x.keys(t, "\x03")
-	lines := x.until(t, "ended 42")
-	if count(lines, "got SIGINT") != 1 || count(lines, "script got SIGINT") != 1 {
+	lines = append(lines, x.until(t, "ended 42")...)
+	if count(lines, "got SIGQUIT") != 0 || count(lines, "got SIGINT") != 1 || count(lines, "script got it") != 2 {
 		t.Errorf("got %q", lines)
 	}
 	x.end(t, 0)
