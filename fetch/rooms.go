@@ -75,6 +75,7 @@ func classify(err error) error {
 	}
 	for _, c := range []struct{ of, state error }{
 		{room.ErrNotFound, ErrMissing},
+		{room.ErrUnsupported, ErrUnsupported},
 		{room.ErrPermissionDenied, ErrDenied},
 		{room.ErrForbidden, ErrDenied},
 		{room.ErrNoRoom, ErrUnreachable},

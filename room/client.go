@@ -25,7 +25,7 @@ import (
 const DialTimeout = 30 * time.Second
 
 // dialAttempts bounds [Dial] when a room can be told to be away sooner.
-const dialAttempts = 5
+const dialAttempts = 3
 
 // Config says which room to enter, and as whom.
 type Config struct {
@@ -36,7 +36,8 @@ type Config struct {
 	// to connect; nil sends none.
 	Token func(context.Context) (secret.Value, error)
 	// DialContext connects. Nil means TCP, through the proxy that the
-	// environment names.
+	// environment names. [Dial] does not repeat what fails with an error that
+	// is no [net.Error].
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// Handlers take what the room sends unasked, by message type. What has
 	// no handler is dropped. The map does not change after Dial was called.
@@ -76,7 +77,7 @@ type Client struct {
 // Dial enters a room and returns when the room is ready.
 //
 // What may pass, from a connection refused to a status of 503, it tries again
-// a few times, with growing delays, before it fails with [ErrUnreachable].
+// twice, within about a second, before it fails with [ErrUnreachable].
 // It fails at once with [ErrForbidden], [ErrNoRoom], [ErrRoomDisabled] and
 // [ErrClosed], and when ctx ends. A ctx without a deadline gets one of
 // [DialTimeout]. After Dial has returned ctx has no effect.
@@ -175,12 +176,17 @@ func (c *Client) describe(err error) error {
 	return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.url, err)
 }
 
-// away notes why there is no connection.
+// away notes why there is no connection. While [Dial] runs that is no news: it
+// says so itself in the end.
 func (c *Client) away(err error) {
 	c.mu.Lock()
 	c.lost = err
 	c.mu.Unlock()
-	c.log.Warn("no connection to the room", "error", err)
+	level := slog.LevelWarn
+	if c.life == nil {
+		level = slog.LevelDebug
+	}
+	c.log.Log(context.Background(), level, "no connection to the room", "error", err)
 }
 
 // run keeps the client connected until it ends.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"sync"
+	"sync/atomic"
 )
 
 // corkSize is how much a cork holds back, in bytes.
@@ -19,6 +20,8 @@ type cork struct {
 	mu   sync.Mutex
 	buf  *bufio.Writer
 	held bool
+
+	last atomic.Bool // see hangUp
 }
 
 func newCork(rwc io.ReadWriteCloser) *cork {
@@ -31,10 +34,22 @@ func (c *cork) Write(p []byte) (int, error) {
 	defer c.mu.Unlock()
 	n, err := c.buf.Write(p)
 	if err == nil && !c.held {
-		err = c.buf.Flush()
+		err = c.flush()
 	}
 	return n, err
 }
+
+func (c *cork) flush() error {
+	err := c.buf.Flush()
+	if c.last.Load() {
+		_ = c.Close()
+	}
+	return err
+}
+
+// hangUp closes the connection as soon as one more thing is written. It does
+// not wait for a write that blocks.
+func (c *cork) hangUp() { c.last.Store(true) }
 
 func (c *cork) hold() {
 	c.mu.Lock()
@@ -46,5 +61,5 @@ func (c *cork) release() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = false
-	return c.buf.Flush()
+	return c.flush()
 }

@@ -190,7 +190,7 @@ func TestDialGivesUp(t *testing.T) {
 				if !errors.Is(err, room.ErrUnreachable) {
 					t.Error(err)
 				}
-				if len(dials) != 5 {
+				if len(dials) != 3 {
 					t.Fatalf("%d attempts", len(dials))
 				}
 				for i := 1; i < len(dials); i++ {
@@ -223,6 +223,25 @@ func TestDialRefused(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// What is no failure of the network does not pass by itself. Nothing is logged
+// of an attempt whose error the caller gets.
+func TestDialLastingError(t *testing.T) {
+	damaged := errors.New("the file is damaged")
+	attempts := 0
+	var log bytes.Buffer
+	_, err := room.Dial(t.Context(), room.Config{
+		URL: "http://local/rooms/demo",
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			attempts++
+			return nil, damaged
+		},
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if !errors.Is(err, room.ErrUnreachable) || !errors.Is(err, damaged) || attempts != 1 || log.Len() > 0 {
+		t.Errorf("%v after %d attempts, logged %q", err, attempts, &log)
+	}
 }
 
 // A server that accepts and never answers is one of several attempts.

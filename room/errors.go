@@ -27,6 +27,8 @@ var (
 	ErrUnreachable = errors.New("cannot reach the room")
 	// ErrDisconnected fails a request that cannot be repeated safely.
 	ErrDisconnected = errors.New("the connection was lost before the answer came: whether the room did it is unknown")
+	// ErrUnsupported fails an operation that the room does not know.
+	ErrUnsupported = errors.New("the room does not serve this")
 	// ErrUnexpectedAnswer fails a request whose answer is of a content type
 	// or a shape that the operation does not have.
 	ErrUnexpectedAnswer = errors.New("unexpected answer")

@@ -57,9 +57,17 @@ func newTransport(c Config) *http.Transport {
 		ResponseHeaderTimeout:  handshakeTimeout,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
-	if t.DialContext == nil {
+	if c.DialContext == nil {
 		t.Proxy = http.ProxyFromEnvironment
 		t.DialContext = (&net.Dialer{Timeout: handshakeTimeout}).DialContext
+		return t
+	}
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := c.DialContext(ctx, network, address)
+		if _, network := errors.AsType[net.Error](err); err != nil && !network {
+			err = lasting{err}
+		}
+		return conn, err
 	}
 	return t
 }
@@ -69,9 +77,11 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// errToken marks the failure to get a token, which trying again at once does
-// not mend.
-var errToken = errors.New("cannot get a token for the room")
+// A lasting error is one that trying again at once does not mend: no token to
+// be had, or nothing to connect to.
+type lasting struct{ error }
+
+func (l lasting) Unwrap() error { return l.error }
 
 // handshake opens a connection. It tries again as b allows, except after
 // answers that are final and after failures that time does not mend.
@@ -81,7 +91,7 @@ func (c *Client) handshake(ctx context.Context, b *backoff) (*connection, error)
 		if c.config.Token != nil {
 			token, err := c.config.Token(r.Context())
 			if err != nil {
-				return nil, fmt.Errorf("%w: %w", errToken, err)
+				return nil, lasting{fmt.Errorf("cannot get a token for the room: %w", err)}
 			}
 			r = r.Clone(r.Context())
 			r.Header.Set("Authorization", "Bearer "+string(token.Reveal()))
@@ -116,7 +126,9 @@ func (c *Client) handshake(ctx context.Context, b *backoff) (*connection, error)
 			if err != nil {
 				last = cause(err)
 				retry, _ = retryablehttp.DefaultRetryPolicy(ctx, nil, err)
-				retry = retry && !errors.Is(err, errToken)
+				if _, ok := errors.AsType[lasting](err); ok {
+					retry = false
+				}
 			} else if last = statusError(resp); last != nil {
 				retry = !final(last)
 			}

@@ -13,7 +13,7 @@ import (
 
 // Secrets is a room's secrets toolkit (section 6). A secret belongs to the
 // identity that stored it, under an id that is unique together with whom it is
-// delegated to.
+// delegated to. A room may have no such toolkit: [ErrUnsupported].
 //
 // Every operation waits until its context ends. When the connection drops it
 // is sent again, unless that could do something twice. Errors are an [*Error]
@@ -39,7 +39,7 @@ func (s *Secrets) List(ctx context.Context) ([]SecretInfo, error) {
 		Secrets *[]wire.SecretInfo `json:"secrets"`
 	}
 	if _, err := s.ask(ctx, wire.ListSecrets, struct{}{}, &result); err != nil {
-		return nil, err
+		return nil, unsupported(err)
 	}
 	if result.Secrets == nil {
 		return nil, unexpected(wire.ListSecrets, "no list")
@@ -82,7 +82,7 @@ func (s *Secrets) Get(ctx context.Context, q SecretQuery) (Secret, error) {
 	}
 	content, _, err := s.client.invoke(ctx, wire.Secrets, wire.GetSecret, wire.JSON{Object: arguments}, true)
 	if err != nil {
-		return Secret{}, err
+		return Secret{}, unsupported(err)
 	}
 	switch content := content.(type) {
 	case wire.File:
@@ -121,7 +121,7 @@ func (s *Secrets) Set(ctx context.Context, n NewSecret) error {
 	}
 	content, _, err := s.client.invoke(ctx, wire.Secrets, wire.SetSecret, wire.Binary{Headers: headers, Data: n.Value}, n.ID != "")
 	if err != nil {
-		return err
+		return unsupported(err)
 	}
 	return acknowledged(wire.SetSecret, content)
 }
@@ -144,7 +144,7 @@ func (s *Secrets) Exists(ctx context.Context, q ExistsQuery) (bool, error) {
 		DelegatedTo: wire.Nullable(q.DelegatedTo),
 		ForIdentity: wire.Nullable(q.ForIdentity),
 	}, &result); err != nil {
-		return false, err
+		return false, unsupported(err)
 	}
 	if result.Exists == nil {
 		return false, unexpected(wire.Exists, "neither true nor false")
@@ -188,6 +188,16 @@ func (s *Secrets) ask(ctx context.Context, tool string, arguments, result any) (
 		return sent, unexpected(tool, "a field of a wrong type")
 	}
 	return sent, nil
+}
+
+// unsupported tells "there is no such operation" from "there is no such
+// secret", which have one code: of the operations only delete_secret says the
+// second with an error.
+func unsupported(err error) error {
+	if answer, ok := errors.AsType[*Error](err); ok && answer.Code == wire.NotFound {
+		return fmt.Errorf("%w: %s", ErrUnsupported, answer)
+	}
+	return err
 }
 
 func op(tool string) string { return wire.Secrets + "." + tool }
