@@ -37,10 +37,10 @@ func (e *StartError) Unwrap() []error { return []error{e.Kind, e.Err} }
 
 // ExitCode is what env(1) ends with: 127, 126 or 125.
 func (e *StartError) ExitCode() int {
-	switch e.Kind {
-	case ErrNotFound:
+	switch {
+	case errors.Is(e.Kind, ErrNotFound):
 		return 127
-	case ErrNotExecutable:
+	case errors.Is(e.Kind, ErrNotExecutable):
 		return 126
 	}
 	return 125
