@@ -87,3 +87,25 @@ test('a token opens the room it names and no other', async (t) => {
   const token = room.token('alice');
   await assert.rejects(room.connect('alice', { room: 'other', token }), /status 403/);
 });
+
+test('a room name that no room can have is refused with 404', async (t) => {
+  const room = await Room.start(t);
+  await assert.rejects(room.connect('alice', { room: 'No_Room', token: room.token('alice') }), /status 404/);
+});
+
+test('a secret is read by whom it was delegated to', async (t) => {
+  const room = await Room.start(t);
+  const alice = await room.connect('alice');
+  const bob = await room.connect('bob');
+  const carol = await room.connect('carol');
+  const key = { secretId: 'key', delegatedTo: 'bob' };
+  await alice.secrets.setSecret({ ...key, data });
+
+  assert.ok(data.equals((await bob.secrets.getSecret(key)).data));
+  assert.equal(await bob.secrets.exists(key), true);
+  assert.equal(await carol.secrets.getSecret(key), null);
+  await assert.rejects(bob.secrets.deleteSecret(key), { code: 1003 });
+
+  await carol.secrets.setSecret({ ...key, data });
+  await assert.rejects(bob.secrets.getSecret(key), { code: 1005 });
+});
