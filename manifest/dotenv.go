@@ -65,7 +65,7 @@ func (d *dotenv) entry() (it item, ok bool) {
 	case d.peek() == '=':
 	case d.peek() == ':' && (d.off+1 == len(d.text) || d.text[d.off+1] == '\n' || isBlank(d.text[d.off+1])):
 	case d.peek() == '\n' || d.peek() == '#' && d.off > nameEnd || d.off == len(d.text):
-		d.show(it.off, nameEnd)
+		d.show(it.off, nameEnd, true)
 		it.Value = inherit(it.Name)
 		return it, true
 	case d.peek() == ':':
@@ -78,7 +78,7 @@ func (d *dotenv) entry() (it item, ok bool) {
 		d.fail(d.off, "a character that cannot be in a name", nameHint)
 		return it, false
 	}
-	d.show(it.off, d.off+1)
+	d.show(it.off, d.off+1, true)
 	d.off++
 	it.Value = d.value()
 	return it, true
@@ -97,7 +97,7 @@ func (d *dotenv) export() {
 		d.off = from // a variable of that name
 		return
 	}
-	d.show(from, d.off)
+	d.show(from, d.off, true)
 }
 
 func (d *dotenv) name() string {
@@ -130,8 +130,8 @@ func (d *dotenv) value() Template {
 			d.off = len(d.text)
 			return nil
 		}
-		d.show(from, from+1)
-		d.show(end, end+1)
+		d.show(from, from+1, true)
+		d.show(end, end+1, true)
 		value := d.quoted(quote, from+1, end)
 		d.off = end + 1
 		d.blanks()

@@ -79,51 +79,39 @@ func (es Errors) Unwrap() []error {
 // excerptWidth is how many columns of a long line are shown around a fault.
 const excerptWidth = 100
 
-// excerpt returns line with each run of bytes that is not in shown replaced by
-// "…", and how many runes of the result are before the byte at.
+// excerpt returns line with what is not in shown as "…", bounded to
+// excerptWidth runes, and the index of the rune that stands for the byte at.
 func excerpt(line string, shown []bool, at int) (text string, caret int) {
 	var out []rune
 	visible := false
-	caret = -1
-	for i := 0; i < len(line); {
-		end := i
-		for end < len(line) && shown[end] == shown[i] {
-			end++
-		}
-		run := line[i:end]
-		if at >= i && at < end {
-			caret = len(out)
-		}
+	for i, r := range line {
+		c := r
 		switch {
-		case shown[i]:
-			visible = true
-			if caret == len(out) {
-				caret += utf8.RuneCountInString(line[i:at])
-			}
-			out = append(out, []rune(strings.Map(printable, run))...)
-		case strings.TrimSpace(run) == "":
-			if i > 0 { // the indentation says nothing
-				out = append(out, ' ')
-			}
-		default:
-			if i > 0 && unicode.IsSpace(rune(run[0])) {
-				out = append(out, ' ')
-				if caret >= 0 && caret == len(out)-1 && !unicode.IsSpace(rune(line[at])) {
-					caret++
-				}
-			}
-			out = append(out, '…')
-			if unicode.IsSpace(rune(run[len(run)-1])) {
-				out = append(out, ' ')
-			}
+		case unicode.IsSpace(r):
+			c = ' '
+		case !shown[i]:
+			c = '…'
+		case !unicode.IsPrint(r):
+			c = utf8.RuneError
 		}
-		i = end
-	}
-	if caret < 0 {
-		caret = len(out)
+		switch n := len(out); {
+		case c == ' ' && (n == 0 || out[n-1] == ' '):
+		case c == '…' && n > 0 && out[n-1] == '…':
+		case c == '…' && n > 1 && out[n-1] == ' ' && out[n-2] == '…': // how many words is a secret too
+			out = out[:n-1]
+		default:
+			out = append(out, c)
+		}
+		visible = visible || shown[i]
+		if i <= at {
+			caret = max(len(out)-1, 0)
+		}
 	}
 	if !visible {
 		return "", 0
+	}
+	if at >= len(line) {
+		caret = len(out)
 	}
 	if from := caret - excerptWidth*2/3; from > 0 {
 		out = append([]rune{'…'}, out[from:]...)
@@ -133,13 +121,6 @@ func excerpt(line string, shown []bool, at int) (text string, caret int) {
 		out = append(out[:excerptWidth-1], '…')
 	}
 	return strings.TrimRightFunc(string(out), unicode.IsSpace), caret
-}
-
-func printable(r rune) rune {
-	if unicode.IsPrint(r) {
-		return r
-	}
-	return utf8.RuneError
 }
 
 // nearest returns the word of known that s is probably a misspelling of, or "".

@@ -8,7 +8,9 @@ type Manifest struct {
 	Entries []Entry
 }
 
-// An Entry is one environment variable.
+// An Entry is one environment variable. One whose Value is only the [Variable]
+// of its own Name, without an operator, is inherited: it is absent if the
+// environment does not have it.
 type Entry struct {
 	Name  string
 	Value Template

@@ -3,6 +3,7 @@ package manifest
 import (
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -129,7 +130,7 @@ func (r *Reference) parseQuery(query string) *fault {
 			return &fault{valueAt, "the value is not text", "percent-encode UTF-8 without NUL"}
 		case seen[key]:
 			return &fault{at, "the key is there twice", "remove one"}
-		case !hasValue && nearest(key, queryKeys...) == key:
+		case !hasValue && slices.Contains(queryKeys, key):
 			return &fault{valueAt, "the key has no value", "write " + key + "=VALUE"}
 		}
 		seen[key] = true

@@ -51,11 +51,11 @@ func (s *source) fail(off int, message, hint string) {
 	s.fault = append(s.fault, fault{off, message, hint})
 }
 
-// show says that text[from:to] is no secret: a name, punctuation, a reference.
-// What nobody showed is not printed.
-func (s *source) show(from, to int) {
+// show says whether text[from:to] may be printed: a name, punctuation, a
+// reference. What nobody spoke of is not.
+func (s *source) show(from, to int, may bool) {
 	for i := from; i < to; i++ {
-		s.shown[i] = true
+		s.shown[i] = may
 	}
 }
 

@@ -21,7 +21,8 @@ type scanner struct {
 }
 
 func (t *scanner) fail(off int, message, hint string) { t.src.fail(t.at(off), message, hint) }
-func (t *scanner) show(from, to int)                  { t.src.show(t.at(from), t.at(to)) }
+func (t *scanner) show(from, to int)                  { t.src.show(t.at(from), t.at(to), true) }
+func (t *scanner) hide(from, to int)                  { t.src.show(t.at(from), t.at(to), false) }
 
 // template reads to the end of the text, or in a word to the "}" that closes
 // it.
@@ -103,9 +104,8 @@ func (t *scanner) dollar() Part {
 		t.off++
 		return t.braced(start)
 	case isNameStart(t.text[t.off]):
-		name := t.name()
-		t.show(start, t.off)
-		return Part{Variable: &Variable{Name: name}}
+		// Not shown: it may be the end of a password with a dollar sign.
+		return Part{Variable: &Variable{Name: t.name()}}
 	}
 	return Part{Literal: "$"}
 }
@@ -130,7 +130,6 @@ func (t *scanner) braced(start int) Part {
 		t.skip()
 		return Part{}
 	}
-	t.show(nameAt, t.off)
 	operatorAt := t.off
 	if t.text[t.off] == ':' {
 		t.off++
@@ -139,7 +138,7 @@ func (t *scanner) braced(start int) Part {
 	case c == '-' || c == '+' || c == '?':
 		t.off++
 		v.Operator = t.text[operatorAt:t.off]
-		t.show(operatorAt, t.off)
+		t.show(nameAt, t.off)
 		if t.depth++; t.depth > maxDepth {
 			t.fail(start, "too many ${ inside each other", "give the inner ones names of their own")
 			t.off = len(t.text)
@@ -155,7 +154,6 @@ func (t *scanner) braced(start int) Part {
 			return Part{}
 		}
 	case t.off > operatorAt:
-		t.show(operatorAt, t.off)
 		t.fail(nameAt, "unknown scheme", "only room: references are known; a default is ${NAME:-word}")
 		t.skip()
 		return Part{}
@@ -165,6 +163,7 @@ func (t *scanner) braced(start int) Part {
 		t.skip()
 		return Part{}
 	}
+	t.show(nameAt, operatorAt)
 	t.close()
 	return Part{Variable: v}
 }
@@ -187,29 +186,28 @@ func (t *scanner) reference(end int) *Reference {
 // follows an unknown key may be one, and what is no URI is perhaps no
 // reference.
 func (t *scanner) showReference(from int, text string) {
+	const secret = "default"
 	end := 0
-	for end < len(text) && isURI(text[end]) {
+	for end < len(text) && isURI(text[end]) && !strings.HasSuffix(text[:end], secret) {
 		end++
 	}
 	path, rest, _ := strings.Cut(text[:end], "?")
-	query, fragment, hasFragment := strings.Cut(rest, "#")
-	t.show(from, from+min(len(path)+1, end))
+	t.show(from, from+end)
 	at := from + len(path) + 1
+	query, fragment, _ := strings.Cut(rest, "#")
 	for pair := range strings.SplitSeq(query, "&") {
 		key, _, ok := strings.Cut(pair, "=")
 		switch {
-		case key != "default" && slices.Contains(queryKeys, key):
-			t.show(at, at+len(pair))
+		case slices.Contains(queryKeys, key):
 		case ok:
-			t.show(at, at+len(key)+1)
+			t.hide(at+len(key)+1, at+len(pair))
+		default:
+			t.hide(at, at+len(pair))
 		}
-		if at += len(pair); at < from+end {
-			t.show(at, at+1)
-			at++
-		}
+		at += len(pair) + 1
 	}
-	if hasFragment {
-		t.show(at, at+len(fragment))
+	if i := strings.IndexByte(fragment, '='); i >= 0 {
+		t.hide(at+i+1, at+len(fragment))
 	}
 }
 

@@ -26,7 +26,12 @@ func Schema() []byte { return slices.Clone(schema) }
 //	version: 1
 //	env:
 //	  NAME: text | number | boolean | null | {secret: ID, ...} | {value: text}
-type yamlFile struct{ *source }
+type yamlFile struct {
+	*source
+	// last is the latest offset that was asked for: a line of a million
+	// tokens is walked once.
+	last struct{ line, column, off int }
+}
 
 var (
 	topKeys       = []string{"version", "env"}
@@ -34,10 +39,13 @@ var (
 	envKeys       = append([]string{"value"}, referenceKeys...)
 )
 
-const typeHint = "write text, a number, true or false, {secret: ID} or {value: text}"
+const (
+	typeHint = "write text, a number, true or false, {secret: ID} or {value: text}"
+	textHint = "a text with { } [ ] , # or \": \" in it needs quotes"
+)
 
 func parseYAML(s *source) []item {
-	y := yamlFile{s}
+	y := &yamlFile{source: s}
 	tokens := lexer.Tokenize(s.text)
 	if !y.checkTokens(tokens) {
 		return nil
@@ -48,7 +56,7 @@ func parseYAML(s *source) []item {
 		return nil
 	}
 	var items []item
-	var version ast.Node
+	version := false
 	for _, document := range file.Docs {
 		if document.Body == nil {
 			continue
@@ -56,7 +64,10 @@ func parseYAML(s *source) []item {
 		for _, f := range y.fields(document.Body, "the manifest", "write version: 1 and env: at the start of lines") {
 			switch f.key {
 			case "version":
-				version = f.value
+				version = true
+				if !isOne(f.value) {
+					y.fail(y.offset(f.value.GetToken()), "unknown version", "this program knows version: 1")
+				}
 			case "env":
 				items = y.env(f.value)
 			default:
@@ -64,10 +75,8 @@ func parseYAML(s *source) []item {
 			}
 		}
 	}
-	if version == nil {
+	if !version && y.fault == nil {
 		y.fail(0, "the version is missing", "write version: 1 at the top")
-	} else if !isOne(version) {
-		y.fail(y.offset(version.GetToken()), "unknown version", "this program knows version: 1")
 	}
 	return items
 }
@@ -84,30 +93,39 @@ func isOne(n ast.Node) bool {
 
 // checkTokens refuses what this format has no use for before the parser, which
 // is recursive, sees it: lists, anchors and what else could nest or multiply.
-func (y yamlFile) checkTokens(tokens token.Tokens) bool {
+func (y *yamlFile) checkTokens(tokens token.Tokens) bool {
 	const (
 		maxNesting = 4
+		maxKeys    = 10_000 // the parser's time grows with the square: this is a quarter of a second
 		quote      = "put quotes around a text that starts with such a character"
 	)
 	start := len(y.fault)
-	nesting, documents := 0, 0
+	nesting, documents, keys, line := 0, 0, 0, 0
 	for _, t := range tokens {
 		at := y.offset(t)
 		switch t.Type {
 		case token.MappingValueType:
-			y.show(at, at+1)
-			y.showKey(t.Prev, at)
+			y.showAt(at, ":")
+			y.showKey(t.Prev)
+			if nesting == 0 && line == t.Position.Line {
+				y.fail(at, `a second ":" in the line`, textHint)
+			}
+			line = t.Position.Line
+			if keys++; keys > maxKeys {
+				y.fail(at, "more than 10000 keys", "a .env-style file may have more")
+				return false
+			}
 		case token.MappingStartType:
-			y.show(at, at+1)
+			y.showAt(at, "{")
 			if nesting++; nesting > maxNesting {
 				y.fail(at, "too many { inside each other", typeHint)
 				return false
 			}
-		case token.MappingEndType, token.CollectEntryType:
-			y.show(at, at+1)
-			if t.Type == token.MappingEndType {
-				nesting--
-			}
+		case token.MappingEndType:
+			y.showAt(at, "}")
+			nesting--
+		case token.CollectEntryType:
+			y.showAt(at, ",")
 		case token.SequenceEntryType, token.SequenceStartType:
 			y.fail(at, "a list is not known here", "write NAME: value, and "+quote)
 		case token.MappingKeyType:
@@ -127,22 +145,31 @@ func (y yamlFile) checkTokens(tokens token.Tokens) bool {
 	return len(y.fault) == start
 }
 
-// showKey shows the key that ends before colon, unless it may be a value with a
-// colon in it.
-func (y yamlFile) showKey(key *token.Token, colon int) {
+// showAt shows want, if that is what is there: the scanner's positions are not
+// always right.
+func (y *yamlFile) showAt(off int, want string) {
+	if strings.HasPrefix(y.text[off:], want) {
+		y.show(off, off+len(want), true)
+	}
+}
+
+// showKey shows the key before a colon, unless it may be a value with a colon
+// in it.
+func (y *yamlFile) showKey(key *token.Token) {
 	if key == nil || !validName(key.Value) {
 		return
 	}
-	from := y.offset(key)
 	if p := key.Prev; p != nil && p.Position.Line == key.Position.Line &&
-		p.Type != token.MappingStartType && p.Type != token.CollectEntryType || from > colon {
+		p.Type != token.MappingStartType && p.Type != token.CollectEntryType {
 		return
 	}
-	y.show(from, min(colon, from+len(key.Value)+len(`""`)))
+	for _, quote := range []string{"", `"`, "'"} {
+		y.showAt(y.offset(key), quote+key.Value+quote)
+	}
 }
 
 // failSyntax records an error of the YAML parser, without what it quotes.
-func (y yamlFile) failSyntax(err error) {
+func (y *yamlFile) failSyntax(err error) {
 	var e yaml.Error
 	if !errors.As(err, &e) || e.GetToken() == nil {
 		y.fail(0, "is not YAML", "")
@@ -150,7 +177,7 @@ func (y yamlFile) failSyntax(err error) {
 	}
 	message, _, _ := strings.Cut(e.GetMessage(), `"`)
 	y.fail(y.offset(e.GetToken()), "is not YAML: "+strings.TrimRight(message, ": "),
-		"a text with { } [ ] , # or \": \" in it needs quotes")
+		textHint)
 }
 
 // A field is a key of a mapping and its value.
@@ -161,7 +188,7 @@ type field struct {
 }
 
 // fields returns the fields of a mapping, whose keys are unique.
-func (y yamlFile) fields(n ast.Node, what, hint string) []field {
+func (y *yamlFile) fields(n ast.Node, what, hint string) []field {
 	mapping, ok := n.(ast.MapNode)
 	if !ok {
 		y.fail(y.offset(n.GetToken()), what+" is not a mapping", hint)
@@ -182,7 +209,7 @@ func (y yamlFile) fields(n ast.Node, what, hint string) []field {
 	return fields
 }
 
-func (y yamlFile) env(n ast.Node) []item {
+func (y *yamlFile) env(n ast.Node) []item {
 	var items []item
 	for _, f := range y.fields(n, "env", "write NAME: value, indented, below env:") {
 		if !validName(f.key) {
@@ -208,7 +235,7 @@ func (y yamlFile) env(n ast.Node) []item {
 }
 
 // literal is a value in which nothing is interpreted.
-func (y yamlFile) literal(f field) Template {
+func (y *yamlFile) literal(f field) Template {
 	text, ok := y.scalar(f.value)
 	if !ok {
 		y.fail(y.offset(f.value.GetToken()), "this is not a value", typeHint)
@@ -220,13 +247,14 @@ func (y yamlFile) literal(f field) Template {
 }
 
 // mapping reads {value: text} or {secret: ID, ...}.
-func (y yamlFile) mapping(env field) Template {
+func (y *yamlFile) mapping(env field) Template {
 	fields := y.fields(env.value, "", "")
 	has := func(key string) bool { return slices.ContainsFunc(fields, func(f field) bool { return f.key == key }) }
 	known, message := referenceKeys, " does not go with secret"
 	if has("value") {
 		known, message = []string{"value"}, " does not go with value"
 	}
+	faults := len(y.fault)
 	var r Reference
 	var value Template
 	for _, f := range fields {
@@ -241,10 +269,10 @@ func (y yamlFile) mapping(env field) Template {
 			y.reference(&r, f)
 		}
 	}
-	switch {
-	case has("value"):
+	if has("value") {
 		return value
-	case !has("secret"):
+	}
+	if !has("secret") && len(y.fault) == faults {
 		y.fail(env.off, "neither secret nor value", typeHint)
 	}
 	r.Kind = Secret
@@ -252,7 +280,7 @@ func (y yamlFile) mapping(env field) Template {
 }
 
 // reference sets one field of r.
-func (y yamlFile) reference(r *Reference, f field) {
+func (y *yamlFile) reference(r *Reference, f field) {
 	at := y.offset(f.value.GetToken())
 	text, ok := y.scalar(f.value)
 	switch f.key {
@@ -312,7 +340,7 @@ func (y yamlFile) reference(r *Reference, f field) {
 
 // scalar returns the text of a scalar: of a number or boolean, as it is
 // written.
-func (y yamlFile) scalar(n ast.Node) (text string, ok bool) {
+func (y *yamlFile) scalar(n ast.Node) (text string, ok bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:
 		text = n.Value
@@ -332,10 +360,10 @@ func (y yamlFile) scalar(n ast.Node) (text string, ok bool) {
 // mapOffsets tells where the bytes of a string are in the file. One that is
 // not written there byte for byte, since it has escapes or several lines, is
 // all at its start.
-func (y yamlFile) mapOffsets(n ast.Node, text string) func(int) int {
+func (y *yamlFile) mapOffsets(n ast.Node, text string) func(int) int {
 	start := y.offset(n.GetToken())
 	verbatim := start
-	if c := y.text[start]; c == '"' || c == '\'' {
+	if strings.HasPrefix(y.text[start:], `"`) || strings.HasPrefix(y.text[start:], "'") {
 		verbatim++
 	}
 	if strings.HasPrefix(y.text[verbatim:], text) {
@@ -346,17 +374,18 @@ func (y yamlFile) mapOffsets(n ast.Node, text string) func(int) int {
 
 // offset returns where a token starts. The scanner counts columns in
 // characters; its own offsets miss white space.
-func (y yamlFile) offset(t *token.Token) int {
+func (y *yamlFile) offset(t *token.Token) int {
 	if t.Position == nil || t.Position.Line > len(y.lines) {
 		return len(y.text)
 	}
-	off := y.lines[max(t.Position.Line, 1)-1]
-	for range t.Position.Column - 1 {
-		if off == len(y.text) || y.text[off] == '\n' {
-			break
-		}
-		_, n := utf8.DecodeRuneInString(y.text[off:])
-		off += n
+	line, column := max(t.Position.Line, 1), max(t.Position.Column, 1)
+	if line != y.last.line || column < y.last.column {
+		y.last.line, y.last.column, y.last.off = line, 1, y.lines[line-1]
 	}
-	return off
+	for y.last.column < column && y.last.off < len(y.text) && y.text[y.last.off] != '\n' {
+		_, n := utf8.DecodeRuneInString(y.text[y.last.off:])
+		y.last.off += n
+		y.last.column++
+	}
+	return y.last.off
 }

@@ -1,0 +1,111 @@
+package manifest_test
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/roomenv/roomenv/manifest"
+)
+
+func position(p manifest.Position) string { return fmt.Sprintf("%d:%d", p.Line, p.Column) }
+
+func TestParseReference(t *testing.T) {
+	secret := func(id string) manifest.Reference {
+		return manifest.Reference{Target: manifest.Target{Kind: manifest.Secret, ID: id}}
+	}
+	with := func(r manifest.Reference, change func(*manifest.Reference)) manifest.Reference {
+		change(&r)
+		return r
+	}
+	text := func(s string) *string { return &s }
+	for _, test := range []struct {
+		text string
+		want manifest.Reference
+	}{
+		{"room:secret/db-password", secret("db-password")},
+		{"room:secret/team/db", secret("team/db")},
+		{"room:secret/a%20b%2Fc%25", secret("a b/c%")},
+		{"room:secret/%C3%BC", secret("ü")},
+		{"room://prod-1/secret/db", with(secret("db"), func(r *manifest.Reference) { r.Room = "prod-1" })},
+		{"room:secret/db#user", with(secret("db"), func(r *manifest.Reference) { r.Field = "user" })},
+		{"room:secret/db#/a~1b/0", with(secret("db"), func(r *manifest.Reference) { r.Field = "/a~1b/0" })},
+		{"room:secret/db#a?b&c%20d", with(secret("db"), func(r *manifest.Reference) { r.Field = "a?b&c d" })},
+		{"room:secret/db?type=application/ld%2Bjson&name=a%26b&delegated_to=bob#x", with(secret("db"), func(r *manifest.Reference) {
+			r.Type, r.Name, r.DelegatedTo, r.Field = "application/ld+json", "a&b", "bob", "x"
+		})},
+		{"room:secret/db?optional=true", with(secret("db"), func(r *manifest.Reference) { r.Optional = true })},
+		{"room:secret/db?optional=false", secret("db")},
+		{"room:secret/db?default=", with(secret("db"), func(r *manifest.Reference) { r.Default = text("") })},
+		{"room:secret/db?default=a%20b=c", with(secret("db"), func(r *manifest.Reference) { r.Default = text("a b=c") })},
+		{"room:secret/db?encoding=base64", with(secret("db"), func(r *manifest.Reference) { r.Base64 = true })},
+	} {
+		got, err := manifest.ParseReference(test.text)
+		if err != nil || !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s: got %+v, %v, want %+v", test.text, got, err, test.want)
+		}
+	}
+}
+
+func TestParseReferenceErrors(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		{"", "starts with room:"},
+		{"https://x", "starts with room:"},
+		{"Room:secret/x", "starts with room:"},
+		{"room:", "no kind"},
+		{"room:/secret/x", "no kind"},
+		{"room://prod", "no kind"},
+		{"room://prod/", "no kind"},
+		{"room:secret", "no id"},
+		{"room:secret/", "no id"},
+		{"room:secret/?type=a", "no id"},
+		{"room:secrte/x", `did you mean "secret"`},
+		{"room:vault/x", "one of secret, oauth, request"},
+		{"room:oauth/github", "not supported yet"},
+		{"room:request/alice?url=x", "not supported yet"},
+		{"room:///secret/x", "not the name of a room"},
+		{"room://Prod/secret/x", "not the name of a room"},
+		{"room://a:80/secret/x", "not the name of a room"},
+		{"room://u@a/secret/x", "not the name of a room"},
+		{"room://" + strings.Repeat("a", 64) + "/secret/x", "not the name of a room"},
+		{"room:secret/x?", "unknown key"},
+		{"room:secret/x?typ=a", `did you mean "type"`},
+		{"room:secret/x?file=a", "unknown key"},
+		{"room:secret/x?type", "write type=VALUE"},
+		{"room:secret/x?type=", "type is empty"},
+		{"room:secret/x?type=a&type=a", "twice"},
+		{"room:secret/x?optional=yes", "neither true nor false"},
+		{"room:secret/x?encoding=hex", "unknown encoding"},
+		{"room:secret/x?type=a+b", "ambiguous"},
+		{"room:secret/x#", "field is empty"},
+		{"room:secret/x#/a~b", "JSON pointer"},
+		{"room:secret/x#a#b", "second"},
+		{"room:secret/a b", "percent-encode it"},
+		{"room:secret/ü", "percent-encode it"},
+		{"room:secret/a\nb", "percent-encode it"},
+		{"room:secret/$A", "same in every environment"},
+		{"room:secret/%zz", "two hexadecimal digits"},
+		{"room:secret/a%2", "two hexadecimal digits"},
+		{"room:secret/%ff", "not text"},
+		{"room:secret/%00", "not text"},
+		{"room:secret/x?default=%00", "not text"},
+		{"room:secret/x#%ff", "not text"},
+	} {
+		_, err := manifest.ParseReference(test.text)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", test.text, err, test.want)
+		}
+	}
+}
+
+func TestTargetString(t *testing.T) {
+	for want, target := range map[string]manifest.Target{
+		"room:secret/db": {Kind: manifest.Secret, ID: "db"},
+		"room://prod/secret/a%2Fb?type=a%2Bb&name=a%20b&delegated_to=%24": {Room: "prod", Kind: manifest.Secret, ID: "a/b", Type: "a+b", Name: "a b", DelegatedTo: "$"},
+	} {
+		if got := target.String(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}

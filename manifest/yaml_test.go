@@ -1,0 +1,210 @@
+package manifest_test
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/roomenv/roomenv/manifest"
+)
+
+func TestYAMLValues(t *testing.T) {
+	withDefault := func(p manifest.Part, s string) manifest.Part {
+		p.Reference.Default = &s
+		return p
+	}
+	all := ref("a b")
+	all.Reference.Room, all.Reference.Type, all.Reference.Name = "prod", "t+u", "n"
+	all.Reference.DelegatedTo, all.Reference.Field = "p", "/x"
+	all.Reference.Optional, all.Reference.Base64 = true, true
+	for _, test := range []struct {
+		text string
+		want manifest.Template
+	}{
+		{"b c", value(lit("b c"))},
+		{`"b\n\"c"`, value(lit("b\n\"c"))},
+		{`'it''s \n'`, value(lit(`it's \n`))},
+		{`""`, nil},
+		{"|\n    b\n    ${C}\n", value(lit("b\n"), variable("C", ""), lit("\n"))},
+		{">-\n    b\n    c\n", value(lit("b c"))},
+		{"b\n    c", value(lit("b c"))},
+		{"8080", value(lit("8080"))},
+		{"1.10", value(lit("1.10"))},
+		{"0x1F", value(lit("0x1F"))},
+		{"1_000", value(lit("1_000"))},
+		{"-5", value(lit("-5"))},
+		{".inf", value(lit(".inf"))},
+		{"true", value(lit("true"))},
+		{"False", value(lit("False"))},
+		{"yes", value(lit("yes"))},
+		{"2026-11-23", value(lit("2026-11-23"))},
+		{"", value(variable("A", ""))},
+		{"null", value(variable("A", ""))},
+		{"~", value(variable("A", ""))},
+		{"room:secret/db#user # c", value(field("db", "user"))},
+		{`"room:secret/db"`, value(ref("db"))},
+		{"'room:secret/db'", value(ref("db"))},
+		{"x ${room:secret/db} $B $$ ${C:-d}", value(lit("x "), ref("db"), lit(" "), variable("B", ""), lit(" $ "), variable("C", ":-", lit("d")))},
+		{`b\$C`, value(lit(`b\`), variable("C", ""))},
+		{"{value: \"room:secret/x $B ${C}\"}", value(lit("room:secret/x $B ${C}"))},
+		{"{value: 1.10}", value(lit("1.10"))},
+		{"{value: \"\"}", nil},
+		{"{secret: db}", value(ref("db"))},
+		{"\n    secret: db\n", value(ref("db"))},
+		{`{secret: "room:$x"}`, value(ref("room:$x"))},
+		{"{secret: db, default: 1.10}", value(withDefault(ref("db"), "1.10"))},
+		{"{secret: db, default: \"\"}", value(withDefault(ref("db"), ""))},
+		{"{secret: db, optional: false}", value(ref("db"))},
+		{"{secret: a b, room: prod, type: t+u, name: n, delegated_to: p, field: /x, optional: true, encoding: base64}", value(all)},
+	} {
+		entries, errs := manifest.Parse("m.yaml", "version: 1\nenv:\n  A: "+test.text)
+		if errs != nil {
+			t.Errorf("%s: %v", test.text, errs)
+			continue
+		}
+		want := []manifest.Entry{{Name: "A", Value: test.want, Pos: manifest.Position{File: "m.yaml", Line: 3, Column: 3}}}
+		if !reflect.DeepEqual(entries, want) {
+			t.Errorf("%s: got %s, want %s", test.text, show(entries[0].Value), show(test.want))
+		}
+	}
+}
+
+// Samples of the structure, on which the parser and the schema agree.
+var structures = []struct {
+	valid bool
+	text  string
+}{
+	{true, "version: 1"},
+	{true, "---\nversion: 1\n"},
+	{true, "# c\n---\nversion: 1\n...\n"},
+	{true, "version: 1.0"},
+	{true, "version: 1\nenv: {}"},
+	{true, `{"version": 1, "env": {"A": "b", "B": null, "C": {"secret": "x"}}}`},
+	{true, "{\"version\": 1,\n\t\"env\": {\n\t\t\"A\": \"b\"\n\t}\n}"},
+	{true, "version: 1\nenv: {A: 1, B: 1.5, C: true, D: ~, E: text, _f9: x}"},
+	{true, "version: 1\nenv: {A: {value: x}}"},
+	{true, "version: 1\nenv: {A: {value: 1}, B: {value: false}}"},
+	{true, "version: 1\nenv: {A: {secret: x, type: t, name: n, delegated_to: p, room: r-1, field: f, optional: true, default: 0, encoding: base64}}"},
+	{true, "version: 1\nenv: {A: {secret: x, field: /a~1b/~0, default: \"\"}}"},
+	{true, "version: 1\nenv: {A: {secret: x, field: /, default: true}}"},
+	{false, "env: {}"},
+	{false, "text"},
+	{false, "1"},
+	{false, "null"},
+	{false, "{}"},
+	{false, "version: 2"},
+	{false, "version: \"1\""},
+	{false, "version: true"},
+	{false, "version: ~"},
+	{false, "version: {a: 1}"},
+	{false, "version: 1\nenvv: {}"},
+	{false, "version: 1\nfiles: {}"},
+	{false, "version: 1\nenv: text"},
+	{false, "version: 1\nenv:"},
+	{false, "version: 1\nenv: 1"},
+	{false, "version: 1\nenv: {a-b: x}"},
+	{false, "version: 1\nenv: {1: x}"},
+	{false, "version: 1\nenv: {\"\": x}"},
+	{false, "version: 1\nenv: {ä: x}"},
+	{false, "version: 1\nenv: {A: {}}"},
+	{false, "version: 1\nenv: {A: {type: t}}"},
+	{false, "version: 1\nenv: {A: {value: x, secret: x}}"},
+	{false, "version: 1\nenv: {A: {value: x, optional: true}}"},
+	{false, "version: 1\nenv: {A: {value: ~}}"},
+	{false, "version: 1\nenv: {A: {value: {a: b}}}"},
+	{false, "version: 1\nenv: {A: {secret: x, file: y}}"},
+	{false, "version: 1\nenv: {A: {secret: 1}}"},
+	{false, "version: 1\nenv: {A: {secret: ~}}"},
+	{false, "version: 1\nenv: {A: {secret: \"\"}}"},
+	{false, "version: 1\nenv: {A: {secret: x, type: \"\"}}"},
+	{false, "version: 1\nenv: {A: {secret: x, name: true}}"},
+	{false, "version: 1\nenv: {A: {secret: x, delegated_to: \"\"}}"},
+	{false, "version: 1\nenv: {A: {secret: x, room: Prod}}"},
+	{false, "version: 1\nenv: {A: {secret: x, room: \"\"}}"},
+	{false, "version: 1\nenv: {A: {secret: x, field: \"\"}}"},
+	{false, "version: 1\nenv: {A: {secret: x, field: /a~b}}"},
+	{false, "version: 1\nenv: {A: {secret: x, optional: \"true\"}}"},
+	{false, "version: 1\nenv: {A: {secret: x, optional: 1}}"},
+	{false, "version: 1\nenv: {A: {secret: x, default: ~}}"},
+	{false, "version: 1\nenv: {A: {secret: x, default: {a: b}}}"},
+	{false, "version: 1\nenv: {A: {secret: x, encoding: hex}}"},
+	{false, "version: 1\nenv: {A: {oauth: github}}"},
+	{false, "version: 1\nenv: {A: [x]}"},
+	{false, "version: 1\nenv:\n  A:\n  - x"},
+	{false, "- version: 1"},
+}
+
+func TestSchemaAgreesWithParser(t *testing.T) {
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(string(manifest.Schema())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource("schema.json", document); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := compiler.Compile("schema.json") // checks it against 2020-12
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range structures {
+		b, err := yaml.YAMLToJSON([]byte(test.text))
+		if err != nil {
+			t.Fatalf("%s: %v", test.text, err)
+		}
+		sample, err := jsonschema.UnmarshalJSON(strings.NewReader(string(b)))
+		if err != nil {
+			t.Fatalf("%s: %v", test.text, err)
+		}
+		if err := schema.Validate(sample); (err == nil) != test.valid {
+			t.Errorf("schema on %q, valid %t: %v", test.text, test.valid, err)
+		}
+		if _, errs := manifest.Parse("m.yaml", test.text); (errs == nil) != test.valid {
+			t.Errorf("parser on %q, valid %t: %v", test.text, test.valid, errs)
+		}
+	}
+	var back map[string]any
+	copied := manifest.Schema()
+	copied[0] = 'x'
+	if err := json.Unmarshal(manifest.Schema(), &back); err != nil {
+		t.Errorf("Schema does not return a copy: %v", err)
+	}
+}
+
+// What YAML has and this format has not, and what no schema sees.
+func TestYAMLRefuses(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		{"version: 1\nenv: {A: &x b}", "m.yaml:2:10: anchors"},
+		{"version: 1\nenv: {A: *x}", "m.yaml:2:10: anchors"},
+		{"version: 1\nenv:\n  <<: {}", "m.yaml:3:3: anchors"},
+		{"version: 1\nenv: {A: !!str 1}", "m.yaml:2:10: tags"},
+		{"%YAML 1.2\n---\nversion: 1", "m.yaml:1:1: directives"},
+		{"version: 1\n---\nversion: 1", "m.yaml:2:1: a second document"},
+		{"version: 1\nenv:\n  ? A\n  : b", `m.yaml:3:3: "?" keys`},
+		{"version: 1\nversion: 1", "m.yaml:2:1: the key is there twice"},
+		{"version: 1\nenv:\n  A: b\n  A: c", "m.yaml:4:3: the key is there twice"},
+		{"version: 1\nenv: {A: {secret: x, secret: y}}", "m.yaml:2:22: the key is there twice"},
+		{"version: 1\nenv: {A: {{{{{b}}}}}}", "too many {"},
+		{"version: 1\nenv: {A: ${B:-c}}", "is not YAML"},
+		{"version: 1\nenv:\n  A: b: c", `m.yaml:3:7: a second ":"`},
+		{"version: 1\nenv:\n  A: b\n   c: d", "m.yaml:3:6: is not YAML"},
+		{"version: 1\nenv:\n  A: \"b", "m.yaml:3:6: is not YAML"},
+		{"version: 1\nenv:\n\tA: b", "is not YAML"},
+		{"version: 1\nenv: {A: \"\\0\"}", "m.yaml:2:10: a NUL character"},
+		{"version: 1\nenv: {A: {value: \"\\x00\"}}", "a NUL character"},
+		{"version: 1\nenv:\n  Ä: 1\n  A: é room:secret/x ${room:secrt/x}", "m.yaml:4:30: unknown kind"},
+		{"version: 1\nenv:\n  A: \"é ${room:secrt/x}\"", "m.yaml:3:17: unknown kind"},
+		{"version: 1\nenv:\n  A: \"\\n ${room:secrt/x}\"", "m.yaml:3:6: unknown kind"},
+		{"version: 1\nenv:\n  A: room:secret/", "m.yaml:3:18: the reference has no id"},
+		{"version: 1\nenv:\n  A: |\n    ${B", `m.yaml:3:6: "${" is not closed`},
+	} {
+		_, errs := manifest.Parse("m.yaml", test.text)
+		if errs == nil || !strings.Contains(errs.Error(), test.want) {
+			t.Errorf("%q: got %v, want %s", test.text, errs, test.want)
+		}
+	}
+}
