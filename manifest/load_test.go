@@ -238,7 +238,7 @@ func TestLoadHostile(t *testing.T) {
 		{"a.env", "A=", "${a:-{"},
 		{"a.env", "", "A=\"\n"},
 	} {
-		text := test.start + strings.Repeat(test.text, (manifest.MaxSize-len(test.start))/len(test.text))
+		text := test.start + strings.Repeat(test.text, manifest.MaxSize/4/len(test.text))
 		if err := os.WriteFile(test.file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -307,5 +307,30 @@ func TestErrorsUnwrap(t *testing.T) {
 	e, ok := errors.AsType[*manifest.Error](err)
 	if !ok || !reflect.DeepEqual(e.Pos, manifest.Position{File: "m.env", Line: 1, Column: 3}) {
 		t.Errorf("got %#v", e)
+	}
+}
+
+// The examples of the documentation are manifests.
+func TestDocumentation(t *testing.T) {
+	page, err := os.ReadFile("../docs/manifest.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, start := range map[string]string{"m.env": "    # .env.room\n", "m.yaml": "    version: 1\n"} {
+		_, rest, found := strings.Cut(string(page), start)
+		if !found {
+			t.Fatalf("no example that starts with %q", start)
+		}
+		text := start
+		for line := range strings.Lines(rest) {
+			if line != "\n" && !strings.HasPrefix(line, "    ") {
+				break
+			}
+			text += line
+		}
+		entries, errs := manifest.Parse(name, strings.ReplaceAll("\n"+text, "\n    ", "\n"))
+		if errs != nil || len(entries) < 8 {
+			t.Errorf("%s: %d entries, %v", name, len(entries), errs)
+		}
 	}
 }

@@ -123,9 +123,9 @@ func (r *Reference) parseQuery(query string) *fault {
 		valueAt := at + min(len(key)+1, len(pair))
 		value, ok := decode(text)
 		switch {
-		case strings.Contains(pair, "+"):
-			// A plus to RFC 3986, a space to HTML forms.
-			return &fault{at + strings.IndexByte(pair, '+'), `"+" is ambiguous in a query`, "write %2B for a plus and %20 for a space"}
+		case strings.ContainsAny(pair, "+;"):
+			// "+" is a plus to RFC 3986 and a space to HTML forms; ";" was once "&".
+			return &fault{at + strings.IndexAny(pair, "+;"), `"+" and ";" are ambiguous in a query`, "write %2B for a plus, %20 for a space and %3B for a semicolon"}
 		case !ok:
 			return &fault{valueAt, "the value is not text", "percent-encode UTF-8 without NUL"}
 		case seen[key]:

@@ -78,6 +78,7 @@ func TestParseReferenceErrors(t *testing.T) {
 		{"room:secret/x?optional=yes", "neither true nor false"},
 		{"room:secret/x?encoding=hex", "unknown encoding"},
 		{"room:secret/x?type=a+b", "ambiguous"},
+		{"room:secret/x?type=a;b", "ambiguous"},
 		{"room:secret/x#", "field is empty"},
 		{"room:secret/x#/a~b", "JSON pointer"},
 		{"room:secret/x#a#b", "second"},
