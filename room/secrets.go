@@ -195,7 +195,7 @@ func (s *Secrets) ask(ctx context.Context, tool string, arguments, result any) (
 // second with an error.
 func unsupported(err error) error {
 	if answer, ok := errors.AsType[*Error](err); ok && answer.Code == wire.NotFound {
-		return fmt.Errorf("%w: %s", ErrUnsupported, answer)
+		return fmt.Errorf("%w: %s", ErrUnsupported, answer.Error()) // nobody shall find ErrNotFound in it
 	}
 	return err
 }

@@ -68,7 +68,7 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 }
 
 // generation follows the arrows: manifest, fetch, render.
-func (a *app) generation(ctx context.Context, files []string) (*render.Generation, error) {
+func (a *app) generation(ctx context.Context, files []string) (_ *render.Generation, err error) {
 	if len(files) == 0 {
 		files = foundManifest()
 	}
@@ -80,9 +80,8 @@ func (a *app) generation(ctx context.Context, files []string) (*render.Generatio
 	if err != nil {
 		return nil, err
 	}
-	defer source.close()
 	rooms := fetch.NewRooms(source.dial)
-	defer rooms.Close()
+	defer func() { err = errors.Join(err, rooms.Close(), source.close()) }()
 	snapshot, err := fetch.Resolve(ctx, m, rooms)
 	if err != nil {
 		return nil, err

@@ -211,11 +211,11 @@ func parsePage(page []byte) (elements []element, used int, err error) {
 			position, keySize, e.page = order.Uint32(head), order.Uint32(head[4:]), order.Uint64(head[8:])
 		} else {
 			position, keySize, valueSize = order.Uint32(head[4:]), order.Uint32(head[8:]), order.Uint32(head[12:])
-			if f := order.Uint32(head); f > 1 {
+			kind := order.Uint32(head)
+			if kind > 1 {
 				return nil, 0, fmt.Errorf("an element is of no known kind")
-			} else {
-				e.bucket = f == 1
 			}
+			e.bucket = kind == 1
 		}
 		if pageHeader+i*elementHeader+int(position) != used || int(keySize)+int(valueSize) > len(page)-used {
 			return nil, 0, fmt.Errorf("an element is not where it should be")

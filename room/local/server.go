@@ -142,7 +142,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.log.Debug("no WebSocket", "room", room, "reason", acceptErr)
 		return
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }()
 	if err != nil {
 		_ = conn.Close(websocket.StatusTryAgainLater, err.Error())
 		return

@@ -180,7 +180,7 @@ func (s *Store) openFile(path string, flags int, mode os.FileMode) (_ *os.File, 
 	if err != nil {
 		return nil, fmt.Errorf("cannot map it: %w", err)
 	}
-	defer unix.Munmap(data)
+	defer func() { _ = unix.Munmap(data) }()
 	if err := checkPages(data); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}

@@ -125,8 +125,8 @@ func (c Binary) content() (contentHeader, []byte) {
 func (c Link) content() (contentHeader, []byte) {
 	return contentHeader{Type: "link", Name: &c.Name, URL: &c.URL}, nil
 }
-func (c Error) content() (contentHeader, []byte) {
-	return contentHeader{Type: "error", Text: &c.Text, Code: c.Code}, nil
+func (e Error) content() (contentHeader, []byte) {
+	return contentHeader{Type: "error", Text: &e.Text, Code: e.Code}, nil
 }
 func (c Control) content() (contentHeader, []byte) {
 	return contentHeader{Type: "control", Method: c.Method, StatusCode: c.StatusCode, Message: c.Message}, nil
