@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/kelseyhightower/envconfig"
 	"github.com/spf13/cobra"
@@ -86,21 +87,23 @@ type rooms struct {
 	close func() error
 }
 
-// rooms decides where the room is: on the network when there is a token, else
-// on this machine.
+// rooms decides where the room is: on the network when there is a token, or a
+// key to make one and the name of a room, else on this machine.
 func (a *app) rooms() (rooms, error) {
 	switch {
 	case a.Token.Len() > 0:
-		return a.networkRooms()
+		return a.networkRooms(func(string) (secret.Value, error) { return a.Token, nil })
+	case a.APIKey.Len() > 0 && cmp.Or(a.chosen, a.Room) != "":
+		return a.networkRooms(a.mint)
 	case a.Room != "" && a.chosen == "":
 		return rooms{}, hint(errors.New("cannot join the room "+strconv.Quote(a.Room)+": MESHAGENT_ROOM is set but MESHAGENT_TOKEN is not"),
-			"set MESHAGENT_TOKEN to a participant token for that room",
+			"set MESHAGENT_TOKEN to a participant token for that room, or MESHAGENT_API_KEY to make one",
 			"or unset MESHAGENT_ROOM to use the local room")
 	}
 	return a.localRooms()
 }
 
-func (a *app) networkRooms() (rooms, error) {
+func (a *app) networkRooms(tokenFor func(room string) (secret.Value, error)) (rooms, error) {
 	chosen := cmp.Or(a.chosen, a.Room)
 	if chosen == "" {
 		return rooms{}, hint(errors.New("cannot tell which room to join: MESHAGENT_TOKEN is set but MESHAGENT_ROOM is not"),
@@ -108,13 +111,34 @@ func (a *app) networkRooms() (rooms, error) {
 	}
 	base := strings.TrimRight(cmp.Or(a.RoomURL, a.APIURL, defaultURL), "/")
 	dial := func(ctx context.Context, name string) (*room.Client, error) {
+		name = cmp.Or(name, chosen)
 		return room.Dial(ctx, room.Config{
-			URL:    base + "/rooms/" + url.PathEscape(cmp.Or(name, chosen)),
-			Token:  func(context.Context) (secret.Value, error) { return a.Token, nil },
+			URL:    base + "/rooms/" + url.PathEscape(name),
+			Token:  func(context.Context) (secret.Value, error) { return tokenFor(name) },
 			Logger: a.log,
 		})
 	}
 	return rooms{dial, func() error { return nil }}, nil
+}
+
+// tokenLifetime is enough for one attempt to connect; each gets a new token.
+const tokenLifetime = 5 * time.Minute
+
+// mint makes a token for a room with the API key.
+func (a *app) mint(room string) (secret.Value, error) {
+	key, err := token.ParseAPIKey(a.APIKey)
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("cannot use MESHAGENT_API_KEY: %w", err)
+	}
+	return token.Token{
+		Name:      a.identity(),
+		Room:      room,
+		Role:      token.Agent,
+		API:       token.AgentScope(),
+		ProjectID: key.ProjectID,
+		KeyID:     key.KeyID,
+		Expires:   time.Now().Add(tokenLifetime),
+	}.Sign(key.Secret)
 }
 
 func (a *app) localRooms() (rooms, error) {
@@ -122,12 +146,13 @@ func (a *app) localRooms() (rooms, error) {
 	if err != nil {
 		return rooms{}, err
 	}
-	identity := cmp.Or(a.Identity, localIdentity())
 	dial := func(ctx context.Context, name string) (*room.Client, error) {
 		name = cmp.Or(name, a.chosen, defaultRoom)
 		return room.Dial(ctx, room.Config{
-			URL:         "http://local/rooms/" + url.PathEscape(name),
-			Token:       func(context.Context) (secret.Value, error) { return embedded.Token(name, identity, token.FullScope()) },
+			URL: "http://local/rooms/" + url.PathEscape(name),
+			Token: func(context.Context) (secret.Value, error) {
+				return embedded.Token(name, a.identity(), token.FullScope())
+			},
 			DialContext: embedded.DialContext,
 			Logger:      a.log,
 		})
@@ -175,9 +200,12 @@ func (a *app) dataDir() (string, error) {
 	return filepath.Join(home, ".local", "share", "roomenv"), nil
 }
 
-// localIdentity is who we are in the local room when nobody says: the user of
-// the operating system, by number where it has no name.
-func localIdentity() string {
+// identity is who we are where no token says it: unless set, the user of the
+// operating system, by number where it has no name.
+func (a *app) identity() string {
+	if a.Identity != "" {
+		return a.Identity
+	}
 	if u, err := user.Current(); err == nil && u.Username != "" {
 		return u.Username
 	}
