@@ -21,6 +21,7 @@ const maxInFlight = 1024
 // change. The zero Snapshot holds nothing.
 type Snapshot struct {
 	values map[manifest.Target]secret.Value
+	failed map[manifest.Target]error
 }
 
 // Value returns the value of t. It is false for a target that the room does not
@@ -30,13 +31,17 @@ func (s *Snapshot) Value(t manifest.Target) (secret.Value, bool) {
 	return v, ok
 }
 
+// Err says why there is no value of t; it is nil when t was not asked for.
+func (s *Snapshot) Err(t manifest.Target) error { return s.failed[t] }
+
 // Resolve asks s for all that m refers to, all at once and each target once.
 //
-// A reference may be missing when it is optional, has a default, or is in the
-// word of a variable (${NAME:-room:secret/x}), where it may not be needed. That
-// forgives absence and nothing else: when an optional reference is denied or
-// its room unreachable, nobody knows whether the value exists, and a child must
-// not start without a value that is there.
+// A reference may be missing when it is optional or has a default. That forgives
+// absence and nothing else: when an optional reference is denied or its room
+// unreachable, nobody knows whether the value exists, and a child must not start
+// without a value that is there. A reference in the word of a variable
+// (${NAME:-room:secret/x}) may fail in any way, since it may not be needed;
+// [Snapshot.Err] has the reason for whoever finds that it is.
 //
 // The error is an [*Error] that holds every reference without a value. When ctx
 // is cancelled it wraps the cause of that instead. References that have no
@@ -58,19 +63,18 @@ func Resolve(ctx context.Context, m *manifest.Manifest, s Source) (*Snapshot, er
 		return nil, fmt.Errorf("cannot resolve references: %w", context.Cause(ctx))
 	}
 
-	snapshot := &Snapshot{make(map[manifest.Target]secret.Value, len(targets))}
-	failed := make(map[manifest.Target]error)
+	snapshot := &Snapshot{make(map[manifest.Target]secret.Value, len(targets)), make(map[manifest.Target]error)}
 	for i, t := range targets {
 		switch err := errs[i]; {
 		case err == nil:
 			snapshot.values[t] = values[i]
 		case ctx.Err() != nil && state(err) == nil:
-			failed[t] = fmt.Errorf("%w: %w", ErrUnreachable, err)
+			snapshot.failed[t] = fmt.Errorf("%w: %w", ErrUnreachable, err)
 		default:
-			failed[t] = err
+			snapshot.failed[t] = err
 		}
 	}
-	if rows := table(m, failed); len(rows) > 0 {
+	if rows := table(m, snapshot.failed); len(rows) > 0 {
 		return nil, &Error{rows}
 	}
 	return snapshot, nil
@@ -99,7 +103,7 @@ func table(m *manifest.Manifest, failed map[manifest.Target]error) (rows []Row) 
 		seen := make(map[string]bool)
 		walk(e.Value, false, func(r *manifest.Reference, inWord bool) {
 			err := failed[r.Target]
-			forgiven := errors.Is(err, ErrMissing) && (inWord || r.Optional || r.Default != nil)
+			forgiven := inWord || errors.Is(err, ErrMissing) && (r.Optional || r.Default != nil)
 			if err == nil || forgiven || seen[r.String()] {
 				return
 			}

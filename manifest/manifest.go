@@ -8,13 +8,22 @@ type Manifest struct {
 	Entries []Entry
 }
 
-// An Entry is one environment variable. One whose Value is only the [Variable]
-// of its own Name, without an operator, is inherited: it is absent if the
-// environment does not have it.
+// An Entry is one environment variable.
 type Entry struct {
 	Name  string
 	Value Template
 	Pos   Position
+}
+
+// Inherits reports whether the value of e is only the [Variable] of its own
+// name, without an operator. Such an entry is absent if the environment does
+// not have it.
+func (e Entry) Inherits() bool {
+	if len(e.Value) != 1 {
+		return false
+	}
+	v := e.Value[0].Variable
+	return v != nil && v.Name == e.Name && v.Operator == ""
 }
 
 // A Position is where an entry was written. Line and Column count from 1, in

@@ -3,6 +3,7 @@ package render
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -62,6 +63,10 @@ func (e *evaluation) entry(r *result, depth int) {
 	if r.state != pending {
 		return
 	}
+	if _, set := e.inherited[r.entry.Name]; r.entry.Inherits() && !set {
+		r.state = absent
+		return
+	}
 	r.state = running
 	value := e.template(nil, r, r.entry.Value, depth)
 	if r.state != running {
@@ -105,6 +110,10 @@ func (e *evaluation) text(b []byte, r *result, text []byte) []byte {
 
 func (e *evaluation) reference(b []byte, r *result, ref *manifest.Reference) []byte {
 	value, found := e.snapshot.Value(ref.Target)
+	if err := e.snapshot.Err(ref.Target); err != nil && !errors.Is(err, fetch.ErrMissing) {
+		r.fail("%s: %w", ref, err)
+		return b
+	}
 	text := value.Reveal()
 	if found && ref.Field != "" {
 		var err error

@@ -23,9 +23,9 @@ var (
 	// ErrLocked: another process has the store open.
 	ErrLocked = errors.New("another process has the store open")
 	// ErrDamaged: the file is not what this program wrote.
-	ErrDamaged = errors.New("the file is damaged, or no store: restore it from a backup, or move it away to begin with an empty room")
+	ErrDamaged = errors.New("the file is damaged, or no store")
 	// ErrWrongKey: the store was made with another key.
-	ErrWrongKey = errors.New("the key does not fit the store: use the room.key that was made with it")
+	ErrWrongKey = errors.New("the key does not fit the store")
 	// ErrNotFound: there is no such secret.
 	ErrNotFound = errors.New("no such secret")
 	// ErrInvalid: what was asked for is no address of a secret.
@@ -93,9 +93,20 @@ func OpenStore(path string, key secret.Value) (*Store, error) {
 	s := &Store{path: path, seal: seal}
 	if err := s.load(); err != nil {
 		s.discard()
-		return nil, fmt.Errorf("cannot open the store %s: %w", path, err)
+		return nil, fmt.Errorf("cannot open the store %s: %w%s", path, err, remedy(err))
 	}
 	return s, nil
+}
+
+// remedy is what a person can do about a store that does not open.
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, ErrDamaged):
+		return "\nhint: restore it from a backup, or move it away to begin with an empty room"
+	case errors.Is(err, ErrWrongKey):
+		return "\nhint: use the room.key, or the ROOMENV_ROOM_KEY, that the store was made with"
+	}
+	return ""
 }
 
 // createStore makes the file under another name and links it when it is
