@@ -13,12 +13,11 @@ import (
 )
 
 func main() {
-	// Caught from the first moment: a signal that comes before the child
-	// exists must not be lost.
+	// Caught from the first moment to the last: a signal that comes before the
+	// child exists must not be lost, and one that comes after its end must not
+	// cost its exit code.
 	ctx, signals := inject.Catch(context.Background())
-	code := run(ctx, signals, os.Args[1:])
-	signals.Close()
-	os.Exit(code)
+	os.Exit(run(ctx, signals, os.Args[1:]))
 }
 
 func run(ctx context.Context, signals *inject.Signals, args []string) int {
