@@ -200,7 +200,7 @@ func (e *Embedded) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("cannot serve the room in %s: it is not held", e.dir)
 	}
 	defer context.AfterFunc(ctx, func() { l.Close() })()
-	err := h.http.Serve(l)
+	err := h.http.Serve(corked{l})
 	if errors.Is(err, http.ErrServerClosed) || ctx.Err() != nil {
 		return nil
 	}
@@ -257,7 +257,7 @@ func (e *Embedded) newHolder() (*holder, error) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(server.log.Handler(), slog.LevelDebug),
 	}}
-	h.serving.Go(func() { _ = h.http.Serve(peerListener{l}) })
+	h.serving.Go(func() { _ = h.http.Serve(corked{peerListener{l}}) })
 	return h, nil
 }
 
