@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"unicode/utf8"
+
+	"github.com/roomenv/roomenv/secret"
 )
 
 // checkObject accepts UTF-8 JSON objects that nest no deeper than [MaxDepth].
@@ -62,4 +64,33 @@ func (n Nullable) MarshalJSON() ([]byte, error) {
 		return nil, errors.New("a name is not UTF-8")
 	}
 	return json.Marshal(string(n))
+}
+
+// List is a list that is never null on the wire: clients fail on null.
+type List[T any] []T
+
+// MarshalJSON writes [] for nil.
+func (l List[T]) MarshalJSON() ([]byte, error) {
+	if l == nil {
+		return []byte("[]"), nil
+	}
+	return json.Marshal([]T(l))
+}
+
+// A Secret is a string that does not print, as [secret.Value] does not, and
+// that is on the wire what it is. The empty one is null there.
+type Secret struct{ secret.Value }
+
+// MarshalJSON writes the string. It refuses what is not UTF-8.
+func (s Secret) MarshalJSON() ([]byte, error) { return Nullable(s.Reveal()).MarshalJSON() }
+
+// UnmarshalJSON takes a string or null.
+func (s *Secret) UnmarshalJSON(b []byte) error {
+	var n Nullable
+	if json.Unmarshal(b, &n) != nil {
+		// The text of a JSON error can quote its input, which may be secret.
+		return errors.New("a secret is not a string")
+	}
+	*s = Secret{secret.New([]byte(n))}
+	return nil
 }

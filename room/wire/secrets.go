@@ -1,18 +1,22 @@
 package wire
 
-import "encoding/json"
-
 // Secrets is the name of the secrets toolkit (section 6). Requests create with
 // delegate_to, look-ups and deletions use delegated_to.
 const Secrets = "secrets"
 
 // Tools of the secrets toolkit.
 const (
-	ListSecrets  = "list_secrets"
-	Exists       = "exists"
-	GetSecret    = "get_secret"
-	SetSecret    = "set_secret"
-	DeleteSecret = "delete_secret"
+	ListSecrets               = "list_secrets"
+	Exists                    = "exists"
+	GetSecret                 = "get_secret"
+	SetSecret                 = "set_secret"
+	DeleteSecret              = "delete_secret"
+	DeleteRequestedSecret     = "delete_requested_secret"
+	RequestSecret             = "request_secret"
+	ProvideSecret             = "provide_secret"
+	RequestOAuthToken         = "request_oauth_token"
+	ProvideOAuthAuthorization = "provide_oauth_authorization"
+	GetOfflineOAuthToken      = "get_offline_oauth_token"
 )
 
 // SecretInfo describes a secret without its value. ID, Type and Name are never
@@ -26,18 +30,7 @@ type SecretInfo struct {
 
 // SecretList answers list_secrets.
 type SecretList struct {
-	Secrets SecretInfos `json:"secrets"`
-}
-
-// SecretInfos is a list that is never null on the wire.
-type SecretInfos []SecretInfo
-
-// MarshalJSON writes [] for nil: clients fail on null.
-func (l SecretInfos) MarshalJSON() ([]byte, error) {
-	if l == nil {
-		return []byte("[]"), nil
-	}
-	return json.Marshal([]SecretInfo(l))
+	Secrets List[SecretInfo] `json:"secrets"`
 }
 
 // ExistsArguments ask for exists.

@@ -5,15 +5,18 @@ import (
 	"fmt"
 )
 
-// Message types (sections 4 and 5).
+// Message types (sections 4, 5, 6.1 and 9).
 const (
-	TypeRoomReady     = "room_ready"
-	TypeConnected     = "connected"
-	TypeStatus        = "room.status"
-	TypeSetAttributes = "set_attributes"
-	TypeInvokeTool    = "room.invoke_tool"
-	TypeListToolkits  = "room.list_toolkits"
-	TypeResponse      = "__response__"
+	TypeRoomReady         = "room_ready"
+	TypeConnected         = "connected"
+	TypeStatus            = "room.status"
+	TypeSetAttributes     = "set_attributes"
+	TypeInvokeTool        = "room.invoke_tool"
+	TypeListToolkits      = "room.list_toolkits"
+	TypeResponse          = "__response__"
+	TypeRequestSecret     = "secrets.request_secret"
+	TypeRequestOAuthToken = "secrets.request_oauth_token"
+	TypeMessagingSend     = "messaging.send"
 )
 
 // RoomReady is one of the two headers that a room opens a session with.
