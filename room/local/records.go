@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/roomenv/roomenv/room/wire"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -117,10 +118,11 @@ func (s *Store) Delegated(room, delegatee, id string) ([]Address, error) {
 // or makes one with a random id. A type or name of "" stays as it is, or is
 // [DefaultType] and the id.
 func (s *Store) Set(a Address, typ, name string, value secret.Value) error {
-	for _, part := range []string{a.Room, a.Owner, a.DelegatedTo, a.ID, typ, name} {
-		if len(part) > maxName || !utf8.ValidString(part) {
-			return fmt.Errorf("%w: ids, types and names are UTF-8 of at most %d bytes", ErrInvalid, maxName)
-		}
+	if err := checkNames(a, typ, name); err != nil {
+		return err
+	}
+	if value.Len() > maxValue {
+		return fmt.Errorf("%w: a value has at most %d bytes", ErrInvalid, maxValue)
 	}
 	return s.update(value.Len(), func(b *batch) error {
 		var info Info
@@ -145,8 +147,22 @@ func (s *Store) Set(a Address, typ, name string, value secret.Value) error {
 	})
 }
 
-// maxName is the longest part of an address, type or name, in bytes.
-const maxName = 1024
+const (
+	// maxName is the longest part of an address, type or name, in bytes.
+	maxName = 1024
+	// maxValue leaves room in a message for what else is in there.
+	maxValue = wire.DefaultMaxMessage - 64<<10
+)
+
+// checkNames fails where [Store.Set] would, whatever the value.
+func checkNames(a Address, typ, name string) error {
+	for _, part := range []string{a.Room, a.Owner, a.DelegatedTo, a.ID, typ, name} {
+		if len(part) > maxName || !utf8.ValidString(part) {
+			return fmt.Errorf("%w: ids, types, names and URLs are UTF-8 of at most %d bytes", ErrInvalid, maxName)
+		}
+	}
+	return nil
+}
 
 // Delete removes the secret at a. The error is [ErrNotFound] when there is
 // none.

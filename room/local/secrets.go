@@ -9,24 +9,30 @@ import (
 )
 
 // secrets is the secrets toolkit (sections 6 and 7).
-type secrets struct{ store *Store }
+type secrets struct {
+	store   *Store
+	pending *pending
+}
 
-func secretsToolkit(store *Store) toolkit {
-	s := secrets{store}
+func secretsToolkit(store *Store, pending *pending) toolkit {
+	s := secrets{store, pending}
 	return toolkit{
 		title:       "Secrets",
 		description: "Values that participants store in the room, each for itself and for those it delegates them to",
 		tools: map[string]tool{
-			wire.ListSecrets:  {"Describe the secrets of the caller", scoped(s.list)},
-			wire.Exists:       {"Tell whether there is a secret", scoped(s.exists)},
-			wire.GetSecret:    {"Return a secret", scoped(s.get)},
-			wire.SetSecret:    {"Store a secret", scoped(s.set)},
-			wire.DeleteSecret: {"Remove a secret", scoped(s.delete)},
+			wire.ListSecrets:  {description: "Describe the secrets of the caller", run: scoped(s.list)},
+			wire.Exists:       {description: "Tell whether there is a secret", run: scoped(s.exists)},
+			wire.GetSecret:    {description: "Return a secret", run: scoped(s.get)},
+			wire.SetSecret:    {description: "Store a secret", run: scoped(s.set)},
+			wire.DeleteSecret: {description: "Remove a secret", run: scoped(s.delete)},
+
+			wire.RequestSecret:         {description: "Ask a participant for a secret, unless it has provided that before", run: scoped(s.request), waits: true},
+			wire.DeleteRequestedSecret: {description: "Remove a secret that was provided", run: scoped(s.deleteRequested)},
+			// Who is asked may always answer.
+			wire.ProvideSecret: {description: "Provide a secret that was asked for, or reject to", run: s.provide},
 		},
 	}
 }
-
-type toolFunc = func(context.Context, *session, wire.Content) (wire.Content, error)
 
 // scoped is for tools that need the secrets scope (section 7.3).
 func scoped(run toolFunc) toolFunc {

@@ -64,17 +64,12 @@ type Server struct {
 	running context.Context // of all connections
 	stop    context.CancelFunc
 
-	mu          sync.Mutex
-	closed      bool
-	connections sync.WaitGroup
-	count       int
-	rooms       map[string]*activation
-}
+	tasks sync.WaitGroup // connections, and calls of tools that wait
 
-// An activation is a room with somebody in it.
-type activation struct {
-	name, sessionID string
-	participants    int
+	mu     sync.Mutex
+	closed bool
+	count  int // of connections
+	rooms  map[string]*activation
 }
 
 // NewServer returns a server that is ready to serve.
@@ -84,7 +79,7 @@ func NewServer(c ServerConfig) *Server {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.running, s.stop = context.WithCancel(context.Background())
-	s.toolkits = map[string]toolkit{wire.Secrets: secretsToolkit(c.Store)}
+	s.toolkits = map[string]toolkit{wire.Secrets: secretsToolkit(c.Store, newPending())}
 	return s
 }
 
@@ -96,7 +91,7 @@ func (s *Server) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	s.stop()
-	s.connections.Wait()
+	s.tasks.Wait()
 	return nil
 }
 
@@ -199,16 +194,16 @@ func (s *Server) enter(room string) (*activation, error) {
 	if s.closed {
 		return nil, errClosing
 	}
-	s.connections.Add(1)
+	s.tasks.Add(1)
 	if s.count++; s.count > maxConnections {
 		return nil, errFull
 	}
 	a := s.rooms[room]
 	if a == nil {
-		a = &activation{name: room, sessionID: uuid.NewString()}
+		a = &activation{name: room, sessionID: uuid.NewString(), present: map[string]*session{}}
 		s.rooms[room] = a
 	}
-	a.participants++
+	a.connections++
 	return a, nil
 }
 
@@ -217,9 +212,9 @@ func (s *Server) leave(a *activation) {
 	defer s.mu.Unlock()
 	s.count--
 	if a != nil {
-		if a.participants--; a.participants == 0 {
+		if a.connections--; a.connections == 0 {
 			delete(s.rooms, a.name)
 		}
 	}
-	s.connections.Done()
+	s.tasks.Done()
 }

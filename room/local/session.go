@@ -3,12 +3,12 @@ package local
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -23,9 +23,8 @@ import (
 //
 // Requests are carried out one after another by the goroutine that reads, and
 // answered in their order; what a peer has in flight is bounded by its not
-// being read meanwhile. Nothing in here may wait for another peer: a tool that
-// does belongs in a goroutine of its own that ends with [session.respond],
-// which is safe for concurrent use.
+// being read meanwhile. Nothing in there may wait for another peer: a tool that
+// does runs beside it, and what is sent to others is queued.
 type session struct {
 	server *Server
 	room   *activation
@@ -33,33 +32,46 @@ type session struct {
 	id     string // participant id
 	conn   *websocket.Conn
 	log    *slog.Logger
+	drop   context.CancelFunc // ends the session without a close frame
+
+	waiting chan struct{} // a slot for each call of a tool that waits
+	events  chan event    // to be sent
+	unsent  atomic.Int64  // bytes of events
 
 	writing sync.Mutex // held for a whole message: packets of two never mix
-	lastID  uint64     // of messages that are no response; guarded by writing
+	lastID  uint64     // of events; guarded by writing
 }
+
+// maxWaiting is how many calls of tools that wait a connection may have in
+// flight.
+const maxWaiting = 256
 
 func newSession(server *Server, room *activation, who token.Token, conn *websocket.Conn) *session {
 	id := uuid.NewString()
 	return &session{
 		server: server, room: room, who: who, id: id, conn: conn,
-		log: server.log.With("room", room.name, "participant", who.Name, "participant_id", id),
+		log:     server.log.With("room", room.name, "participant", who.Name, "participant_id", id),
+		waiting: make(chan struct{}, maxWaiting),
+		events:  make(chan event, maxEvents),
 	}
 }
 
 // run greets the peer and serves it until it goes, breaks the protocol, or ctx
 // ends.
 func (s *session) run(ctx context.Context, roomURL string) {
-	ctx, cancel := context.WithCancel(ctx)
-	var pinging sync.WaitGroup
-	pinging.Go(func() { s.ping(ctx, cancel) })
-	defer pinging.Wait()
-	defer cancel()
+	ctx, s.drop = context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer s.drop()
+	// Who was greeted can be found.
+	s.room.join(s)
+	defer s.room.part(s)
 
 	s.log.Info("participant came")
-	err := errors.Join(
-		s.event(ctx, wire.TypeRoomReady, wire.RoomReady{RoomName: s.room.name, RoomURL: roomURL, SessionID: s.room.sessionID}),
-		s.event(ctx, wire.TypeConnected, wire.Connected{Type: "init", ParticipantID: s.id, Attributes: map[string]any{"name": s.who.Name}}))
+	err := s.greet(ctx, roomURL)
 	if err == nil {
+		beside.Go(func() { s.ping(ctx) })
+		beside.Go(func() { s.sendEvents(ctx) })
 		err = s.read(ctx)
 	}
 	s.log.Info("participant went", "reason", err)
@@ -71,8 +83,20 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	}
 }
 
+func (s *session) greet(ctx context.Context, roomURL string) error {
+	ready, err := newEvent(wire.TypeRoomReady, wire.RoomReady{RoomName: s.room.name, RoomURL: roomURL, SessionID: s.room.sessionID}, nil)
+	if err != nil {
+		return err
+	}
+	connected, err := newEvent(wire.TypeConnected, wire.Connected{Type: "init", ParticipantID: s.id, Attributes: map[string]any{"name": s.who.Name}}, nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.send(ctx, ready), s.send(ctx, connected))
+}
+
 // ping finds peers that are gone without a word.
-func (s *session) ping(ctx context.Context, gone context.CancelFunc) {
+func (s *session) ping(ctx context.Context) {
 	tick := time.NewTicker(pingInterval)
 	defer tick.Stop()
 	for {
@@ -85,7 +109,7 @@ func (s *session) ping(ctx context.Context, gone context.CancelFunc) {
 		err := s.conn.Ping(pong)
 		cancel()
 		if err != nil {
-			gone()
+			s.drop()
 			return
 		}
 	}
@@ -134,37 +158,69 @@ func (s *session) handle(ctx context.Context, m wire.Message) error {
 		_, _, err := wire.Unpack(m.Payload)
 		return err
 	}
-	c, err := s.request(ctx, m)
+	t, arguments, err := s.find(m)
 	if err != nil {
-		s.log.Debug("request failed", "message", m, "reason", err)
-		c = errorContent(err)
+		return s.fail(ctx, m.ID, err)
 	}
-	return s.respond(ctx, m.ID, c)
+	if !t.waits {
+		return s.carryOut(ctx, m.ID, t, arguments)
+	}
+	select {
+	case s.waiting <- struct{}{}:
+	default:
+		return s.fail(ctx, m.ID, wire.Error{Code: wire.InvalidState, Text: fmt.Sprintf("%d requests of this connection wait already", maxWaiting)})
+	}
+	// The server waits for it: it may outlive the session.
+	s.server.tasks.Go(func() {
+		defer func() { <-s.waiting }()
+		if s.carryOut(ctx, m.ID, t, arguments) != nil {
+			s.drop() // a response is missing
+		}
+	})
+	return nil
 }
 
-func (s *session) request(ctx context.Context, m wire.Message) (wire.Content, error) {
+// carryOut runs t for the request called id.
+func (s *session) carryOut(ctx context.Context, id uint64, t tool, arguments wire.Content) error {
+	c, err := t.run(ctx, s, arguments)
+	if err != nil {
+		return s.fail(ctx, id, err)
+	}
+	return s.respond(ctx, id, c)
+}
+
+// find returns the tool that m calls.
+func (s *session) find(m wire.Message) (tool, wire.Content, error) {
 	switch m.Type {
 	case wire.TypeInvokeTool:
 		call, arguments, err := wire.UnpackInvoke(m.Payload)
 		if err != nil {
-			return nil, err
+			return tool{}, nil, err
 		}
-		return s.invoke(ctx, call, arguments)
+		t, err := s.tool(call)
+		return t, arguments, err
 	case wire.TypeListToolkits:
-		return s.server.listToolkits()
+		return tool{run: listToolkits}, nil, nil
 	case "room.call":
-		return nil, wire.Error{Code: wire.InvalidRequest, Text: "this room does not call webhooks"}
+		return tool{}, nil, wire.Error{Code: wire.InvalidRequest, Text: "this room does not call webhooks"}
 	}
 	// Clients up to 0.29 had a message type for each tool, with its headers and
 	// value where a call has its arguments (section 6.2).
-	if tool, ok := strings.CutPrefix(m.Type, wire.Secrets+"."); ok {
+	if name, ok := strings.CutPrefix(m.Type, wire.Secrets+"."); ok {
 		header, trailer, err := wire.Unpack(m.Payload)
 		if err != nil {
-			return nil, err
+			return tool{}, nil, err
 		}
-		return s.invoke(ctx, wire.Invoke{Toolkit: wire.Secrets, Tool: tool}, wire.Binary{Headers: header, Data: secret.New(trailer)})
+		t, err := s.tool(wire.Invoke{Toolkit: wire.Secrets, Tool: name})
+		return t, wire.Binary{Headers: header, Data: secret.New(trailer)}, err
 	}
-	return nil, wire.Error{Code: wire.NotFound, Text: fmt.Sprintf("this room does not know requests of type %.80q", m.Type)}
+	return tool{}, nil, wire.Error{Code: wire.NotFound, Text: fmt.Sprintf("this room does not know requests of type %.80q", m.Type)}
+}
+
+// fail answers the request called id with err.
+func (s *session) fail(ctx context.Context, id uint64, err error) error {
+	s.log.Debug("request failed", "id", id, "reason", err)
+	return s.respond(ctx, id, errorContent(err))
 }
 
 // errorContent is what a peer is told. Only what is meant for it passes.
@@ -188,18 +244,6 @@ func (s *session) respond(ctx context.Context, id uint64, c wire.Content) error 
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	return s.write(ctx, wire.Message{ID: id, Type: wire.TypeResponse, Payload: payload})
-}
-
-// event sends what is no response.
-func (s *session) event(ctx context.Context, typ string, header any) error {
-	h, err := json.Marshal(header)
-	if err != nil {
-		return err
-	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	s.lastID++
-	return s.write(ctx, wire.Message{ID: s.lastID, Type: typ, Payload: wire.Pack(h, nil)})
 }
 
 // write sends m; the caller holds the lock. A peer that does not read is

@@ -17,27 +17,35 @@ type toolkit struct {
 // A tool is one operation.
 type tool struct {
 	description string
-	run         func(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error)
+	run         toolFunc
+
+	// waits says that run may take as long as somebody else likes. Then it runs
+	// beside the others. Its context ends with the session of the caller; with
+	// one that ends with the server it may go on.
+	waits bool
 }
 
-func (s *session) invoke(ctx context.Context, call wire.Invoke, arguments wire.Content) (wire.Content, error) {
+type toolFunc = func(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error)
+
+// tool returns what call is for.
+func (s *session) tool(call wire.Invoke) (tool, error) {
 	kit, ok := s.server.toolkits[call.Toolkit]
 	if !ok {
-		return nil, wire.Error{Code: wire.NotFound, Text: fmt.Sprintf("there is no toolkit %.80q in this room", call.Toolkit)}
+		return tool{}, wire.Error{Code: wire.NotFound, Text: fmt.Sprintf("there is no toolkit %.80q in this room", call.Toolkit)}
 	}
 	t, ok := kit.tools[call.Tool]
 	if !ok {
-		return nil, wire.Error{Code: wire.NotFound, Text: fmt.Sprintf("the toolkit %s has no tool %.80q", call.Toolkit, call.Tool)}
+		return tool{}, wire.Error{Code: wire.NotFound, Text: fmt.Sprintf("the toolkit %s has no tool %.80q", call.Toolkit, call.Tool)}
 	}
 	if call.OnBehalfOfID != "" && string(call.OnBehalfOfID) != s.id {
-		return nil, wire.Error{Code: wire.PermissionDenied, Text: "a participant acts for itself only"}
+		return tool{}, wire.Error{Code: wire.PermissionDenied, Text: "a participant acts for itself only"}
 	}
-	return t.run(ctx, s, arguments)
+	return t, nil
 }
 
 // listToolkits answers room.list_toolkits (section 5.2). It tells no input
 // types: the SDKs throw at some that are in use.
-func (s *Server) listToolkits() (wire.Content, error) {
+func listToolkits(_ context.Context, caller *session, _ wire.Content) (wire.Content, error) {
 	type toolInfo struct {
 		Title       string `json:"title"`
 		Description string `json:"description"`
@@ -48,7 +56,7 @@ func (s *Server) listToolkits() (wire.Content, error) {
 		Tools       map[string]toolInfo `json:"tools"`
 	}
 	list := map[string]toolkitInfo{}
-	for name, kit := range s.toolkits {
+	for name, kit := range caller.server.toolkits {
 		info := toolkitInfo{kit.title, kit.description, map[string]toolInfo{}}
 		for name, t := range kit.tools {
 			info.Tools[name] = toolInfo{name, t.description}

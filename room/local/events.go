@@ -1,0 +1,82 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+
+	"github.com/roomenv/roomenv/room/wire"
+)
+
+// What is held for a participant that reads slower than others send.
+const (
+	maxEvents     = 1024
+	maxEventBytes = 2 * wire.DefaultMaxMessage
+)
+
+// An event is a message to a participant that is no response.
+type event struct {
+	typ     string
+	payload []byte
+}
+
+// newEvent packs an event. It fails where clients would refuse it.
+func newEvent(typ string, header any, trailer []byte) (event, error) {
+	var h bytes.Buffer
+	e := json.NewEncoder(&h)
+	e.SetEscapeHTML(false) // what somebody sends must not grow past the limits
+	if err := e.Encode(header); err != nil {
+		return event{}, err
+	}
+	payload := wire.Pack(bytes.TrimSuffix(h.Bytes(), []byte("\n")), trailer)
+	_, _, err := wire.Unpack(payload)
+	return event{typ, payload}, err
+}
+
+// post queues e and waits for nobody, so that one who does not read holds up
+// nobody else. It reports false when too much is queued already.
+func (s *session) post(e event) bool {
+	size := int64(len(e.payload))
+	if s.unsent.Add(size) <= maxEventBytes {
+		select {
+		case s.events <- e:
+			return true
+		default:
+		}
+	}
+	s.unsent.Add(-size)
+	return false
+}
+
+// mustPost drops a participant who would miss e: it comes back and begins
+// anew.
+func (s *session) mustPost(e event) {
+	if !s.post(e) {
+		s.log.Warn("dropped a participant that does not read")
+		s.drop()
+	}
+}
+
+// sendEvents writes what was posted, in that order.
+func (s *session) sendEvents(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-s.events:
+			if s.send(ctx, e) != nil {
+				s.drop()
+				return
+			}
+			s.unsent.Add(-int64(len(e.payload)))
+		}
+	}
+}
+
+// send writes e.
+func (s *session) send(ctx context.Context, e event) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.lastID++
+	return s.write(ctx, wire.Message{ID: s.lastID, Type: e.typ, Payload: e.payload})
+}
