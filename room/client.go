@@ -1,5 +1,5 @@
-// Package room is a client of the Room API: a room's secrets over one
-// WebSocket. Section numbers in this package are those of docs/room-api.md.
+// Package room is a client of the Room API: a room's secrets, and who is in it,
+// over one WebSocket. Section numbers in this package are those of docs/room-api.md.
 //
 // A [Client] stays connected: when the connection drops it comes back by
 // itself, and requests wait for that as long as their contexts allow.
@@ -42,6 +42,12 @@ type Config struct {
 	// Handlers take what the room sends unasked, by message type. What has
 	// no handler is dropped. The map does not change after Dial was called.
 	Handlers map[string]Handler
+	// OnSecretRequested, OnOAuthRequested and OnMessage take what other
+	// participants want of us, in place of a Handler and under its rules.
+	// Requests that nobody takes are rejected: "no handler registered".
+	OnSecretRequested func(context.Context, *Client, SecretRequested)
+	OnOAuthRequested  func(context.Context, *Client, OAuthRequested)
+	OnMessage         func(context.Context, *Client, MessageReceived)
 	// Logger hears of connections lost and found; nil is none.
 	Logger *slog.Logger
 }
@@ -60,10 +66,13 @@ type Client struct {
 	done   chan struct{}
 	wg     sync.WaitGroup
 
+	handlers   map[string]Handler
 	events     chan wire.Message
 	eventBytes atomic.Int64
 	eventsLost atomic.Bool   // since a handler last returned
 	wake       chan struct{} // one slot: there is something in queue
+
+	presence presence
 
 	mu      sync.Mutex
 	session Session
@@ -98,6 +107,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 		transport: newTransport(config),
 		log:       config.Logger,
 		done:      make(chan struct{}),
+		handlers:  config.handlers(),
 		events:    make(chan wire.Message, maxEvents),
 		wake:      make(chan struct{}, 1),
 		pending:   make(map[uint64]*request),
@@ -113,6 +123,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 	c.life, c.cancel = context.WithCancel(context.Background())
 	c.wg.Go(func() { c.run(k) })
 	c.wg.Go(c.handleEvents)
+	c.wg.Go(c.keepMessaging)
 	return c, nil
 }
 
@@ -199,6 +210,7 @@ func (c *Client) run(k *connection) {
 		if time.Since(since) > maxDelay {
 			b.failed = 0 // else a room that drops us at once would be hammered
 		}
+		c.presence.change(c.presence.off)
 		c.requeue()
 		for k = nil; k == nil; {
 			if c.life.Err() != nil {

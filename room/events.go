@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"encoding/json"
+	"maps"
 
 	"github.com/roomenv/roomenv/room/wire"
 )
@@ -23,9 +24,32 @@ const (
 // before [Dial] has returned to its caller.
 type Handler func(ctx context.Context, c *Client, header json.RawMessage, trailer []byte)
 
+// handlers are all that there are: what is not handled otherwise but wants an
+// answer is rejected.
+func (config Config) handlers() map[string]Handler {
+	all := map[string]Handler{
+		wire.TypeRequestSecret:     secretRequested(rejectSecretRequest),
+		wire.TypeRequestOAuthToken: oauthRequested(rejectOAuthRequest),
+	}
+	maps.Copy(all, config.Handlers)
+	if f := config.OnSecretRequested; f != nil {
+		all[wire.TypeRequestSecret] = secretRequested(f)
+	}
+	if f := config.OnOAuthRequested; f != nil {
+		all[wire.TypeRequestOAuthToken] = oauthRequested(f)
+	}
+	if f := config.OnMessage; f != nil {
+		all[wire.TypeMessagingSend] = messageReceived(f)
+	}
+	return all
+}
+
 // event queues m for its handler.
 func (c *Client) event(m wire.Message) {
-	if c.config.Handlers[m.Type] == nil {
+	if m.Type == wire.TypeMessagingSend {
+		c.observe(m)
+	}
+	if c.handlers[m.Type] == nil {
 		return
 	}
 	size := int64(len(m.Payload))
@@ -54,7 +78,7 @@ func (c *Client) handleEvents() {
 		if err != nil {
 			c.log.Warn("dropped an event that is not a packed message", "event", m, "error", err)
 		} else if c.life.Err() == nil {
-			c.config.Handlers[m.Type](c.life, c, header, trailer)
+			c.handlers[m.Type](c.life, c, header, trailer)
 		}
 		c.eventBytes.Add(-int64(len(m.Payload)))
 		c.eventsLost.Store(false)

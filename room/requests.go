@@ -84,11 +84,16 @@ func (c *Client) ask(ctx context.Context, r *request) answer {
 	if !r.inFlight {
 		c.queue = slices.DeleteFunc(c.queue, func(q *request) bool { return q == r })
 	}
+	return answer{sent: r.sent, err: c.ended(ctx)}
+}
+
+// ended says why ctx ended. Client.mu is held.
+func (c *Client) ended(ctx context.Context) error {
 	err := context.Cause(ctx)
 	if c.lost != nil {
 		err = fmt.Errorf("%w: no connection to the room: %w", err, c.lost)
 	}
-	return answer{sent: r.sent, err: err}
+	return err
 }
 
 // enqueue gives r its id and the writer something to do.

@@ -1,7 +1,9 @@
 package room_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -11,72 +13,30 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Requests as section 6 has them, key by key, and what answers mean.
-func TestSecrets(t *testing.T) {
+// An exchange is a call of an operation, the request it should become, and what
+// becomes of an answer.
+type exchange struct {
+	f         func() (any, error)
+	tool      string
+	arguments string // the JSON, or the headers and the bytes
+	answer    wire.Content
+	want      any
+	err       error
+	text      string // of err
+}
+
+// value is what exchanges have for bytes.
+var value = secret.New([]byte("\x00\xff"))
+
+// exchanges runs all on one connection.
+func exchanges(t *testing.T, all func(context.Context, *room.Secrets) []exchange) {
 	calls := make(chan call, 1)
 	answers := make(chan wire.Content, 1)
 	c := dial(t, listen(t, scripted(t, func(p *peer, _ int) {
 		p.ready()
 		p.serve(func(c call) wire.Content { calls <- c; return <-answers })
 	})))
-	s, ctx := c.Secrets(), soon(t)
-	value := secret.New([]byte("\x00\xff"))
-	object := func(s string) wire.Content { return wire.JSON{Object: []byte(s)} }
-	list := func() (any, error) { return s.List(ctx) }
-	exists := func() (any, error) {
-		return s.Exists(ctx, room.ExistsQuery{ID: "i", DelegatedTo: "d", ForIdentity: "f"})
-	}
-	getByID := func() (any, error) { return s.Get(ctx, room.SecretQuery{ID: "i"}) }
-	set := func() (any, error) { return nil, s.Set(ctx, room.NewSecret{ID: "i", Value: value}) }
-	remove := func() (any, error) { return nil, s.Delete(ctx, "i", "d") }
-
-	const (
-		nothing   = `{}`
-		existsOf  = `{"secret_id":"i","delegated_to":"d","for_identity":"f"}`
-		getOf     = `{"secret_id":"i","type":null,"name":null,"delegated_to":null}`
-		setOf     = `{"secret_id":"i","type":null,"name":null,"delegated_to":null,"for_identity":null,"has_data":true}`
-		deleteOf  = `{"id":"i","delegated_to":"d"}`
-		unfit     = "unexpected answer to secrets."
-		forbidden = "permission denied"
-	)
-	for _, tt := range []struct {
-		f         func() (any, error)
-		tool      string
-		arguments string
-		answer    wire.Content
-		want      any
-		err       error
-		text      string
-	}{
-		{list, "list_secrets", nothing, object(`{"secrets":[]}`), []room.SecretInfo{}, nil, ""},
-		{list, "list_secrets", nothing, object(`{"secrets":[{"id":"i","type":"t","name":"n","delegated_to":null,"agent_id":"a"},{"id":"j","type":"","name":"","delegated_to":"d"}]}`),
-			[]room.SecretInfo{{ID: "i", Type: "t", Name: "n"}, {ID: "j", DelegatedTo: "d"}}, nil, ""},
-		{list, "list_secrets", nothing, object(`{}`), nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: no list"},
-		{list, "list_secrets", nothing, object(`{"secrets":{}}`), nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: a field of a wrong type"},
-		{list, "list_secrets", nothing, wire.Empty{}, nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: empty"},
-		{exists, "exists", existsOf, object(`{"exists":true}`), true, nil, ""},
-		{exists, "exists", existsOf, object(`{"exists":false}`), false, nil, ""},
-		{exists, "exists", existsOf, object(`{"exists":null}`), nil, room.ErrUnexpectedAnswer, "neither true nor false"},
-		{exists, "exists", existsOf, object(`{"exists":"true"}`), nil, room.ErrUnexpectedAnswer, "a field of a wrong type"},
-		{exists, "exists", existsOf, wire.Error{Text: forbidden, Code: wire.PermissionDenied}, nil, room.ErrPermissionDenied, "secrets.exists: permission denied (code 1001)"},
-		{getByID, "get_secret", getOf, wire.File{Name: "n", MimeType: "t", Data: value}, room.Secret{Name: "n", Type: "t"}, nil, ""},
-		{getByID, "get_secret", getOf, wire.Empty{}, nil, room.ErrNotFound, "secrets.get_secret: there is no such secret (code 1003)"},
-		{getByID, "get_secret", getOf, wire.Text{Text: "canary"}, nil, room.ErrUnexpectedAnswer, unfit + "get_secret: text"},
-		{getByID, "get_secret", getOf, wire.Binary{Data: value}, nil, room.ErrUnexpectedAnswer, unfit + "get_secret: binary"},
-		{getByID, "get_secret", getOf, wire.Error{Code: wire.Conflict}, nil, room.ErrConflict, "secrets.get_secret: the room refused (code 1005)"},
-		{set, "set_secret", setOf, wire.Empty{}, nil, nil, ""},
-		{set, "set_secret", setOf, object(`{}`), nil, nil, ""},
-		{set, "set_secret", setOf, wire.Text{Text: "canary"}, nil, room.ErrUnexpectedAnswer, unfit + "set_secret: text"},
-		{remove, "delete_secret", deleteOf, wire.Empty{}, nil, nil, ""},
-		{remove, "delete_secret", deleteOf, object(`{}`), nil, nil, ""},
-		{getByID, "get_secret", getOf, wire.Error{Text: "no toolkit", Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this: secrets.get_secret: no toolkit"},
-		{list, "list_secrets", nothing, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this"},
-		{exists, "exists", existsOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this"},
-		{set, "set_secret", setOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this"},
-		{remove, "delete_secret", deleteOf, wire.Error{Text: "gone", Code: wire.NotFound}, nil, room.ErrNotFound, "gone (code 1003)"},
-		{remove, "delete_secret", deleteOf, wire.File{Data: value}, nil, room.ErrUnexpectedAnswer, unfit + "delete_secret: file"},
-		{remove, "delete_secret", deleteOf, wire.Error{Text: "odd", Code: 4711}, nil, &room.Error{Code: 4711}, "secrets.delete_secret: odd (code 4711)"},
-	} {
+	for _, tt := range all(soon(t), c.Secrets()) {
 		answers <- tt.answer
 		got, err := tt.f()
 		asked := <-calls
@@ -85,10 +45,7 @@ func TestSecrets(t *testing.T) {
 		case wire.JSON:
 			arguments = string(a.Object)
 		case wire.Binary:
-			arguments = string(a.Headers)
-			if !a.Data.Equal(value) {
-				t.Errorf("%s sent other bytes", tt.tool)
-			}
+			arguments = fmt.Sprintf("%s %x", a.Headers, a.Data.Reveal())
 		}
 		if asked.Toolkit != "secrets" || asked.Tool != tt.tool || arguments != tt.arguments {
 			t.Errorf("asked %s.%s with %s, want %s with %s", asked.Toolkit, asked.Tool, arguments, tt.tool, tt.arguments)
@@ -110,7 +67,69 @@ func TestSecrets(t *testing.T) {
 			t.Errorf("%s: %#v, %v; want %#v", tt.tool, got, err, tt.want)
 		}
 	}
+}
 
+func object(s string) wire.Content { return wire.JSON{Object: []byte(s)} }
+
+// Requests as section 6 has them, key by key, and what answers mean.
+func TestSecrets(t *testing.T) {
+	exchanges(t, func(ctx context.Context, s *room.Secrets) []exchange {
+		list := func() (any, error) { return s.List(ctx) }
+		exists := func() (any, error) {
+			return s.Exists(ctx, room.ExistsQuery{ID: "i", DelegatedTo: "d", ForIdentity: "f"})
+		}
+		getByID := func() (any, error) { return s.Get(ctx, room.SecretQuery{ID: "i"}) }
+		set := func() (any, error) { return nil, s.Set(ctx, room.NewSecret{ID: "i", Value: value}) }
+		remove := func() (any, error) { return nil, s.Delete(ctx, "i", "d") }
+
+		const (
+			nothing   = `{}`
+			existsOf  = `{"secret_id":"i","delegated_to":"d","for_identity":"f"}`
+			getOf     = `{"secret_id":"i","type":null,"name":null,"delegated_to":null}`
+			setOf     = `{"secret_id":"i","type":null,"name":null,"delegated_to":null,"for_identity":null,"has_data":true} 00ff`
+			deleteOf  = `{"id":"i","delegated_to":"d"}`
+			unfit     = "unexpected answer to secrets."
+			forbidden = "permission denied"
+		)
+		return []exchange{
+			{list, "list_secrets", nothing, object(`{"secrets":[]}`), []room.SecretInfo{}, nil, ""},
+			{list, "list_secrets", nothing, object(`{"secrets":[{"id":"i","type":"t","name":"n","delegated_to":null,"agent_id":"a"},{"id":"j","type":"","name":"","delegated_to":"d"}]}`),
+				[]room.SecretInfo{{ID: "i", Type: "t", Name: "n"}, {ID: "j", DelegatedTo: "d"}}, nil, ""},
+			{list, "list_secrets", nothing, object(`{}`), nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: no list"},
+			{list, "list_secrets", nothing, object(`{"secrets":{}}`), nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: a field of a wrong type"},
+			{list, "list_secrets", nothing, wire.Empty{}, nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: empty"},
+			{exists, "exists", existsOf, object(`{"exists":true}`), true, nil, ""},
+			{exists, "exists", existsOf, object(`{"exists":false}`), false, nil, ""},
+			{exists, "exists", existsOf, object(`{"exists":null}`), nil, room.ErrUnexpectedAnswer, "neither true nor false"},
+			{exists, "exists", existsOf, object(`{"exists":"true"}`), nil, room.ErrUnexpectedAnswer, "a field of a wrong type"},
+			{exists, "exists", existsOf, wire.Error{Text: forbidden, Code: wire.PermissionDenied}, nil, room.ErrPermissionDenied, "secrets.exists: permission denied (code 1001)"},
+			{getByID, "get_secret", getOf, wire.File{Name: "n", MimeType: "t", Data: value}, room.Secret{Name: "n", Type: "t"}, nil, ""},
+			{getByID, "get_secret", getOf, wire.Empty{}, nil, room.ErrNotFound, "secrets.get_secret: there is no such secret (code 1003)"},
+			{getByID, "get_secret", getOf, wire.Text{Text: "canary"}, nil, room.ErrUnexpectedAnswer, unfit + "get_secret: text"},
+			{getByID, "get_secret", getOf, wire.Binary{Data: value}, nil, room.ErrUnexpectedAnswer, unfit + "get_secret: binary"},
+			{getByID, "get_secret", getOf, wire.Error{Code: wire.Conflict}, nil, room.ErrConflict, "secrets.get_secret: the room refused (code 1005)"},
+			{set, "set_secret", setOf, wire.Empty{}, nil, nil, ""},
+			{set, "set_secret", setOf, object(`{}`), nil, nil, ""},
+			{set, "set_secret", setOf, wire.Text{Text: "canary"}, nil, room.ErrUnexpectedAnswer, unfit + "set_secret: text"},
+			{remove, "delete_secret", deleteOf, wire.Empty{}, nil, nil, ""},
+			{remove, "delete_secret", deleteOf, object(`{}`), nil, nil, ""},
+			{getByID, "get_secret", getOf, wire.Error{Text: "no toolkit", Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this: secrets.get_secret: no toolkit"},
+			{list, "list_secrets", nothing, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this"},
+			{exists, "exists", existsOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this"},
+			{set, "set_secret", setOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this"},
+			{remove, "delete_secret", deleteOf, wire.Error{Text: "gone", Code: wire.NotFound}, nil, room.ErrNotFound, "gone (code 1003)"},
+			{remove, "delete_secret", deleteOf, wire.File{Data: value}, nil, room.ErrUnexpectedAnswer, unfit + "delete_secret: file"},
+			{remove, "delete_secret", deleteOf, wire.Error{Text: "odd", Code: 4711}, nil, &room.Error{Code: 4711}, "secrets.delete_secret: odd (code 4711)"},
+		}
+	})
+}
+
+func TestNamesAreUTF8(t *testing.T) {
+	c := dial(t, listen(t, scripted(t, func(p *peer, _ int) {
+		p.ready()
+		p.hold()
+	})))
+	s, ctx := c.Secrets(), soon(t)
 	for _, err := range []error{
 		s.Set(ctx, room.NewSecret{ID: "a\xff"}),
 		s.Delete(ctx, "a\xff", ""),

@@ -1,0 +1,186 @@
+package room
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/roomenv/roomenv/room/wire"
+)
+
+// maxParticipants bounds what is remembered of who is here.
+const maxParticipants = 10_000
+
+var errMessagingDisabled = errors.New("messaging is not enabled")
+
+// presence is who else has messaging enabled, which a room tells each
+// connection anew. The zero value is messaging that is not enabled.
+type presence struct {
+	mu      sync.Mutex
+	changed chan struct{} // closed at the next change; nil when nobody waits
+	wanted  bool          // by us
+	on      bool          // for all that the room knows, on this connection
+	here    bool          // the room has said who is here
+	err     error         // of the room, about what was wanted
+	list    []Participant // in the order they appeared
+}
+
+// enabled is nil where it makes sense to wait for others.
+func (p *presence) enabled() error {
+	switch {
+	case p.wanted:
+		return nil
+	case p.err != nil:
+		return p.err
+	}
+	return errMessagingDisabled
+}
+
+// change applies f. Whoever waits looks again.
+func (p *presence) change(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f()
+	if p.changed != nil {
+		close(p.changed)
+		p.changed = nil
+	}
+}
+
+// off forgets what the room told.
+func (p *presence) off() { p.on, p.here, p.list = false, false, nil }
+
+// waitFor waits until f, which looks at the presence, is done or fails.
+func (c *Client) waitFor(ctx context.Context, f func() (done bool, err error)) error {
+	p := &c.presence
+	for {
+		p.mu.Lock()
+		done, err := f()
+		if p.changed == nil {
+			p.changed = make(chan struct{})
+		}
+		changed := p.changed
+		p.mu.Unlock()
+		switch {
+		case done:
+			return nil
+		case err != nil:
+			return err
+		}
+		select {
+		case <-changed:
+		case <-c.done:
+			return c.Err()
+		case <-ctx.Done():
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.ended(ctx)
+		}
+	}
+}
+
+// keepMessaging tells the room what is wanted, on each connection. It is the
+// only one to do so, so that the room hears things in order.
+func (c *Client) keepMessaging() {
+	p := &c.presence
+	for {
+		var tool string
+		if c.waitFor(c.life, func() (bool, error) {
+			if p.wanted == p.on {
+				return false, nil
+			}
+			tool = wire.DisableMessaging
+			if p.wanted {
+				tool, p.on = wire.EnableMessaging, true
+			}
+			return true, nil
+		}) != nil {
+			return
+		}
+		_, err := c.Invoke(c.life, wire.Messaging, tool, wire.JSON{})
+		if errors.Is(err, ErrDisconnected) {
+			continue // the next connection begins anew
+		}
+		p.change(func() {
+			if tool == wire.DisableMessaging || err != nil {
+				p.off()
+			}
+			if err != nil && p.wanted == (tool == wire.EnableMessaging) {
+				p.wanted, p.err = false, err
+			}
+		})
+		if err != nil && c.Err() == nil {
+			c.log.Warn("the room refuses messaging", "error", err)
+		}
+	}
+}
+
+// observe takes from an event who is here. It does not wait for the handlers
+// of other events.
+func (c *Client) observe(m wire.Message) {
+	e, err := unpackJSON[wire.ReceivedMessage](m)
+	if err != nil {
+		return // the handler of this event, if any, has it logged
+	}
+	switch us := c.Session().ParticipantID; e.Type {
+	case wire.MessagingEnabled:
+		var all wire.Participants
+		if json.Unmarshal(e.Message, &all) == nil {
+			c.presence.change(func() {
+				c.presence.here, c.presence.list = c.presence.on, nil
+				for _, w := range all.Participants {
+					c.presence.add(us, w)
+				}
+			})
+		}
+	case wire.ParticipantEnabled:
+		var w wire.Participant
+		if json.Unmarshal(e.Message, &w) == nil {
+			c.presence.change(func() { c.presence.add(us, w) })
+		}
+	case wire.ParticipantDisabled:
+		var w wire.ParticipantID
+		if json.Unmarshal(e.Message, &w) == nil {
+			c.presence.change(func() {
+				c.presence.list = slices.DeleteFunc(c.presence.list, func(p Participant) bool { return p.ID == w.ID })
+			})
+		}
+	case wire.ParticipantAttributes:
+		var w wire.ChangedAttributes
+		if json.Unmarshal(e.Message, &w) == nil {
+			c.presence.change(func() { c.presence.merge(e.FromParticipantID, w.Attributes) })
+		}
+	}
+}
+
+// add notes who is here, once each, and not ourselves.
+func (p *presence) add(us string, w wire.Participant) {
+	other := Participant{w.ID, w.Role, w.Attributes}
+	i := p.index(w.ID)
+	switch {
+	case !p.on || w.ID == us:
+	case i >= 0:
+		p.list[i] = other
+	case len(p.list) < maxParticipants:
+		p.list = append(p.list, other)
+	}
+}
+
+// merge makes a new map: the old one is in snapshots.
+func (p *presence) merge(id string, changed wire.Attributes) {
+	if i := p.index(id); i >= 0 {
+		all := maps.Clone(p.list[i].Attributes)
+		if all == nil {
+			all = map[string]any{}
+		}
+		maps.Copy(all, changed)
+		p.list[i].Attributes = all
+	}
+}
+
+func (p *presence) index(id string) int {
+	return slices.IndexFunc(p.list, func(p Participant) bool { return p.ID == id })
+}
