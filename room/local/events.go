@@ -22,15 +22,23 @@ type event struct {
 
 // newEvent packs an event. It fails where clients would refuse it.
 func newEvent(typ string, header any, trailer []byte) (event, error) {
-	var h bytes.Buffer
-	e := json.NewEncoder(&h)
-	e.SetEscapeHTML(false) // what somebody sends must not grow past the limits
-	if err := e.Encode(header); err != nil {
+	h, err := encode(header)
+	if err != nil {
 		return event{}, err
 	}
-	payload := wire.Pack(bytes.TrimSuffix(h.Bytes(), []byte("\n")), trailer)
-	_, _, err := wire.Unpack(payload)
+	payload := wire.Pack(h, trailer)
+	_, _, err = wire.Unpack(payload)
 	return event{typ, payload}, err
+}
+
+// encode returns v as JSON. Unlike [json.Marshal] it does not escape what HTML
+// would: JSON of others must not grow past the limits.
+func encode(v any) (json.RawMessage, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // post queues e and waits for nobody, so that one who does not read holds up

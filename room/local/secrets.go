@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sync/singleflight"
+
+	"github.com/roomenv/roomenv/room/local/oauth"
 	"github.com/roomenv/roomenv/room/wire"
 )
 
@@ -16,6 +19,7 @@ type secrets struct {
 
 func secretsToolkit(store *Store, pending *pending) toolkit {
 	s := secrets{store, pending}
+	o := authorizations{s, new(oauth.Providers), new(singleflight.Group)}
 	return toolkit{
 		title:       "Secrets",
 		description: "Values that participants store in the room, each for itself and for those it delegates them to",
@@ -30,6 +34,10 @@ func secretsToolkit(store *Store, pending *pending) toolkit {
 			wire.DeleteRequestedSecret: {description: "Remove a secret that was provided", run: scoped(s.deleteRequested)},
 			// Who is asked may always answer.
 			wire.ProvideSecret: {description: "Provide a secret that was asked for, or reject to", run: s.provide},
+
+			wire.RequestOAuthToken:         {description: "Return an OAuth access token, for which a participant is asked unless it has authorized that before", run: scoped(o.request), waits: true},
+			wire.GetOfflineOAuthToken:      {description: "Return an OAuth access token that was authorized before", run: scoped(o.offline), waits: true},
+			wire.ProvideOAuthAuthorization: {description: "Provide an OAuth authorization code that was asked for, or reject to", run: o.provide, waits: true},
 		},
 	}
 }
@@ -109,6 +117,12 @@ func (s secrets) get(_ context.Context, caller *session, arguments wire.Content)
 	}
 	if errors.Is(err, ErrNotFound) {
 		return wire.Empty{}, nil
+	}
+	if err == nil && info.Type == credentialType {
+		if info.Owner != caller.who.Name {
+			return wire.Empty{}, nil // others get its access token only
+		}
+		value, err = shownCredential(value)
 	}
 	return wire.File{Name: info.Name, MimeType: info.Type, Data: value}, err
 }

@@ -79,7 +79,10 @@ func NewServer(c ServerConfig) *Server {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.running, s.stop = context.WithCancel(context.Background())
-	s.toolkits = map[string]toolkit{wire.Secrets: secretsToolkit(c.Store, newPending())}
+	s.toolkits = map[string]toolkit{
+		wire.Secrets:   secretsToolkit(c.Store, newPending()),
+		wire.Messaging: messagingToolkit(),
+	}
 	return s
 }
 

@@ -3,6 +3,7 @@ package local
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,8 +39,17 @@ type session struct {
 	events  chan event    // to be sent
 	unsent  atomic.Int64  // bytes of events
 
+	presence // guarded by activation.mu
+
 	writing sync.Mutex // held for a whole message: packets of two never mix
 	lastID  uint64     // of events; guarded by writing
+}
+
+// presence is what others see of a participant.
+type presence struct {
+	enabled    bool // messaging
+	attributes wire.Attributes
+	size       int // about the bytes that describe it to others
 }
 
 // maxWaiting is how many calls of tools that wait a connection may have in
@@ -53,6 +63,8 @@ func newSession(server *Server, room *activation, who token.Token, conn *websock
 		log:     server.log.With("room", room.name, "participant", who.Name, "participant_id", id),
 		waiting: make(chan struct{}, maxWaiting),
 		events:  make(chan event, maxEvents),
+
+		presence: presence{attributes: wire.Attributes{"name": who.Name}, size: 200 + len(who.Name)},
 	}
 }
 
@@ -88,7 +100,7 @@ func (s *session) greet(ctx context.Context, roomURL string) error {
 	if err != nil {
 		return err
 	}
-	connected, err := newEvent(wire.TypeConnected, wire.Connected{Type: "init", ParticipantID: s.id, Attributes: map[string]any{"name": s.who.Name}}, nil)
+	connected, err := newEvent(wire.TypeConnected, wire.Connected{Type: "init", ParticipantID: s.id, Attributes: s.attributes}, nil)
 	if err != nil {
 		return err
 	}
@@ -154,9 +166,15 @@ func (s *session) handle(ctx context.Context, m wire.Message) error {
 	case wire.TypeResponse:
 		return nil // to a request of ours, of which there are none
 	case wire.TypeSetAttributes:
-		// Nobody can see them before there is messaging, so they are not kept.
-		_, _, err := wire.Unpack(m.Payload)
-		return err
+		header, _, err := wire.Unpack(m.Payload)
+		if err != nil {
+			return err
+		}
+		var changed wire.Attributes
+		if json.Unmarshal(header, &changed) == nil { // but for numbers that are none of ours
+			s.room.setAttributes(s, changed)
+		}
+		return nil
 	}
 	t, arguments, err := s.find(m)
 	if err != nil {
@@ -186,7 +204,11 @@ func (s *session) carryOut(ctx context.Context, id uint64, t tool, arguments wir
 	if err != nil {
 		return s.fail(ctx, id, err)
 	}
-	return s.respond(ctx, id, c)
+	err = s.respond(ctx, id, c)
+	if err == nil && t.then != nil {
+		t.then(s)
+	}
+	return err
 }
 
 // find returns the tool that m calls.

@@ -19,6 +19,9 @@ type tool struct {
 	description string
 	run         toolFunc
 
+	// then, if any, follows the answer.
+	then func(caller *session)
+
 	// waits says that run may take as long as somebody else likes. Then it runs
 	// beside the others. Its context ends with the session of the caller; with
 	// one that ends with the server it may go on.

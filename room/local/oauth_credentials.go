@@ -1,0 +1,211 @@
+package local
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/roomenv/roomenv/room/local/oauth"
+	"github.com/roomenv/roomenv/room/wire"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// credentialType is the type of secrets that are OAuth credentials.
+const credentialType = "application/vnd.meshagent.oauth+json"
+
+// expiryMargin is how long before its end a token counts as expired: it still
+// has to travel, and to be used.
+const expiryMargin = time.Minute
+
+// A credential is what a person authorized (section 7.6), as it is stored.
+type credential struct {
+	AccessToken  wire.Secret `json:"access_token"`
+	RefreshToken wire.Secret `json:"refresh_token"`
+	Expiration   time.Time   `json:"expiration,omitzero"` // zero: none is known
+	Scopes       []string    `json:"scopes"`              // that were asked for
+
+	// OAuth is the client that the tokens were granted to. A refresh token goes
+	// to nobody else, whatever a caller says. It is not shown to the owner: the
+	// client's secret is another's.
+	OAuth *wire.OAuth `json:"oauth,omitempty"`
+
+	info Info
+}
+
+func (c credential) valid() bool {
+	return c.Expiration.IsZero() || time.Now().Add(expiryMargin).Before(c.Expiration)
+}
+
+// grants reports whether c is a credential of client with all of scopes.
+func (c credential) grants(client oauth.Client, scopes []string) bool {
+	own := clientOf(c.OAuth)
+	return own.ID == client.ID && own.AuthorizationEndpoint == client.AuthorizationEndpoint && own.TokenEndpoint == client.TokenEndpoint &&
+		!slices.ContainsFunc(scopes, func(s string) bool { return !slices.Contains(c.Scopes, s) })
+}
+
+// update puts t, which is what a provider granted, into c.
+func (c *credential) update(t oauth.Token) {
+	c.AccessToken, c.RefreshToken = wire.Secret{Value: t.Access}, wire.Secret{Value: t.Refresh}
+	if c.Expiration = t.Expires; !t.Expires.IsZero() {
+		c.Expiration = t.Expires.UTC().Truncate(time.Second)
+	}
+}
+
+func (c credential) encode() (secret.Value, error) {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return secret.Value{}, errors.New("the provider's tokens are not UTF-8") // err may quote them
+	}
+	return secret.New(b), nil
+}
+
+// shownCredential is what get_secret gives the owner of a credential.
+func shownCredential(value secret.Value) (secret.Value, error) {
+	var c credential
+	if json.Unmarshal(value.Reveal(), &c) != nil {
+		return value, nil // set by the owner, so the owner knows
+	}
+	c.OAuth = nil
+	return c.encode()
+}
+
+// credentialID is the id of a credential: the same for the same client,
+// however it is named. Scopes do not count.
+func credentialID(connector *wire.Connector, o *wire.OAuth) string {
+	c, client := deref(connector), clientOf(o)
+	return "oauth-" + fingerprint(c.OpenAIConnectorID, c.ServerURL, c.ClientSecretID, client.AuthorizationEndpoint, client.TokenEndpoint, client.ID)
+}
+
+// credentialName is for people.
+func credentialName(connector *wire.Connector, client oauth.Client) string {
+	c := deref(connector)
+	u, err := url.Parse(cmp.Or(string(c.ServerURL), client.AuthorizationEndpoint))
+	if err != nil {
+		u = &url.URL{}
+	}
+	return cmp.Or(string(c.OpenAIConnectorID), u.Host)
+}
+
+func fingerprint(parts ...any) string {
+	b, _ := json.Marshal(parts) // strings that came as JSON
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
+}
+
+func deref[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// clientOf is the client that o describes.
+func clientOf(o *wire.OAuth) oauth.Client {
+	v := deref(o)
+	return oauth.Client{
+		ID: string(v.ClientID), Secret: v.ClientSecret.Value,
+		AuthorizationEndpoint: string(v.AuthorizationEndpoint), TokenEndpoint: string(v.TokenEndpoint),
+		NoPKCE: deref(v.NoPKCE),
+	}
+}
+
+// wireOf is the inverse of clientOf.
+func wireOf(c oauth.Client, scopes []string) *wire.OAuth {
+	return &wire.OAuth{
+		ClientID: wire.Nullable(c.ID), ClientSecret: wire.Secret{Value: c.Secret},
+		AuthorizationEndpoint: wire.Nullable(c.AuthorizationEndpoint), TokenEndpoint: wire.Nullable(c.TokenEndpoint),
+		NoPKCE: &c.NoPKCE, Scopes: scopes,
+	}
+}
+
+// load returns the credential at a. The error is [ErrNotFound] when there is
+// none.
+func (s authorizations) load(a Address) (credential, error) {
+	info, value, err := s.store.Get(a, credentialType, "")
+	if err != nil {
+		return credential{}, err
+	}
+	c := credential{info: info}
+	if json.Unmarshal(value.Reveal(), &c) != nil || c.AccessToken.Len() == 0 {
+		return credential{}, ErrNotFound
+	}
+	return c, nil
+}
+
+// save stores a credential that was granted to client.
+func (s authorizations) save(a Address, name string, client oauth.Client, scopes []string, t oauth.Token) (credential, error) {
+	c := credential{Scopes: scopes, OAuth: wireOf(client, scopes)}
+	c.update(t)
+	value, err := c.encode()
+	if err != nil {
+		return c, refusal(err)
+	}
+	return c, s.store.Set(a, credentialType, name, value)
+}
+
+// fresh returns the credential at a when it has the scopes and is granted to
+// client, refreshed if it has expired. The error is [ErrNotFound] when a person
+// has to be asked.
+func (s authorizations) fresh(ctx context.Context, a Address, client oauth.Client, scopes []string) (credential, error) {
+	c, err := s.load(a)
+	if err != nil || c.grants(client, scopes) && c.valid() {
+		return c, err
+	}
+	if !c.grants(client, scopes) {
+		return c, ErrNotFound
+	}
+	// A provider that replaces refresh tokens has done so when it answers: who
+	// asked may go, the answer is waited for.
+	//
+	// One refresh at a time in here is one at a time at all: only one process
+	// serves a store, the one that holds its lock.
+	ctx = context.WithoutCancel(ctx)
+	v, err, _ := s.inFlight.Do(fingerprint(a), func() (any, error) { return s.refresh(ctx, a, client) })
+	c, _ = v.(credential)
+	return c, err
+}
+
+// refresh returns the credential at a, refreshed unless somebody else was
+// faster. The new refresh token is on disk when it returns.
+func (s authorizations) refresh(ctx context.Context, a Address, client oauth.Client) (credential, error) {
+	for {
+		c, err := s.load(a)
+		switch {
+		case err != nil || c.valid():
+			return c, err
+		case c.RefreshToken.Len() == 0 || !c.grants(client, nil):
+			return c, ErrNotFound
+		}
+		t, err := s.providers.Refresh(ctx, client, c.RefreshToken.Value)
+		if refused, ok := errors.AsType[*oauth.Error](err); ok && refused.Code == oauth.InvalidGrant {
+			if err := s.store.remove(c.info); !errors.Is(err, errChanged) {
+				return c, cmp.Or(err, ErrNotFound)
+			}
+			continue
+		}
+		if err != nil {
+			return c, refusal(fmt.Errorf("cannot refresh the token: %w", err))
+		}
+		c.update(t)
+		value, err := c.encode()
+		if err != nil {
+			return c, refusal(err)
+		}
+		// Who wrote or deleted it meanwhile is right.
+		if err := s.store.replace(c.info, value); !errors.Is(err, errChanged) {
+			return c, err
+		}
+	}
+}
+
+// refusal is what peers are told about a provider.
+func refusal(err error) error {
+	return wire.Error{Code: wire.OperationFailed, Text: err.Error()}
+}
