@@ -126,11 +126,11 @@ func (i *Inbox) redirected(ctx context.Context, id string, q url.Values) error {
 	if code == "" {
 		reason := printable(cut("the provider refused: " + cmp.Or(q.Get("error"), "it sent neither a code nor an error")))
 		return i.answer(id, Rejected, reason, func(e *entry) error {
-			return e.room.RejectOAuthAuthorization(ctx, id, reason)
+			return e.room.RejectAuthorization(ctx, id, reason)
 		})
 	}
 	return i.answer(id, Provided, "", func(e *entry) error {
-		return e.room.ProvideOAuthAuthorization(ctx, id, secret.New([]byte(code)))
+		return e.room.ProvideAuthorization(ctx, id, secret.New([]byte(code)))
 	})
 }
 

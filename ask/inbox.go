@@ -38,8 +38,8 @@ var (
 type Room interface {
 	Provide(ctx context.Context, requestID string, value secret.Value) error
 	Reject(ctx context.Context, requestID, reason string) error
-	ProvideOAuthAuthorization(ctx context.Context, requestID string, code secret.Value) error
-	RejectOAuthAuthorization(ctx context.Context, requestID, reason string) error
+	ProvideAuthorization(ctx context.Context, requestID string, code secret.Value) error
+	RejectAuthorization(ctx context.Context, requestID, reason string) error
 }
 
 // Kinds of requests.
@@ -186,7 +186,7 @@ func (i *Inbox) Reject(ctx context.Context, id, reason string) error {
 	reason = cmp.Or(reason, "rejected")
 	return i.answer(id, Rejected, printable(reason), func(e *entry) error {
 		if e.Kind == OAuth {
-			return e.room.RejectOAuthAuthorization(ctx, id, reason)
+			return e.room.RejectAuthorization(ctx, id, reason)
 		}
 		return e.room.Reject(ctx, id, reason)
 	})

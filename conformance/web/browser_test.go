@@ -42,10 +42,10 @@ func (r *room) Provide(_ context.Context, id string, v secret.Value) error {
 	return r.took("provide", id, string(v.Reveal()))
 }
 func (r *room) Reject(_ context.Context, id, reason string) error { return r.took("reject", id, reason) }
-func (r *room) ProvideOAuthAuthorization(_ context.Context, id string, code secret.Value) error {
+func (r *room) ProvideAuthorization(_ context.Context, id string, code secret.Value) error {
 	return r.took("authorize", id, string(code.Reveal()))
 }
-func (r *room) RejectOAuthAuthorization(_ context.Context, id, reason string) error {
+func (r *room) RejectAuthorization(_ context.Context, id, reason string) error {
 	return r.took("decline", id, reason)
 }
 
