@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coder/websocket"
+
+	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/room/wire"
 )
@@ -243,7 +246,7 @@ func TestAttributesAreBounded(t *testing.T) {
 // A list that is too long for one message goes on as news of each.
 func TestManyParticipants(t *testing.T) {
 	s := serve(t)
-	const many = 60
+	const many = 40
 	for i := range many {
 		p := s.connect(fmt.Sprint(i), talking())
 		if _, err := p.send(t.Context(), wire.TypeSetAttributes, wire.Pack([]byte(`{"long":"`+strings.Repeat("x", 15<<10)+`"}`), nil)); err != nil {
@@ -281,40 +284,40 @@ func TestManyParticipants(t *testing.T) {
 func TestParticipantThatDoesNotRead(t *testing.T) {
 	s := serve(t)
 	ann, deaf := s.connect("ann", talking()), s.connect("deaf", talking())
+	names := map[string]string{ann.id: "ANN", deaf.id: "DEAF"}
 	deaf.must(t, wire.Messaging, wire.EnableMessaging, `{}`)
-	ann.must(t, wire.Messaging, wire.EnableMessaging, `{}`)
-	ann.event(t, wire.TypeMessagingSend, &struct{}{})
+	deaf.wantNews(t, names, `DEAF messaging.enabled {"participants":[]}`)
+	local.SetUnsent(s.local, deaf.id, local.MaxEventBytes)
 
-	full := func(tool string) bool {
-		for range 100 {
-			got := outcome(ann.invoke(t.Context(), wire.Messaging, tool, jsonObject(
-				`{"to_participant_id":"`+deaf.id+`","type":"chat","message_json":"{\"a\":\"`+strings.Repeat("x", 900<<10)+`\"}"}`)))
-			if got == "1008" {
-				return true
-			}
-			if got != "empty" {
-				t.Fatal(got)
-			}
-		}
-		return false
-	}
-	if !full(wire.SendMessage) || !full(wire.BroadcastMessage) {
-		t.Fatal("the room takes any number of messages")
-	}
-	// News do not fit either.
-	for {
-		extra := s.connect("extra", talking())
-		extra.must(t, wire.Messaging, wire.EnableMessaging, `{}`)
-		extra.conn.CloseNow()
-		if strings.Contains(s.log.String(), "dropped a participant that does not read") {
-			break
+	arguments := jsonObject(`{"to_participant_id":"` + deaf.id + `","type":"chat","message_json":"{}"}`)
+	for _, tool := range []string{wire.SendMessage, wire.BroadcastMessage} {
+		if got := outcome(ann.invoke(t.Context(), wire.Messaging, tool, arguments)); got != "1008" {
+			t.Errorf("%s: %s", tool, got)
 		}
 	}
-	for {
+	ann.must(t, wire.Messaging, wire.EnableMessaging, `{}`)
+	ann.wantNews(t, names,
+		`ANN messaging.enabled {"participants":[{"id":"DEAF","role":"user","attributes":{"name":"deaf"}}]}`,
+		`DEAF participant.disabled {"id":"DEAF"}`)
+	if _, err := deaf.receive(t.Context()); err == nil || websocket.CloseStatus(err) != -1 {
+		t.Errorf("its connection ended with %v", err)
+	}
+}
+
+// What is queued for a participant comes in the order it was sent.
+func TestOrderOfMessages(t *testing.T) {
+	s := serve(t)
+	ann, slow := s.connect("ann", talking()), s.connect("slow", talking())
+	slow.must(t, wire.Messaging, wire.EnableMessaging, `{}`)
+	slow.event(t, wire.TypeMessagingSend, &struct{}{})
+	const many = 500
+	for i := range many {
+		ann.must(t, wire.Messaging, wire.SendMessage, fmt.Sprintf(`{"to_participant_id":%q,"type":"%d","message_json":"{}"}`, slow.id, i))
+	}
+	for i := range many {
 		var m wire.ReceivedMessage
-		ann.event(t, wire.TypeMessagingSend, &m)
-		if m.Type == wire.ParticipantDisabled && m.FromParticipantID == deaf.id {
-			return
+		if slow.event(t, wire.TypeMessagingSend, &m); m.Type != fmt.Sprint(i) {
+			t.Fatalf("message %s came, want %d", m.Type, i)
 		}
 	}
 }
