@@ -17,9 +17,9 @@ type secrets struct {
 	pending *pending
 }
 
-func secretsToolkit(store *Store, pending *pending) toolkit {
+func secretsToolkit(store *Store, pending *pending, providers *oauth.Providers) toolkit {
 	s := secrets{store, pending}
-	o := authorizations{s, new(oauth.Providers), new(singleflight.Group)}
+	o := authorizations{s, providers, new(singleflight.Group)}
 	return toolkit{
 		title:       "Secrets",
 		description: "Values that participants store in the room, each for itself and for those it delegates them to",

@@ -17,6 +17,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
 
+	"github.com/roomenv/roomenv/room/local/oauth"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/room/wire"
 	"github.com/roomenv/roomenv/secret"
@@ -61,6 +62,8 @@ type Server struct {
 	log      *slog.Logger
 	toolkits map[string]toolkit
 
+	providers oauth.Providers
+
 	running context.Context // of all connections
 	stop    context.CancelFunc
 
@@ -80,7 +83,7 @@ func NewServer(c ServerConfig) *Server {
 	}
 	s.running, s.stop = context.WithCancel(context.Background())
 	s.toolkits = map[string]toolkit{
-		wire.Secrets:   secretsToolkit(c.Store, newPending()),
+		wire.Secrets:   secretsToolkit(c.Store, newPending(), &s.providers),
 		wire.Messaging: messagingToolkit(),
 	}
 	return s
