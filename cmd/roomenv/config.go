@@ -83,8 +83,12 @@ func (a *app) init(cmd *cobra.Command) error {
 // rooms is where rooms are reached, by name; "" is the one that the user
 // chose.
 type rooms struct {
-	dial  func(ctx context.Context, name string) (*room.Client, error)
-	close func() error
+	config func(name string) room.Config
+	close  func() error
+}
+
+func (r rooms) dial(ctx context.Context, name string) (*room.Client, error) {
+	return room.Dial(ctx, r.config(name))
 }
 
 // rooms decides where the room is: on the network when there is a token, or a
@@ -110,15 +114,15 @@ func (a *app) networkRooms(tokenFor func(room string) (secret.Value, error)) (ro
 			"set MESHAGENT_ROOM, or name the room with --room")
 	}
 	base := strings.TrimRight(cmp.Or(a.RoomURL, a.APIURL, defaultURL), "/")
-	dial := func(ctx context.Context, name string) (*room.Client, error) {
+	config := func(name string) room.Config {
 		name = cmp.Or(name, chosen)
-		return room.Dial(ctx, room.Config{
+		return room.Config{
 			URL:    base + "/rooms/" + url.PathEscape(name),
 			Token:  func(context.Context) (secret.Value, error) { return tokenFor(name) },
 			Logger: a.log,
-		})
+		}
 	}
-	return rooms{dial, func() error { return nil }}, nil
+	return rooms{config, func() error { return nil }}, nil
 }
 
 // tokenLifetime is enough for one attempt to connect; each gets a new token.
@@ -146,18 +150,18 @@ func (a *app) localRooms() (rooms, error) {
 	if err != nil {
 		return rooms{}, err
 	}
-	dial := func(ctx context.Context, name string) (*room.Client, error) {
+	config := func(name string) room.Config {
 		name = cmp.Or(name, a.chosen, defaultRoom)
-		return room.Dial(ctx, room.Config{
+		return room.Config{
 			URL: "http://local/rooms/" + url.PathEscape(name),
 			Token: func(context.Context) (secret.Value, error) {
 				return embedded.Token(name, a.identity(), token.FullScope())
 			},
 			DialContext: embedded.DialContext,
 			Logger:      a.log,
-		})
+		}
 	}
-	return rooms{dial, embedded.Close}, nil
+	return rooms{config, embedded.Close}, nil
 }
 
 // openRoom opens the local room. Whoever can read its folder is its admin.

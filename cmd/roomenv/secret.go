@@ -23,28 +23,36 @@ import (
 func newSecret(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "secret",
-		Short: "List, get, set and delete secrets of the room",
+		Short: "List, get, set, delete and ask for secrets of the room",
 		Args:  cobra.NoArgs,
 		RunE:  help,
 	}
 	a.roomFlag(cmd.PersistentFlags())
-	cmd.AddCommand(newSecretList(a), newSecretGet(a), newSecretSet(a), newSecretExists(a), newSecretDelete(a))
+	cmd.AddCommand(newSecretList(a), newSecretGet(a), newSecretSet(a), newSecretExists(a), newSecretDelete(a),
+		newSecretRequest(a), newSecretDeleteRequested(a))
 	return cmd
 }
 
 // withSecrets runs do with the secrets of the room that the user chose.
-func (a *app) withSecrets(ctx context.Context, do func(*room.Secrets) error) (err error) {
+func (a *app) withSecrets(ctx context.Context, do func(*room.Secrets) error) error {
+	return a.withRoom(ctx, func(*room.Config) {}, func(c *room.Client) error { return do(c.Secrets()) })
+}
+
+// withRoom runs do in the room that the user chose.
+func (a *app) withRoom(ctx context.Context, configure func(*room.Config), do func(*room.Client) error) (err error) {
 	source, err := a.rooms()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, source.close()) }()
-	client, err := source.dial(ctx, "")
+	config := source.config("")
+	configure(&config)
+	client, err := room.Dial(ctx, config)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	return do(client.Secrets())
+	return do(client)
 }
 
 func newSecretList(a *app) *cobra.Command {

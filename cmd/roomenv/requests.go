@@ -1,0 +1,297 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/roomenv/roomenv/ask"
+	"github.com/roomenv/roomenv/ask/web"
+	"github.com/roomenv/roomenv/room"
+)
+
+// requests is what the flags of `roomenv requests` say.
+type requests struct {
+	asJSON, once, web, open bool
+	listen                  string
+	url                     string // answered by the source below
+	source                  valueSource
+}
+
+// errOnce ends a view with --once.
+var errOnce = errors.New("one request is done")
+
+func newRequests(a *app) *cobra.Command {
+	var o requests
+	cmd := &cobra.Command{
+		Use:   "requests [--once] [--json | --web | --url U (--from-file F | --from-command C)]",
+		Short: "See what others ask of you, and answer",
+		Long: `requests joins the room as you and waits for what others ask of you: secrets, and
+to sign in at OAuth providers. In a terminal it asks you for each answer; with
+--web it serves a page that does. Elsewhere it prints each request, with the ID
+that ` + "`roomenv requests answer`" + ` takes.
+
+It sees the requests that arrive while it runs. What you answer goes to the room,
+which stores it and hands it to the one who asked.`,
+		Example: `  roomenv requests
+  roomenv requests --web --open
+  roomenv requests --url https://stripe.com --from-command 'pass show stripe'
+  roomenv requests --json --once`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.source.given() != (o.url != "") {
+				return hint(errors.New("cannot answer by itself: --url and one of --from-file and --from-command belong together"),
+					"--url says which requests get the value")
+			}
+			return a.requests(cmd, &o)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.asJSON, "json", false, "print a JSON object for each request, and again when it has ended")
+	f.BoolVar(&o.once, "once", false, "end after one request: when it has ended or, where it is only printed, at once")
+	f.BoolVar(&o.web, "web", false, "serve a page, and print a link to it that works once")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "`ADDR`ess of the page; port 0 takes a free one")
+	f.BoolVar(&o.open, "open", false, "open the page, and the consent pages of providers, in a browser")
+	f.StringVar(&o.url, "url", "", "answer requests for this URL by itself")
+	o.source.flags(f)
+	cmd.MarkFlagsMutuallyExclusive("json", "web", "from-file", "from-command")
+	cmd.MarkFlagsMutuallyExclusive("web", "once")
+	a.roomFlag(cmd.PersistentFlags())
+	cmd.AddCommand(newRequestsAnswer(a))
+	return cmd
+}
+
+func (a *app) requests(cmd *cobra.Command, o *requests) error {
+	inbox := new(ask.Inbox)
+	defer inbox.Close()
+	configure := func(c *room.Config) {
+		c.OnSecretRequested = inbox.OnSecretRequested
+		c.OnOAuthRequested = inbox.OnOAuthRequested
+	}
+	return a.withRoom(cmd.Context(), configure, func(c *room.Client) error {
+		ctx, cancel := context.WithCancel(cmd.Context())
+		defer cancel()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			select {
+			case <-c.Done():
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		defer func() { cancel(); <-ended }()
+
+		if err := c.Messaging().Enable(ctx); err != nil {
+			return fmt.Errorf("cannot be asked: %w", err)
+		}
+		err := o.view(ctx, a, cmd.OutOrStdout(), inbox, c.Session())
+		switch {
+		case errors.Is(err, errOnce):
+			return nil
+		case c.Err() != nil:
+			return fmt.Errorf("cannot wait for requests any more: %w", c.Err())
+		case ctx.Err() != nil && !o.once:
+			return nil // SIGINT and SIGTERM are how this ends
+		}
+		return err
+	})
+}
+
+// view shows the inbox until ctx ends.
+func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *ask.Inbox, us room.Session) error {
+	switch {
+	case o.web:
+		return o.serve(ctx, stdout, web.Config{Inbox: inbox, Identity: us.Name, Room: us.RoomName, Logger: a.log})
+	case o.asJSON:
+		return follow(ctx, inbox, func(r ask.Request) error { return o.printed(printRequestJSON(stdout, r)) })
+	}
+	fmt.Fprintf(os.Stderr, "roomenv: waiting for requests to %s in the room %s\n", printable(us.Name), printable(us.RoomName))
+	switch {
+	case o.url != "":
+		return follow(ctx, inbox, func(r ask.Request) error { return o.answer(ctx, stdout, inbox, r) })
+	case term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())):
+		return o.converse(ctx, inbox)
+	}
+	return follow(ctx, inbox, func(r ask.Request) error { return o.printed(printRequest(stdout, r)) })
+}
+
+// follow calls show for each request that is new and for each that has ended,
+// in order of arrival, until show fails or ctx ends.
+func follow(ctx context.Context, inbox *ask.Inbox, show func(ask.Request) error) error {
+	seen := make(map[string]ask.State)
+	for {
+		changed := inbox.Changed()
+		now := make(map[string]ask.State)
+		for _, r := range inbox.Requests() {
+			now[r.ID] = r.State
+			if seen[r.ID] == r.State {
+				continue
+			}
+			if err := show(r); err != nil {
+				return err
+			}
+		}
+		seen = now // forgets what the inbox has forgotten
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (o *requests) printed(err error) error {
+	if err == nil && o.once {
+		return errOnce
+	}
+	return err
+}
+
+// answer answers r by itself if it is one of those that the flags are about.
+func (o *requests) answer(ctx context.Context, stdout io.Writer, inbox *ask.Inbox, r ask.Request) error {
+	if err := printRequest(stdout, r); err != nil {
+		return err
+	}
+	if r.State != ask.Pending || r.Kind != ask.Secret || r.URL != o.url {
+		return nil
+	}
+	value, err := o.source.value(ctx)
+	if err != nil {
+		return err
+	}
+	if err := inbox.Provide(ctx, r.ID, value); err != nil && !errors.Is(err, ask.ErrNotWaiting) {
+		return fmt.Errorf("cannot provide the secret for %q: %w", r.URL, err)
+	}
+	if r, _ = inbox.Request(r.ID); r.State == ask.Provided && o.once {
+		return errors.Join(printRequest(stdout, r), errOnce)
+	}
+	return nil
+}
+
+func (o *requests) serve(ctx context.Context, stdout io.Writer, config web.Config) error {
+	listener, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return hint(fmt.Errorf("cannot serve the page: %w", err), "give --listen another address, as 127.0.0.1:0")
+	}
+	if ip := listener.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
+		fmt.Fprintln(os.Stderr, "roomenv: the page is open to the network, and without TLS: secrets that are entered can be read on the way")
+	}
+	page := web.New(config)
+	link := "http://" + listener.Addr().String() + page.Path()
+	fmt.Fprintf(stdout, "open %s\n", link)
+	if o.open {
+		openBrowser(link)
+	}
+	return page.Serve(ctx, listener)
+}
+
+// openBrowser is a convenience: the address was printed.
+func openBrowser(address string) {
+	opener := "xdg-open"
+	if runtime.GOOS == "darwin" {
+		opener = "open"
+	}
+	cmd := exec.Command(opener, address)
+	if err := cmd.Start(); err != nil {
+		fmt.Fprintf(os.Stderr, "roomenv: cannot open a browser: %v\n", err)
+		return
+	}
+	go func() { _ = cmd.Wait() }() // ends with us at the latest
+}
+
+// printRequestJSON prints one line for people's scripts (docs/requests.md).
+func printRequestJSON(w io.Writer, r ask.Request) error {
+	return json.NewEncoder(w).Encode(struct {
+		ID                    string    `json:"id"`
+		State                 ask.State `json:"state"`
+		Reason                string    `json:"reason,omitempty"`
+		Kind                  string    `json:"kind"`
+		From                  string    `json:"from,omitempty"`
+		KeptFor               string    `json:"kept_for,omitempty"`
+		Expires               time.Time `json:"expires"`
+		URL                   string    `json:"url,omitempty"`
+		Type                  string    `json:"type,omitempty"`
+		AuthorizationEndpoint string    `json:"authorization_endpoint,omitempty"`
+		ClientID              string    `json:"client_id,omitempty"`
+		Scopes                []string  `json:"scopes,omitempty"`
+		RedirectURI           string    `json:"redirect_uri,omitempty"`
+		CodeChallenge         string    `json:"code_challenge,omitempty"`
+	}{
+		r.ID, r.State, r.Reason, r.Kind, r.From, r.KeptFor, r.Expires.UTC().Round(0), r.URL, r.Type,
+		r.AuthorizationEndpoint, r.ClientID, r.Scopes, r.RedirectURI, r.Challenge,
+	})
+}
+
+// printRequest prints a request for a person: whole when it waits, one line
+// when it has ended.
+func printRequest(w io.Writer, r ask.Request) error {
+	text := ended(r)
+	if r.State == ask.Pending {
+		text = describe(r) + "  answer    roomenv requests answer " + r.ID + "\n"
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+// subject is what a request is about.
+func subject(r ask.Request) string {
+	if r.Kind == ask.OAuth {
+		return r.Provider()
+	}
+	return r.URL
+}
+
+func describe(r ask.Request) string {
+	var b strings.Builder
+	what := "a secret"
+	switch {
+	case r.Kind == ask.OAuth:
+		what = "you to sign in"
+	case r.Type == ask.Git:
+		what = "a user name and a password"
+	}
+	verb := "asks for"
+	if r.Kind == ask.OAuth {
+		verb = "asks"
+	}
+	fmt.Fprintf(&b, "%s %s %s\n", cmp.Or(r.From, "someone"), verb, what)
+	field := func(name, value string) { fmt.Fprintf(&b, "  %-9s %s\n", name, value) }
+	if r.Kind == ask.OAuth {
+		field("at", r.Provider())
+		field("client", r.ClientID)
+		field("scopes", cmp.Or(strings.Join(r.Scopes, " "), "what the provider gives by default"))
+	} else {
+		field("for", r.URL)
+		field("type", r.Type)
+	}
+	field("kept for", cmp.Or(r.KeptFor, "you"))
+	field("until", fmt.Sprintf("%s (%s left)", r.Expires.Local().Format(time.TimeOnly), time.Until(r.Expires).Round(time.Second)))
+	return b.String()
+}
+
+func ended(r ask.Request) string {
+	text := map[ask.State]string{
+		ask.Provided: "provided",
+		ask.Rejected: "rejected",
+		ask.Expired:  "expired, nobody answered in time",
+		ask.Gone:     "no longer wanted",
+		ask.Failed:   "failed",
+	}[r.State]
+	if r.Reason != "" {
+		text += " (" + r.Reason + ")"
+	}
+	return subject(r) + ": " + text + "\n"
+}
