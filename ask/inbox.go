@@ -28,6 +28,8 @@ var (
 	ErrFull = fmt.Errorf("%d requests wait for an answer already", maxPending)
 	// ErrTooLong refuses a request that no person would read.
 	ErrTooLong = fmt.Errorf("a text of the request is longer than %d bytes", maxField)
+	// ErrBadID refuses a request that cannot be named on a command line.
+	ErrBadID = errors.New("the id of the request holds characters that do not print")
 	// ErrNotWaiting fails an answer to what nobody waits for any more.
 	ErrNotWaiting = errors.New("the request does not wait for an answer")
 	// ErrEmpty fails an answer without a value: what was meant is unknown.
@@ -109,8 +111,8 @@ type entry struct {
 // Add takes in a request that has until timeout from now. Its answer goes to
 // room.
 func (i *Inbox) Add(r Request, timeout time.Duration, room Room) error {
-	if !sanitize(&r) {
-		return ErrTooLong
+	if err := sanitize(&r); err != nil {
+		return err
 	}
 	r.State, r.Reason = Pending, ""
 	r.Expires = time.Now().Add(timeout)
@@ -175,7 +177,7 @@ func (i *Inbox) Provide(ctx context.Context, id string, value secret.Value) erro
 	}
 	return i.answer(id, Provided, "", func(e *entry) error {
 		if e.Kind != Secret {
-			return fmt.Errorf("an authorization is not given by a value")
+			return errors.New("an authorization is not given by a value")
 		}
 		return e.room.Provide(ctx, id, value)
 	})

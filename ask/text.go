@@ -7,8 +7,8 @@ import (
 
 // sanitize escapes what the texts of r hold that does not print, such as
 // control sequences of a terminal and marks that reverse the direction of
-// writing. It reports false for a text that is too long.
-func sanitize(r *Request) bool {
+// writing.
+func sanitize(r *Request) error {
 	fields := []*string{&r.From, &r.KeptFor, &r.URL, &r.Type, &r.AuthorizationEndpoint, &r.ClientID, &r.RedirectURI, &r.Challenge}
 	scopes := make([]string, len(r.Scopes)) // the caller's stay as they are
 	length := 0
@@ -19,15 +19,18 @@ func sanitize(r *Request) bool {
 	}
 	r.Scopes = scopes
 	if length > maxField || len(scopes) > maxField || len(r.ID) > maxField {
-		return false
+		return ErrTooLong
+	}
+	if r.ID != printable(r.ID) {
+		return ErrBadID
 	}
 	for _, f := range fields {
 		if len(*f) > maxField {
-			return false
+			return ErrTooLong
 		}
 		*f = printable(*f)
 	}
-	return true
+	return nil
 }
 
 func printable(s string) string {
