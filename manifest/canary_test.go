@@ -34,6 +34,14 @@ env:
   FLOW: {secret: a, default: hunter2, type: t}
   VALUE: {value: "hunter2"}
   REF: room:secret/a?default=hunter2&type=t
+  ASK: {request: {from: hunter2, url: hunter2, type: hunter2, timeout: 60}, default: hunter2}
+oauth:
+  client:
+    client_id: hunter2
+    client_secret: room:secret/a
+    authorization_endpoint: https://hunter2
+    token_endpoint: https://hunter2
+    scopes: [hunter2, "hunter2"]
 `,
 	}
 	insertions := []string{"", " ", "\n", "\"", "'", "`", "$", "${", "}", "{", "#", " #", ":", ": ", "=", "?", "&", "%", "\\", "\t", "é", "-", "*", "[", "]", ",", "|", "@", "\x01", "\r"}

@@ -23,6 +23,7 @@ func FuzzYAML(f *testing.F) {
 	for _, text := range []string{
 		"version: 1\nenv:\n  A: room:secret/db#user\n  B: {secret: x, default: 1}\n  C:\n",
 		"{\"version\": 1, \"env\": {\"A\": \"x ${B:-y}\"}}", "a: *b", "- - -", "{{{{{{", "? a\n: b", "a: |\n  b\n", "\t", "a: \"\\x00\"", "a: 'b''c'",
+		"version: 1\noauth:\n  x:\n    client_secret: room:secret/s\n    scopes: [a, b]\n    connector: {server_url: https://m}\n", "scopes:\n- a\n- - b\n", "scopes: [[",
 	} {
 		f.Add(text)
 	}
@@ -106,7 +107,7 @@ func isName(s string) bool {
 func FuzzParseReference(f *testing.F) {
 	for _, text := range []string{
 		"room:secret/db", "room:secret/db?type=a%2Bb&name=n&delegated_to=p&optional=true&default=x&encoding=base64#/a/b",
-		"room://my-room/secret/db%2Fx#a%20b", "room:oauth/github", "room:secret/", "room:secret/x?type=", "room:secret/%ff", "room:secret/a:b@c",
+		"room://my-room/secret/db%2Fx#a%20b", "room:oauth/github?from=a&delegated_by=b", "room:request/alice?url=u&type=t&delegate_to=d&timeout=60", "room:secret/", "room:secret/x?type=", "room:secret/%ff", "room:secret/a:b@c",
 	} {
 		f.Add(text)
 	}
@@ -125,7 +126,8 @@ func FuzzParseReference(f *testing.F) {
 		if u.Scheme != "room" || u.Host != r.Room || u.Fragment != r.Field {
 			t.Fatalf("%q is %+v here and %+v to net/url", text, r, u)
 		}
-		if q, err := url.ParseQuery(u.RawQuery); err != nil || q.Get("type") != r.Type || q.Get("name") != r.Name || q.Get("delegated_to") != r.DelegatedTo {
+		if q, err := url.ParseQuery(u.RawQuery); err != nil || q.Get("type") != r.Type || q.Get("name") != r.Name ||
+			q.Get("delegated_to")+q.Get("delegate_to") != r.DelegatedTo || q.Get("delegated_by") != r.DelegatedBy || q.Get("from") != r.From || q.Get("url") != r.URL {
 			t.Fatalf("%q is %+v here and %v to net/url: %v", text, r, q, err)
 		}
 		again, err := manifest.ParseReference(r.Target.String())

@@ -2,13 +2,15 @@ package manifest
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 )
 
 // Load reads the layers of a manifest: the variables of environ whose whole
 // value is a reference, then files in their order. A name in a later layer
-// replaces the earlier one and keeps its place. A file whose name ends in
+// replaces the earlier one and keeps its place, and so does an OAuth client. A
+// file whose name ends in
 // .yaml, .yml or .json is YAML, every other is .env-style. environ is in the
 // form of os.Environ.
 //
@@ -16,6 +18,7 @@ import (
 func Load(files []string, environ []string) (*Manifest, error) {
 	var sources []*source
 	layers := [][]item{inherited(environ)}
+	clients := map[string]OAuthClient{}
 	for _, it := range layers[0] {
 		sources = append(sources, it.source)
 	}
@@ -23,11 +26,14 @@ func Load(files []string, environ []string) (*Manifest, error) {
 		s := open(file)
 		sources = append(sources, s)
 		if s.err == nil && s.checkUTF8() {
-			layers = append(layers, parse(s))
+			l := parse(s)
+			layers = append(layers, l.items)
+			maps.Copy(clients, l.clients)
 		}
 	}
 	items := merge(layers)
 	checkCycles(items)
+	checkClients(items, clients)
 	var errs Errors
 	for _, s := range sources {
 		errs = append(errs, s.errors()...)
@@ -35,7 +41,7 @@ func Load(files []string, environ []string) (*Manifest, error) {
 	if errs != nil {
 		return nil, errs
 	}
-	m := &Manifest{}
+	m := &Manifest{OAuth: clients}
 	for _, it := range items {
 		m.Entries = append(m.Entries, it.Entry)
 	}
@@ -49,12 +55,18 @@ type item struct {
 	off    int
 }
 
-func parse(s *source) []item {
+// A layer is what one file says.
+type layer struct {
+	items   []item
+	clients map[string]OAuthClient
+}
+
+func parse(s *source) layer {
 	switch strings.ToLower(filepath.Ext(s.file)) {
 	case ".yaml", ".yml", ".json":
 		return parseYAML(s)
 	}
-	return parseDotenv(s)
+	return layer{items: parseDotenv(s)}
 }
 
 // inherited returns the variables of environ that are references. Each is a

@@ -2,10 +2,14 @@
 // and where their values come from. It knows neither network nor values.
 package manifest
 
+import "time"
+
 // A Manifest is the validated sum of its layers.
 type Manifest struct {
 	// Entries are in the order of their first appearance, one for each Name.
 	Entries []Entry
+	// OAuth are the clients that references of the kind [OAuth] name.
+	OAuth map[string]OAuthClient
 }
 
 // An Entry is one environment variable.
@@ -75,7 +79,18 @@ type Reference struct {
 type Target struct {
 	Room string // "" is the default room
 	Kind string
-	ID   string
-	// Type, Name and DelegatedTo narrow a secret, as in get_secret.
-	Type, Name, DelegatedTo string
+	ID   string // of a secret; the name of a client or of a participant
+	// Type and Name narrow a secret, as in get_secret; Type is also that of
+	// what is requested.
+	Type, Name string
+	// DelegatedTo is for whom a value is, and DelegatedBy whose token it is:
+	// delegated_to and delegated_by; of a request, delegate_to.
+	DelegatedTo, DelegatedBy string
+	// URL is what a request is for.
+	URL string
+	// From is who is asked for a token that there is not yet; "" is who the
+	// client names.
+	From string
+	// Timeout is how long who is asked may take; 0 is the room's default.
+	Timeout time.Duration
 }

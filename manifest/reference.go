@@ -1,10 +1,13 @@
 package manifest
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -28,9 +31,15 @@ func (t Target) String() string {
 	}
 	b.WriteString(t.Kind + "/" + url.PathEscape(t.ID))
 	separator := "?"
-	for _, q := range []struct{ key, value string }{{"type", t.Type}, {"name", t.Name}, {"delegated_to", t.DelegatedTo}} {
-		if q.value != "" {
-			b.WriteString(separator + q.key + "=" + strings.ReplaceAll(url.QueryEscape(q.value), "+", "%20"))
+	for _, key := range targetKeys[t.Kind] {
+		var value string
+		if key == timeoutKey && t.Timeout > 0 {
+			value = strconv.Itoa(int(t.Timeout / time.Second))
+		} else if key != timeoutKey {
+			value = *t.text(key)
+		}
+		if value != "" {
+			b.WriteString(separator + key + "=" + strings.ReplaceAll(url.QueryEscape(value), "+", "%20"))
 			separator = "&"
 		}
 	}
@@ -41,15 +50,64 @@ func (t Target) String() string {
 const (
 	scheme        = "room:"
 	referenceHint = "write room:secret/ID, or room://ROOM/secret/ID for another room"
+	oauthHint     = "write room:oauth/CLIENT, a client that a YAML manifest describes below oauth:"
+	requestHint   = "write room:request/PARTICIPANT?url=URL&type=TYPE"
+
+	timeoutKey = "timeout"
+	maxTimeout = 3600 // seconds
 )
 
 var (
-	kinds     = []string{Secret, OAuth, Request}
-	queryKeys = []string{"type", "name", "delegated_to", "optional", "default", "encoding"}
+	kinds = []string{Secret, OAuth, Request}
+	hints = map[string]string{Secret: referenceHint, OAuth: oauthHint, Request: requestHint}
+
+	// The keys of a query: those of a target, by its kind, and those of all.
+	targetKeys = map[string][]string{
+		Secret:  {"type", "name", "delegated_to"},
+		OAuth:   {"delegated_to", "delegated_by", "from"},
+		Request: {"url", "type", "delegate_to", timeoutKey},
+	}
+	valueKeys = []string{"optional", "default", "encoding"}
 
 	roomName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 	pointer  = regexp.MustCompile(`^(/([^~/]|~[01])*)+$`)
 )
+
+// text returns where the value of a key of the query is, but for [timeoutKey].
+func (t *Target) text(key string) *string {
+	switch key {
+	case "type":
+		return &t.Type
+	case "name":
+		return &t.Name
+	case "delegated_to", "delegate_to":
+		return &t.DelegatedTo
+	case "delegated_by":
+		return &t.DelegatedBy
+	case "from":
+		return &t.From
+	case "url":
+		return &t.URL
+	}
+	return nil
+}
+
+// parseTimeout reads whole seconds, as many as a room waits.
+func parseTimeout(s string) (timeout time.Duration, message, hint string) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n < 1 || n > maxTimeout {
+		return 0, "the timeout is no number of seconds", fmt.Sprintf("write 1 to %d", maxTimeout)
+	}
+	return time.Duration(n) * time.Second, "", ""
+}
+
+// queryKeys are all keys of a reference of a kind.
+func queryKeys(kind string) []string { return slices.Concat(targetKeys[kind], valueKeys) }
+
+// isQueryKey reports whether key is one of any kind.
+func isQueryKey(key string) bool {
+	return key == timeoutKey || new(Target).text(key) != nil || slices.Contains(valueKeys, key)
+}
 
 // parseReference does the work of ParseReference. The offset of its fault is
 // into s.
@@ -81,9 +139,7 @@ func parseReference(s string) (Reference, *fault) {
 	switch {
 	case kind == "":
 		return Reference{}, &fault{at, "the reference has no kind", referenceHint}
-	case kind == OAuth || kind == Request:
-		return Reference{}, &fault{at, kind + " references are not supported yet by this version", "store the value as a secret and write room:secret/ID"}
-	case kind != Secret:
+	case !slices.Contains(kinds, kind):
 		return Reference{}, &fault{at, "unknown kind of reference", didYouMean(kind, kinds...)}
 	}
 	r.Kind = kind
@@ -95,13 +151,16 @@ func parseReference(s string) (Reference, *fault) {
 		return Reference{}, &fault{at, "the id is not text", "percent-encode UTF-8 without NUL"}
 	}
 	if r.ID == "" {
-		return Reference{}, &fault{at, "the reference has no id", referenceHint}
+		return Reference{}, &fault{at, "the reference has no id", hints[kind]}
 	}
 	if hasQuery {
 		if f := r.parseQuery(query); f != nil {
 			f.off += len(path) + 1
 			return Reference{}, f
 		}
+	}
+	if message := r.incomplete(); message != "" {
+		return Reference{}, &fault{at, message, hints[kind]}
 	}
 	if hasFragment {
 		at = len(s) - len(fragment)
@@ -115,8 +174,19 @@ func parseReference(s string) (Reference, *fault) {
 	return r, nil
 }
 
+// incomplete says what a target lacks, beside its ID.
+func (t Target) incomplete() string {
+	switch {
+	case t.Kind == Request && t.URL == "":
+		return "the request has no url"
+	case t.Kind == Request && t.Type == "":
+		return "the request has no type"
+	}
+	return ""
+}
+
 func (r *Reference) parseQuery(query string) *fault {
-	seen := map[string]bool{}
+	keys, seen := queryKeys(r.Kind), map[string]bool{}
 	at := 0
 	for pair := range strings.SplitSeq(query, "&") {
 		key, text, hasValue := strings.Cut(pair, "=")
@@ -130,34 +200,35 @@ func (r *Reference) parseQuery(query string) *fault {
 			return &fault{valueAt, "the value is not text", "percent-encode UTF-8 without NUL"}
 		case seen[key]:
 			return &fault{at, "the key is there twice", "remove one"}
-		case !hasValue && slices.Contains(queryKeys, key):
+		case !hasValue && slices.Contains(keys, key):
 			return &fault{valueAt, "the key has no value", "write " + key + "=VALUE"}
 		}
 		seen[key] = true
-		switch key {
-		case "type":
-			r.Type = value
-		case "name":
-			r.Name = value
-		case "delegated_to":
-			r.DelegatedTo = value
-		case "optional":
+		switch {
+		case !slices.Contains(keys, key):
+			return &fault{at, "unknown key in the reference", didYouMean(key, keys...)}
+		case value == "" && key != "default":
+			return &fault{valueAt, key + " is empty", "leave it out"}
+		case key == "optional":
 			if value != "true" && value != "false" {
 				return &fault{valueAt, "optional is neither true nor false", "write optional=true"}
 			}
 			r.Optional = value == "true"
-		case "default":
+		case key == "default":
 			r.Default = &value
-		case "encoding":
+		case key == "encoding":
 			if value != "base64" {
 				return &fault{valueAt, "unknown encoding", "write encoding=base64, or leave it out"}
 			}
 			r.Base64 = true
+		case key == timeoutKey:
+			timeout, message, hint := parseTimeout(value)
+			if message != "" {
+				return &fault{valueAt, message, hint}
+			}
+			r.Timeout = timeout
 		default:
-			return &fault{at, "unknown key in the reference", didYouMean(key, queryKeys...)}
-		}
-		if value == "" && key != "default" {
-			return &fault{valueAt, key + " is empty", "leave it out"}
+			*r.text(key) = value
 		}
 		at += len(pair) + 1
 	}

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/roomenv/roomenv/manifest"
 )
@@ -39,6 +40,16 @@ func TestParseReference(t *testing.T) {
 		{"room:secret/db?optional=false", secret("db")},
 		{"room:secret/db?default=", with(secret("db"), func(r *manifest.Reference) { r.Default = text("") })},
 		{"room:secret/db?default=a%20b=c", with(secret("db"), func(r *manifest.Reference) { r.Default = text("a b=c") })},
+		{"room:oauth/github", manifest.Reference{Target: manifest.Target{Kind: manifest.OAuth, ID: "github"}}},
+		{"room://r/oauth/github?delegated_to=a&delegated_by=b&from=c&optional=true", manifest.Reference{
+			Target: manifest.Target{Room: "r", Kind: manifest.OAuth, ID: "github", DelegatedTo: "a", DelegatedBy: "b", From: "c"}, Optional: true,
+		}},
+		{"room:request/alice@example.com?url=https://stripe.com/&type=text/plain", manifest.Reference{
+			Target: manifest.Target{Kind: manifest.Request, ID: "alice@example.com", URL: "https://stripe.com/", Type: "text/plain"},
+		}},
+		{"room:request/alice?timeout=3600&delegate_to=b&type=git&url=u#password", manifest.Reference{
+			Target: manifest.Target{Kind: manifest.Request, ID: "alice", URL: "u", Type: "git", DelegatedTo: "b", Timeout: time.Hour}, Field: "password",
+		}},
 		{"room:secret/db?encoding=base64", with(secret("db"), func(r *manifest.Reference) { r.Base64 = true })},
 	} {
 		got, err := manifest.ParseReference(test.text)
@@ -62,8 +73,18 @@ func TestParseReferenceErrors(t *testing.T) {
 		{"room:secret/?type=a", "no id"},
 		{"room:secrte/x", `did you mean "secret"`},
 		{"room:vault/x", "one of secret, oauth, request"},
-		{"room:oauth/github", "not supported yet"},
-		{"room:request/alice?url=x", "not supported yet"},
+		{"room:oauth/", "write room:oauth/CLIENT"},
+		{"room:oauth/github?type=t", "one of delegated_to, delegated_by, from, optional"},
+		{"room:secret/x?from=a", "unknown key"},
+		{"room:request/", "write room:request/PARTICIPANT?url=URL&type=TYPE"},
+		{"room:request/alice", "the request has no url"},
+		{"room:request/alice?url=x", "the request has no type"},
+		{"room:request/alice?type=x", "the request has no url"},
+		{"room:request/alice?url=x&type=x&delegated_to=b", `did you mean "delegate_to"`},
+		{"room:request/alice?url=x&type=x&timeout=0", "write 1 to 3600"},
+		{"room:request/alice?url=x&type=x&timeout=3601", "write 1 to 3600"},
+		{"room:request/alice?url=x&type=x&timeout=1m", "no number of seconds"},
+		{"room:request/alice?url=x&type=x&timeout=-1", "no number of seconds"},
 		{"room:///secret/x", "not the name of a room"},
 		{"room://Prod/secret/x", "not the name of a room"},
 		{"room://a:80/secret/x", "not the name of a room"},
@@ -103,7 +124,10 @@ func TestParseReferenceErrors(t *testing.T) {
 func TestTargetString(t *testing.T) {
 	for want, target := range map[string]manifest.Target{
 		"room:secret/db": {Kind: manifest.Secret, ID: "db"},
-		"room://prod/secret/a%2Fb?type=a%2Bb&name=a%20b&delegated_to=%24": {Room: "prod", Kind: manifest.Secret, ID: "a/b", Type: "a+b", Name: "a b", DelegatedTo: "$"},
+		"room:oauth/github?delegated_by=b&from=c":                           {Kind: manifest.OAuth, ID: "github", DelegatedBy: "b", From: "c"},
+		"room:request/alice?url=u&type=t&delegate_to=d&timeout=600":         {Kind: manifest.Request, ID: "alice", URL: "u", Type: "t", DelegatedTo: "d", Timeout: 10 * time.Minute},
+		"room:request/alice?url=https%3A%2F%2Fstripe.com&type=text%2Fplain": {Kind: manifest.Request, ID: "alice", URL: "https://stripe.com", Type: "text/plain"},
+		"room://prod/secret/a%2Fb?type=a%2Bb&name=a%20b&delegated_to=%24":   {Room: "prod", Kind: manifest.Secret, ID: "a/b", Type: "a+b", Name: "a b", DelegatedTo: "$"},
 	} {
 		if got := target.String(); got != want {
 			t.Errorf("got %s, want %s", got, want)

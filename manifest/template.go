@@ -1,9 +1,6 @@
 package manifest
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // maxDepth bounds ${A:-${B:-${C…}}}.
 const maxDepth = 16
@@ -198,7 +195,7 @@ func (t *scanner) showReference(from int, text string) {
 	for pair := range strings.SplitSeq(query, "&") {
 		key, _, ok := strings.Cut(pair, "=")
 		switch {
-		case slices.Contains(queryKeys, key):
+		case isQueryKey(key):
 		case ok:
 			t.hide(at+len(key)+1, at+len(pair))
 		default:

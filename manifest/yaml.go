@@ -25,7 +25,9 @@ func Schema() []byte { return slices.Clone(schema) }
 //
 //	version: 1
 //	env:
-//	  NAME: text | number | boolean | null | {secret: ID, ...} | {value: text}
+//	  NAME: text | number | boolean | null | {secret: ID, ...} | {oauth: CLIENT, ...} | {request: {...}, ...} | {value: text}
+//	oauth:
+//	  CLIENT: {...}
 type yamlFile struct {
 	*source
 	// last is the latest offset that was asked for: a line of a million
@@ -33,29 +35,26 @@ type yamlFile struct {
 	last struct{ line, column, off int }
 }
 
-var (
-	topKeys       = []string{"version", "env"}
-	referenceKeys = []string{"secret", "type", "name", "delegated_to", "room", "field", "optional", "default", "encoding"}
-	envKeys       = append([]string{"value"}, referenceKeys...)
-)
+var topKeys = []string{"version", "env", "oauth"}
 
 const (
-	typeHint = "write text, a number, true or false, {secret: ID} or {value: text}"
+	typeHint = "write text, a number, true or false, or one of {secret: ID}, {oauth: CLIENT}, {request: {…}} and {value: text}"
+	fromHint = "write {from: PARTICIPANT, url: URL, type: TYPE}"
 	textHint = "a text with { } [ ] , # or \": \" in it needs quotes"
 )
 
-func parseYAML(s *source) []item {
+func parseYAML(s *source) layer {
 	y := &yamlFile{source: s}
 	tokens := lexer.Tokenize(s.text)
 	if !y.checkTokens(tokens) {
-		return nil
+		return layer{}
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		y.failSyntax(err)
-		return nil
+		return layer{}
 	}
-	var items []item
+	var l layer
 	version := false
 	for _, document := range file.Docs {
 		if document.Body == nil {
@@ -69,7 +68,9 @@ func parseYAML(s *source) []item {
 					y.fail(y.offset(f.value.GetToken()), "unknown version", "this program knows version: 1")
 				}
 			case "env":
-				items = y.env(f.value)
+				l.items = y.env(f.value)
+			case "oauth":
+				l.clients = y.clients(f.value)
 			default:
 				y.fail(f.off, "unknown key", didYouMean(f.key, topKeys...))
 			}
@@ -78,7 +79,7 @@ func parseYAML(s *source) []item {
 	if !version && y.fault == nil {
 		y.fail(0, "the version is missing", "write version: 1 at the top")
 	}
-	return items
+	return l
 }
 
 func isOne(n ast.Node) bool {
@@ -92,7 +93,8 @@ func isOne(n ast.Node) bool {
 }
 
 // checkTokens refuses what this format has no use for before the parser, which
-// is recursive, sees it: lists, anchors and what else could nest or multiply.
+// is recursive, sees it: anchors and what else could nest or multiply. Lists are
+// only those of scopes, and in no other list.
 func (y *yamlFile) checkTokens(tokens token.Tokens) bool {
 	const (
 		maxNesting = 4
@@ -101,20 +103,25 @@ func (y *yamlFile) checkTokens(tokens token.Tokens) bool {
 	)
 	start := len(y.fault)
 	nesting, documents, keys, line := 0, 0, 0, 0
+	list, flow := false, false // of scopes, one entry in a line or [a, b]
 	for _, t := range tokens {
 		at := y.offset(t)
+		if keys > maxKeys {
+			y.fail(at, "more than 10000 keys", "a .env-style file may have more")
+			return false
+		}
 		switch t.Type {
 		case token.MappingValueType:
+			list = false
 			y.showAt(at, ":")
-			y.showKey(t.Prev)
+			if !flow {
+				y.showKey(t.Prev)
+			}
 			if nesting == 0 && line == t.Position.Line {
 				y.fail(at, `a second ":" in the line`, textHint)
 			}
 			line = t.Position.Line
-			if keys++; keys > maxKeys {
-				y.fail(at, "more than 10000 keys", "a .env-style file may have more")
-				return false
-			}
+			keys++
 		case token.MappingStartType:
 			y.showAt(at, "{")
 			if nesting++; nesting > maxNesting {
@@ -125,9 +132,17 @@ func (y *yamlFile) checkTokens(tokens token.Tokens) bool {
 			y.showAt(at, "}")
 			nesting--
 		case token.CollectEntryType:
+			keys++
 			y.showAt(at, ",")
 		case token.SequenceEntryType, token.SequenceStartType:
-			y.fail(at, "a list is not known here", "write NAME: value, and "+quote)
+			first := isScopes(t.Prev)
+			if !first && (!list || t.Type == token.SequenceStartType || t.Prev.Position.Line == t.Position.Line) {
+				y.fail(at, "a list is not known here", "write NAME: value, and "+quote)
+			}
+			list = t.Type == token.SequenceEntryType
+			flow = !list
+		case token.SequenceEndType:
+			flow = false
 		case token.MappingKeyType:
 			y.fail(at, `"?" keys are not known here`, "write NAME: value, and "+quote)
 		case token.AnchorType, token.AliasType, token.MergeKeyType:
@@ -143,6 +158,11 @@ func (y *yamlFile) checkTokens(tokens token.Tokens) bool {
 		}
 	}
 	return len(y.fault) == start
+}
+
+// isScopes reports whether t is the colon of "scopes:".
+func isScopes(t *token.Token) bool {
+	return t != nil && t.Type == token.MappingValueType && t.Prev != nil && t.Prev.Value == scopesKey
 }
 
 // showAt shows want, if that is what is there: the scanner's positions are not
@@ -246,75 +266,74 @@ func (y *yamlFile) literal(f field) Template {
 	return Template{{Literal: text}}
 }
 
-// mapping reads {value: text} or {secret: ID, ...}.
+// mapping reads {value: text} or a reference: {secret: ID, ...} and its like.
 func (y *yamlFile) mapping(env field) Template {
 	fields := y.fields(env.value, "", "")
-	has := func(key string) bool { return slices.ContainsFunc(fields, func(f field) bool { return f.key == key }) }
-	known, message := referenceKeys, " does not go with secret"
-	if has("value") {
-		known, message = []string{"value"}, " does not go with value"
+	form := ""
+	for _, f := range fields {
+		if f.key == "value" || form == "" && slices.Contains(kinds, f.key) {
+			form = f.key
+		}
+	}
+	known := []string{"value"}
+	switch form {
+	case "":
+		known = slices.Concat(known, kinds, targetKeys[Secret], targetKeys[OAuth], []string{"room", "field"}, valueKeys)
+	case Secret, OAuth:
+		known = slices.Concat([]string{form, "room", "field"}, queryKeys(form))
+	case Request:
+		known = slices.Concat([]string{form, "room", "field"}, valueKeys)
 	}
 	faults := len(y.fault)
-	var r Reference
+	r := Reference{Target: Target{Kind: form}}
 	var value Template
 	for _, f := range fields {
 		switch {
-		case !slices.Contains(envKeys, f.key):
-			y.fail(f.off, "unknown key", didYouMean(f.key, envKeys...))
-		case !slices.Contains(known, f.key):
-			y.fail(f.off, f.key+message, typeHint)
-		case f.key == "value":
+		case slices.Contains(known, f.key) && f.key == "value":
 			value = y.literal(f)
-		default:
+		case slices.Contains(known, f.key):
 			y.reference(&r, f)
+		case isQueryKey(f.key) || slices.Contains(kinds, f.key) || f.key == "room" || f.key == "field":
+			y.fail(f.off, f.key+" does not go with "+form, typeHint)
+		default:
+			y.fail(f.off, "unknown key", didYouMean(f.key, known...))
 		}
 	}
-	if has("value") {
+	switch {
+	case form == "value":
 		return value
+	case form == "":
+		if len(y.fault) == faults {
+			y.fail(env.off, "none of secret, oauth, request and value", typeHint)
+		}
+		return nil
 	}
-	if !has("secret") && len(y.fault) == faults {
-		y.fail(env.off, "neither secret nor value", typeHint)
-	}
-	r.Kind = Secret
 	return Template{{Reference: &r}}
 }
 
 // reference sets one field of r.
 func (y *yamlFile) reference(r *Reference, f field) {
 	at := y.offset(f.value.GetToken())
-	text, ok := y.scalar(f.value)
 	switch f.key {
 	case "optional":
-		b, ok := f.value.(*ast.BoolNode)
-		if !ok {
-			y.fail(at, "optional is neither true nor false", "write optional: true")
-			return
-		}
-		r.Optional = b.Value
+		r.Optional = y.boolean(f)
 		return
 	case "default":
+		text, ok := y.scalar(f.value)
 		if !ok {
 			y.fail(at, "default is not a value", "write text, a number, true or false")
 		}
 		r.Default = &text
 		return
-	}
-	switch f.value.(type) {
-	case *ast.StringNode, *ast.LiteralNode:
-	default:
-		y.fail(at, f.key+" is not text", `write text, with quotes if it looks like a number: "1"`)
+	case Request:
+		y.request(r, f)
 		return
 	}
+	text := y.name(f)
 	var message, hint string
 	switch f.key {
-	case "secret":
+	case Secret, OAuth:
 		r.ID = text
-	case "type":
-		r.Type = text
-	case "name":
-		r.Name = text
-	case "delegated_to":
-		r.DelegatedTo = text
 	case "room":
 		r.Room = text
 		message, hint = checkRoom(text)
@@ -326,16 +345,71 @@ func (y *yamlFile) reference(r *Reference, f field) {
 		if text != "base64" {
 			message, hint = "unknown encoding", "write encoding: base64, or leave it out"
 		}
+	default:
+		*r.text(f.key) = text
 	}
-	if text == "" {
-		message, hint = f.key+" is empty", "leave it out"
-		if f.key == "secret" {
-			hint = "write the id of the secret"
-		}
-	}
-	if message != "" {
+	if text != "" && message != "" {
 		y.fail(at, message, hint)
 	}
+}
+
+// request reads {from: PARTICIPANT, url: URL, type: TYPE, ...}.
+func (y *yamlFile) request(r *Reference, request field) {
+	faults := len(y.fault)
+	known := append([]string{"from"}, targetKeys[Request]...)
+	for _, f := range y.fields(request.value, "the request", fromHint) {
+		switch {
+		case !slices.Contains(known, f.key):
+			y.fail(f.off, "unknown key", didYouMean(f.key, known...))
+		case f.key == "from":
+			r.ID = y.name(f)
+		case f.key == timeoutKey:
+			text, _ := y.scalar(f.value)
+			timeout, message, hint := parseTimeout(text)
+			if _, ok := f.value.(*ast.IntegerNode); !ok || message != "" {
+				y.fail(y.offset(f.value.GetToken()), "the timeout is no number of seconds", hint)
+			}
+			r.Timeout = timeout
+		default:
+			*r.text(f.key) = y.name(f)
+		}
+	}
+	message := r.incomplete()
+	if r.ID == "" {
+		message = "the request does not say from whom"
+	}
+	if message != "" && len(y.fault) == faults {
+		y.fail(request.off, message, fromHint)
+	}
+}
+
+// name reads a text that is not empty. It returns "" for a fault, which is
+// recorded.
+func (y *yamlFile) name(f field) string {
+	at := y.offset(f.value.GetToken())
+	switch f.value.(type) {
+	case *ast.StringNode, *ast.LiteralNode:
+	default:
+		y.fail(at, f.key+" is not text", `write text, with quotes if it looks like a number: "1"`)
+		return ""
+	}
+	text, _ := y.scalar(f.value)
+	if text == "" {
+		hint := "leave it out"
+		if f.key == Secret {
+			hint = "write the id of the secret"
+		}
+		y.fail(at, f.key+" is empty", hint)
+	}
+	return text
+}
+
+func (y *yamlFile) boolean(f field) bool {
+	b, ok := f.value.(*ast.BoolNode)
+	if !ok {
+		y.fail(y.offset(f.value.GetToken()), f.key+" is neither true nor false", "write "+f.key+": true")
+	}
+	return ok && b.Value
 }
 
 // scalar returns the text of a scalar: of a number or boolean, as it is

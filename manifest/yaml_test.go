@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -21,6 +22,7 @@ func TestYAMLValues(t *testing.T) {
 	all.Reference.Room, all.Reference.Type, all.Reference.Name = "prod", "t+u", "n"
 	all.Reference.DelegatedTo, all.Reference.Field = "p", "/x"
 	all.Reference.Optional, all.Reference.Base64 = true, true
+	of := func(t manifest.Target) manifest.Part { return manifest.Part{Reference: &manifest.Reference{Target: t}} }
 	for _, test := range []struct {
 		text string
 		want manifest.Template
@@ -59,6 +61,16 @@ func TestYAMLValues(t *testing.T) {
 		{"{secret: db, default: 1.10}", value(withDefault(ref("db"), "1.10"))},
 		{"{secret: db, default: \"\"}", value(withDefault(ref("db"), ""))},
 		{"{secret: db, optional: false}", value(ref("db"))},
+		{"{oauth: github}", value(of(manifest.Target{Kind: manifest.OAuth, ID: "github"}))},
+		{"{oauth: github, room: r, delegated_to: a, delegated_by: b, from: c}", value(of(manifest.Target{
+			Kind: manifest.OAuth, ID: "github", Room: "r", DelegatedTo: "a", DelegatedBy: "b", From: "c",
+		}))},
+		{"{request: {from: alice, url: https://stripe.com, type: text/plain}}", value(of(manifest.Target{
+			Kind: manifest.Request, ID: "alice", URL: "https://stripe.com", Type: "text/plain",
+		}))},
+		{"\n    default: x\n    request:\n      type: git\n      url: u\n      from: alice\n      delegate_to: b\n      timeout: 60\n", value(withDefault(of(manifest.Target{
+			Kind: manifest.Request, ID: "alice", URL: "u", Type: "git", DelegatedTo: "b", Timeout: time.Minute,
+		}), "x"))},
 		{"{secret: a b, room: prod, type: t+u, name: n, delegated_to: p, field: /x, optional: true, encoding: base64}", value(all)},
 	} {
 		entries, errs := manifest.Parse("m.yaml", "version: 1\nenv:\n  A: "+test.text)
@@ -72,6 +84,9 @@ func TestYAMLValues(t *testing.T) {
 		}
 	}
 }
+
+const clientJSON = `{"client_id": "c", "client_secret": "room:secret/s", "authorization_endpoint": "https://a/b?c", "token_endpoint": "http://127.0.0.1:1/t",
+	"scopes": ["a", "b:c"], "redirect_uri": "http://127.0.0.1:8765/callback", "no_pkce": false, "from": "alice"}`
 
 // Samples of the structure, on which the parser and the schema agree.
 var structures = []struct {
@@ -132,7 +147,47 @@ var structures = []struct {
 	{false, "version: 1\nenv: {A: {secret: x, default: ~}}"},
 	{false, "version: 1\nenv: {A: {secret: x, default: {a: b}}}"},
 	{false, "version: 1\nenv: {A: {secret: x, encoding: hex}}"},
-	{false, "version: 1\nenv: {A: {oauth: github}}"},
+	{true, "version: 1\nenv: {A: {oauth: x, delegated_to: a, delegated_by: b, from: c, room: r, field: f, optional: true, default: 0, encoding: base64}}\noauth: {x: " + clientJSON + "}"},
+	{true, "version: 1\nenv: {A: {request: {from: alice, url: u, type: t, delegate_to: d, timeout: 3600}, room: r, field: f, optional: true, default: 0, encoding: base64}}"},
+	{true, "version: 1\noauth: {}"},
+	{true, "version: 1\noauth: {x: {connector: {server_url: https://mcp.example.com, client_secret_id: i}, scopes: []}}"},
+	{true, "version: 1\noauth:\n  x:\n    connector:\n      openai_connector_id: connector_gmail\n    scopes:\n    - a\n    - b\n    no_pkce: true"},
+	{true, `{"version": 1, "oauth": {"x": {"connector": {"server_url": "http://127.0.0.1:8080"}, "scopes": ["a"], "from": "bob", "redirect_uri": "app:cb"}}}`},
+	{false, "version: 1\nenv: {A: {secret: x, oauth: x}}"},
+	{false, "version: 1\nenv: {A: {oauth: x, type: t}}"},
+	{false, "version: 1\nenv: {A: {oauth: \"\"}}"},
+	{false, "version: 1\nenv: {A: {request: alice}}"},
+	{false, "version: 1\nenv: {A: {request: {}}}"},
+	{false, "version: 1\nenv: {A: {request: {from: alice, url: u}}}"},
+	{false, "version: 1\nenv: {A: {request: {url: u, type: t}}}"},
+	{false, "version: 1\nenv: {A: {request: {from: alice, url: u, type: \"\"}}}"},
+	{false, "version: 1\nenv: {A: {request: {from: alice, url: u, type: t, timeout: 0}}}"},
+	{false, "version: 1\nenv: {A: {request: {from: alice, url: u, type: t, timeout: 3601}}}"},
+	{false, "version: 1\nenv: {A: {request: {from: alice, url: u, type: t, timeout: \"60\"}}}"},
+	{false, "version: 1\nenv: {A: {request: {from: alice, url: u, type: t, timeout: 1.5}}}"},
+	{false, "version: 1\nenv: {A: {request: {from: alice, url: u, type: t, optional: true}}}"},
+	{false, "version: 1\nenv: {A: {request: {from: alice, url: u, type: t}, url: u}}"},
+	{false, "version: 1\noauth:"},
+	{false, "version: 1\noauth: {x: {}}"},
+	{false, "version: 1\noauth: {x: text}"},
+	{false, "version: 1\noauth: {\"\": {connector: {server_url: https://mcp}}}"},
+	{false, "version: 1\noauth: {x: {client_id: c, token_endpoint: https://t}}"},
+	{false, "version: 1\noauth: {x: {client_id: c, authorization_endpoint: https://a, token_endpoint: ftp://t}}"},
+	{false, "version: 1\noauth: {x: {client_id: c, authorization_endpoint: https://a, token_endpoint: /t}}"},
+	{false, "version: 1\noauth: {x: {connector: {client_secret_id: i}}}"},
+	{false, "version: 1\noauth: {x: {connector: {}}}"},
+	{false, "version: 1\noauth: {x: {connector: {server_url: text}}}"},
+	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, client_secret: hunter2}}"},
+	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, client_secret: \"room:oauth/x\"}}"},
+	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, from: alice}}"},
+	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, from: alice, redirect_uri: /cb}}"},
+	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, no_pkce: 1}}"},
+	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, scopes: a}}"},
+	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, scopes: [1]}}"},
+	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, scopes: [a b]}}"},
+	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, scopes: [[a]]}}"},
+	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, scopes:\n    - - a}}"},
+	{false, "version: 1\nenv: {scopes: [a]}"},
 	{false, "version: 1\nenv: {A: [x]}"},
 	{false, "version: 1\nenv:\n  A:\n  - x"},
 	{false, "- version: 1"},

@@ -1,0 +1,112 @@
+package manifest_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/roomenv/roomenv/manifest"
+)
+
+func TestLoadOAuth(t *testing.T) {
+	write(t, map[string]string{
+		"a.yaml": `version: 1
+oauth:
+  github:
+    client_id: Iv1.abc
+    client_secret: room://shared/secret/github?delegated_to=ci
+    authorization_endpoint: https://github.com/login/oauth/authorize
+    token_endpoint: https://github.com/login/oauth/access_token
+    scopes: [repo, "read:user"]
+    redirect_uri: http://127.0.0.1:8765/callback
+    no_pkce: true
+    from: alice
+  mcp: {connector: {server_url: https://old.example.com}}
+`,
+		"b.yaml": `version: 1
+oauth:
+  mcp:
+    connector: {server_url: https://mcp.example.com, openai_connector_id: o, client_secret_id: s}
+    scopes:
+      - one
+      - two
+`,
+		"c.env": "GITHUB=room:oauth/github\nMCP=${A:-room:oauth/mcp}\n",
+	})
+	m, err := manifest.Load([]string{"a.yaml", "b.yaml", "c.env"}, []string{"INHERITED=room:oauth/mcp"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]manifest.OAuthClient{
+		"github": {
+			ClientID:              "Iv1.abc",
+			ClientSecret:          &manifest.Target{Room: "shared", Kind: manifest.Secret, ID: "github", DelegatedTo: "ci"},
+			AuthorizationEndpoint: "https://github.com/login/oauth/authorize",
+			TokenEndpoint:         "https://github.com/login/oauth/access_token",
+			Scopes:                []string{"repo", "read:user"},
+			RedirectURI:           "http://127.0.0.1:8765/callback",
+			NoPKCE:                true,
+			From:                  "alice",
+		},
+		"mcp": {
+			Connector: &manifest.Connector{ServerURL: "https://mcp.example.com", OpenAIConnectorID: "o", ClientSecretID: "s"},
+			Scopes:    []string{"one", "two"},
+		},
+	}
+	if !reflect.DeepEqual(m.OAuth, want) {
+		t.Errorf("got %+v", m.OAuth)
+	}
+}
+
+// Which client a reference means is known when all files are read.
+func TestLoadOAuthErrors(t *testing.T) {
+	write(t, map[string]string{
+		"m.yaml": `version: 1
+env:
+  A: room:oauth/nope
+  B: x ${C:-${room:oauth/mcp?from=alice}}
+  OVER: room:oauth/nope
+oauth:
+  mcp: {connector: {server_url: https://mcp.example.com}}
+`,
+		"over.env": "OVER=1\n",
+	})
+	_, err := manifest.Load([]string{"m.yaml", "over.env"}, []string{"INHERITED=room:oauth/hunter2"})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	want := `cannot read environment: INHERITED refers to an OAuth client that no manifest describes
+  hint: describe it below oauth: in a YAML manifest; another -m will do
+cannot read m.yaml:3:3: A refers to an OAuth client that no manifest describes
+    A: room:oauth/nope
+    ^
+  hint: describe it below oauth: in a YAML manifest; another -m will do
+cannot read m.yaml:4:3: B asks for the authorization of a client that has no redirect_uri
+    B: … ${C:-${room:oauth/mcp?from=alice}}
+    ^
+  hint: write where the provider sends the browser back to, as http://127.0.0.1:8765/callback`
+	if err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+// A secret in place of a reference to it is not repeated.
+func TestClientSecretIsAReference(t *testing.T) {
+	for text, want := range map[string]string{
+		"hunter2":                               "is no reference to a secret",
+		"room:request/alice?url=hunter2&type=t": "is no reference to a secret",
+		"room:secret/x?default=hunter2":         "is not a whole secret",
+		"room:secret/x?optional=true":           "is not a whole secret",
+		"room:secret/hunter2#field":             "is not a whole secret",
+		"\"room:secret/x\\nhunter2\"":           "is no reference to a secret",
+		"8080":                                  "is not text",
+		"":                                      "is not text",
+		"[hunter2]":                             "a list is not known here",
+		"{secret: hunter2}":                     "is not text",
+	} {
+		_, errs := manifest.Parse("m.yaml", "version: 1\noauth:\n  x:\n    connector: {server_url: https://mcp}\n    client_secret: "+text)
+		if errs == nil || !strings.Contains(errs.Error(), want) || strings.Contains(errs.Error(), "hunter2") {
+			t.Errorf("%s: got %v, want %q", text, errs, want)
+		}
+	}
+}
