@@ -475,9 +475,16 @@ func TestOAuthAskerLeaves(t *testing.T) {
 		ask(t.Context(), bot, ann, p.client())
 		close(gone)
 	}()
-	id := <-ids
+	id, botID := <-ids, bot.Session().ParticipantID
 	bot.Close()
 	<-gone
+	// The server knows when it does not find bot any more.
+	for err := error(nil); !errors.Is(err, room.ErrNotFound); {
+		_, err = ann.Secrets().RequestOAuthToken(t.Context(), room.OAuthRequest{ParticipantID: botID, RedirectURI: "http://127.0.0.1:1/cb"})
+		if !errors.Is(err, room.ErrNotFound) && !errors.Is(err, room.ErrInvalidRequest) {
+			t.Fatal(err)
+		}
+	}
 	if err := ann.Secrets().ProvideAuthorization(t.Context(), id, value("good")); err != nil {
 		t.Fatal(err)
 	}
