@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 // testscript's own commands they have:
 //
 //	roomenv ARG...          the program
+//	as NAME ARG...          the program with the token in NAME.jwt
 //	child ARG...            a program to run under it, see child
 //	exits CODE COMMAND...   runs a command that must end with that code
 //	serve DATA              `roomenv room serve` in the background; sets ROOM_URL
@@ -28,9 +30,11 @@ import (
 //	damage FILE HOW         spoils a file
 //	nul FILE                writes a NUL byte in between
 //	big FILE SIZE           writes SIZE bytes of text
+//	requestid               sets ID to the id of the request that stdout shows
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"roomenv": main,
+		"as":      as,
 		"child":   child,
 	})
 }
@@ -43,6 +47,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("ESC", "\x1b")
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -54,8 +59,30 @@ func TestScripts(t *testing.T) {
 			"damage":   damage,
 			"nul":      nul,
 			"big":      big,
+
+			"requestid": requestID,
 		},
 	})
+}
+
+func as() {
+	token, err := os.ReadFile(os.Args[1] + ".jwt")
+	if err != nil {
+		panic(err)
+	}
+	_ = os.Setenv("MESHAGENT_TOKEN", strings.TrimSpace(string(token)))
+	os.Args = append([]string{"roomenv"}, os.Args[2:]...)
+	main()
+}
+
+var shownID = regexp.MustCompile(`"id":"([^"]+)"|requests answer (\S+)`)
+
+func requestID(ts *testscript.TestScript, _ bool, _ []string) {
+	found := shownID.FindStringSubmatch(ts.ReadFile("stdout"))
+	if found == nil {
+		ts.Fatalf("stdout shows no request")
+	}
+	ts.Setenv("ID", found[1]+found[2])
 }
 
 // child is a program to run under roomenv:
