@@ -98,10 +98,14 @@ class Room {
       .trim();
   }
 
-  // connect returns the SDK's client, ready.
-  async connect(identity, { room = 'demo', flags = [], token = this.token(identity, { room, flags }) } = {}) {
+  // connect returns the SDK's client, ready. Handlers are what it does when it
+  // is asked.
+  async connect(identity, { room = 'demo', flags = [], token = this.token(identity, { room, flags }), ...handlers } = {}) {
     const url = `${this.address.replace('http:', 'ws:')}/rooms/${room}`;
-    const client = new RoomClient({ protocolFactory: () => survivor(new WebSocketClientProtocol({ url, token })) });
+    const client = new RoomClient({
+      protocolFactory: () => survivor(new WebSocketClientProtocol({ url, token })),
+      ...handlers,
+    });
     this.clients.push(client);
     client.ready.catch(() => {}); // start rejects too
     await client.start();
