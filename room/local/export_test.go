@@ -1,5 +1,7 @@
 package local
 
+import "github.com/roomenv/roomenv/room/wire"
+
 var (
 	CheckPages = checkPages
 	DecodeInfo = decodeInfo
@@ -37,4 +39,24 @@ func SetUnsent(s *Server, participantID string, n int64) {
 			p.unsent.Store(n)
 		}
 	}
+}
+
+const (
+	MaxPending = maxPending
+	MaxWaiting = maxWaiting
+)
+
+// RequestedID is the id of a requested secret.
+func RequestedID(url, typ string) string {
+	return requestedID(wire.Nullable(url), wire.Nullable(typ))
+}
+
+// Askers returns how many wait for the answer to a request.
+func Askers(s *Server, requestID string) int {
+	s.pending.mu.Lock()
+	defer s.pending.mu.Unlock()
+	if r := s.pending.byID[requestID]; r != nil {
+		return r.askers
+	}
+	return 0
 }

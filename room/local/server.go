@@ -63,6 +63,7 @@ type Server struct {
 	toolkits map[string]toolkit
 
 	providers oauth.Providers
+	pending   *pending
 
 	running context.Context // of all connections
 	stop    context.CancelFunc
@@ -77,13 +78,13 @@ type Server struct {
 
 // NewServer returns a server that is ready to serve.
 func NewServer(c ServerConfig) *Server {
-	s := &Server{store: c.Store, key: c.Key, log: c.Logger, rooms: map[string]*activation{}}
+	s := &Server{store: c.Store, key: c.Key, log: c.Logger, pending: newPending(), rooms: map[string]*activation{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.running, s.stop = context.WithCancel(context.Background())
 	s.toolkits = map[string]toolkit{
-		wire.Secrets:   secretsToolkit(c.Store, newPending(), &s.providers),
+		wire.Secrets:   secretsToolkit(c.Store, s.pending, &s.providers),
 		wire.Messaging: messagingToolkit(),
 	}
 	return s
