@@ -94,7 +94,7 @@ func (s authorizations) request(ctx context.Context, caller *session, arguments 
 				_ = s.store.Delete(discovered)
 			}
 			if err != nil {
-				return nil, refusal(fmt.Errorf("cannot exchange the code: %w", err))
+				return nil, providerError(fmt.Errorf("cannot exchange the code: %w", err))
 			}
 			return tokenContent(s.save(address, credentialName(a.Connector, client), client, scopes, t))
 		},
@@ -128,28 +128,28 @@ func (s authorizations) offline(ctx context.Context, caller *session, arguments 
 		return nil, err
 	}
 	address := Address{caller.room.name, owner, delegatee, credentialID(a.Connector, a.OAuth)}
-	client := clientOf(a.OAuth)
 	stored, err := s.load(address)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	missing := errors.Is(err, ErrNotFound)
+	if err != nil && !missing {
 		return nil, err
 	}
-	switch kept := clientOf(stored.OAuth); {
+	client := clientOf(a.OAuth)
+	switch granted := clientOf(stored.OAuth); {
 	case !complete(client):
-		client = kept
+		client = granted
 	case client.Secret.Len() == 0:
-		client.Secret = kept.Secret
+		client.Secret = granted.Secret
 	}
 	if err := allowed(caller, client); err != nil {
 		return nil, err
 	}
-	if err != nil {
-		return jsonContent(wire.AccessToken{})
+	if !missing {
+		stored, err = s.fresh(ctx, address, client, deref(a.OAuth).Scopes)
 	}
-	c, err := s.fresh(ctx, address, client, deref(a.OAuth).Scopes)
 	if errors.Is(err, ErrNotFound) {
 		return jsonContent(wire.AccessToken{})
 	}
-	return tokenContent(c, err)
+	return tokenContent(stored, err)
 }
 
 // offlineAddress is whose credential a caller looks up, and for whom it has to

@@ -145,7 +145,7 @@ func (s authorizations) save(a Address, name string, client oauth.Client, scopes
 	c.update(t)
 	value, err := c.encode()
 	if err != nil {
-		return c, refusal(err)
+		return c, providerError(err)
 	}
 	return c, s.store.Set(a, credentialType, name, value)
 }
@@ -191,12 +191,12 @@ func (s authorizations) refresh(ctx context.Context, a Address, client oauth.Cli
 			continue
 		}
 		if err != nil {
-			return c, refusal(fmt.Errorf("cannot refresh the token: %w", err))
+			return c, providerError(fmt.Errorf("cannot refresh the token: %w", err))
 		}
 		c.update(t)
 		value, err := c.encode()
 		if err != nil {
-			return c, refusal(err)
+			return c, providerError(err)
 		}
 		// Who wrote or deleted it meanwhile is right.
 		if err := s.store.replace(c.info, value); !errors.Is(err, errChanged) {
@@ -205,7 +205,7 @@ func (s authorizations) refresh(ctx context.Context, a Address, client oauth.Cli
 	}
 }
 
-// refusal is what peers are told about a provider.
-func refusal(err error) error {
+// providerError is what peers are told about a provider.
+func providerError(err error) error {
 	return wire.Error{Code: wire.OperationFailed, Text: err.Error()}
 }

@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -129,7 +128,7 @@ func (p *Providers) Register(ctx context.Context, m Metadata, redirectURI string
 func (p *Providers) object(r *http.Request, into any) (status int, err error) {
 	resp, err := p.client().Do(r)
 	if err != nil {
-		return 0, p.explain(r.URL.String(), err)
+		return 0, explain(r.Context(), r.URL.String(), err)
 	}
 	defer resp.Body.Close()
 	var refused struct {
@@ -141,7 +140,7 @@ func (p *Providers) object(r *http.Request, into any) (status int, err error) {
 	}
 	// The text of a JSON error can quote its input, which may be secret.
 	if json.NewDecoder(resp.Body).Decode(into) != nil {
-		return resp.StatusCode, fmt.Errorf("%s sends an answer that is none", cmp.Or(r.URL.Host, "the provider"))
+		return resp.StatusCode, fmt.Errorf("%s sends an answer that is none", r.URL.Host)
 	}
 	return resp.StatusCode, nil
 }

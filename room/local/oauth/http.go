@@ -84,26 +84,23 @@ func (*Providers) client() *http.Client {
 
 // explain says what went wrong in a call of endpoint, in words that are ours or
 // the system's: an error of net/http may quote the answer.
-func (p *Providers) explain(endpoint string, err error) error {
+func explain(ctx context.Context, endpoint string, err error) error {
 	var (
 		answer      *oauth2.RetrieveError
 		network     *net.OpError
 		certificate *tls.CertificateVerificationError
-		timeout     net.Error
 	)
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &answer):
 		return refusal(endpoint, answer.ErrorCode, answer.Response.StatusCode)
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%s does not answer in time", host(endpoint))
+	case ctx.Err() != nil:
+		return ctx.Err()
 	case errors.As(err, &network):
 		return fmt.Errorf("cannot reach %s: %w", host(endpoint), network.Err)
 	case errors.As(err, &certificate):
 		return fmt.Errorf("cannot trust %s: %w", host(endpoint), certificate.Err)
-	case errors.Is(err, context.Canceled):
-		return context.Canceled
 	}
 	return fmt.Errorf("%s sends an answer that is none", host(endpoint))
 }

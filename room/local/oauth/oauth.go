@@ -122,15 +122,14 @@ func (p *Providers) token(ctx context.Context, c Client, fetch func(context.Cont
 		Endpoint: oauth2.Endpoint{TokenURL: c.TokenEndpoint, AuthStyle: oauth2.AuthStyleInParams},
 	}
 	t, err := fetch(ctx, config)
-	// Every provider takes a public client's id in the form. A secret is taken
-	// by some in the header only; those refuse the client before they look at
-	// what it asks for.
-	if refused, ok := errors.AsType[*Error](p.explain(c.TokenEndpoint, err)); ok && refused.Code == InvalidClient && c.Secret.Len() > 0 {
+	// Some take a client's secret in the header only. They refuse the client
+	// before they look at what it brings, so that this is no second use of it.
+	if answer, ok := errors.AsType[*oauth2.RetrieveError](err); ok && answer.ErrorCode == InvalidClient && c.Secret.Len() > 0 {
 		config.Endpoint.AuthStyle = oauth2.AuthStyleInHeader
 		t, err = fetch(ctx, config)
 	}
 	if err != nil {
-		return Token{}, p.explain(c.TokenEndpoint, err)
+		return Token{}, explain(ctx, c.TokenEndpoint, err)
 	}
 	return Token{
 		Access:  secret.New([]byte(t.AccessToken)),
