@@ -307,3 +307,61 @@ func TestPlantedCredentials(t *testing.T) {
 		t.Errorf("the other provider was sent %v", sent)
 	}
 }
+
+// The room changes hands while tokens are refreshed, which end as soon as they
+// are granted. No refresh token is used twice, or is lost.
+func TestRefreshOverHandover(t *testing.T) {
+	dir, p := t.TempDir(), newProvider(t)
+	p.lifetime = 1
+	rooms := []*local.Embedded{openRoom(t, dir), openRoom(t, dir), openRoom(t, dir)}
+	if err := rooms[0].Hold(); err != nil {
+		t.Fatal(err)
+	}
+	var clients []*room.Client
+	for _, e := range rooms[1:] {
+		c, err := room.Dial(t.Context(), room.Config{
+			URL:         "ws://room/rooms/demo",
+			DialContext: e.DialContext,
+			Token:       func(context.Context) (secret.Value, error) { return e.Token("demo", "ann", scoped()) },
+			OnOAuthRequested: func(ctx context.Context, c *room.Client, r room.OAuthRequested) {
+				_ = provides("good")(ctx, c, r)
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		clients = append(clients, c)
+	}
+	if _, err := ask(t.Context(), clients[0], clients[0], p.client()); err != nil {
+		t.Fatal(err)
+	}
+	var working sync.WaitGroup
+	const each = 20
+	halfway := make(chan struct{}, 8)
+	for i := range cap(halfway) {
+		working.Go(func() {
+			for n := range each {
+				if n == each/2 {
+					halfway <- struct{}{}
+				}
+				if got, err := offline(t.Context(), clients[i%2], p.client(), ""); err != nil {
+					t.Errorf("got %q, %v", got, err)
+				}
+			}
+		})
+	}
+	<-halfway
+	if err := rooms[0].Close(); err != nil {
+		t.Error(err)
+	}
+	working.Wait()
+	used := map[string]bool{}
+	for _, form := range p.sent()[1:] {
+		if token := form.Get("refresh_token"); used[token] {
+			t.Errorf("%s was used twice", token)
+		} else {
+			used[token] = true
+		}
+	}
+}
