@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -27,7 +29,7 @@ func newOAuthRequest(a *app) *cobra.Command {
 	var q asking
 	var client oauthClient
 	cmd := &cobra.Command{
-		Use:   "request CLIENT --from NAME",
+		Use:   "request CLIENT [-m FILE]... [--from NAME]",
 		Short: "Ask a participant to sign in at a provider, and print the access token",
 		Long: `request prints an access token of the client: one that the room has already,
 refreshed where it has to be, or else one for which the participant signs in.
@@ -39,15 +41,23 @@ refreshed where it has to be, or else one for which the participant signs in.
     --redirect-uri http://127.0.0.1:8765/callback --scopes repo`,
 		Args: oneClient,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := client.describe(cmd, args[0]); err != nil {
+			if err := client.complete(args[0]); err != nil {
 				return err
 			}
+			if q.from = cmp.Or(q.from, client.From); q.from == "" {
+				return hint(errors.New("cannot tell whom to ask"), "name a participant with --from, or below oauth: in the manifest")
+			}
 			return a.withRoom(cmd.Context(), func(*room.Config) {}, func(c *room.Client) error {
+				connector, oauth, err := client.wire(cmd.Context(), c.Secrets())
+				if err != nil {
+					return err
+				}
 				return q.run(cmd.Context(), c, func(ctx context.Context, id string) error {
 					token, err := c.Secrets().RequestOAuthToken(ctx, room.OAuthRequest{
 						ParticipantID: id,
-						OAuth:         &client.OAuth,
-						RedirectURI:   client.redirectURI,
+						Connector:     connector,
+						OAuth:         oauth,
+						RedirectURI:   client.RedirectURI,
 						DelegateTo:    q.delegateTo,
 					})
 					if err != nil {
@@ -60,7 +70,7 @@ refreshed where it has to be, or else one for which the participant signs in.
 	}
 	q.flags(cmd)
 	client.flags(cmd)
-	cmd.Flags().StringVar(&client.redirectURI, "redirect-uri", "", "where the provider sends the browser back to; on loopback `roomenv requests` waits there")
+	cmd.Flags().StringVar(&client.RedirectURI, "redirect-uri", "", "where the provider sends the browser back to; on loopback the one who answers waits there")
 	return cmd
 }
 
@@ -68,18 +78,20 @@ func newOAuthToken(a *app) *cobra.Command {
 	var client oauthClient
 	var query room.OfflineOAuthQuery
 	cmd := &cobra.Command{
-		Use:   "token CLIENT",
+		Use:   "token CLIENT [-m FILE]...",
 		Short: "Print an access token that the room has, without asking anyone",
 		Long: `token prints an access token that was authorized before, refreshed where it has
 to be. It exits with 1 when there is none.
 ` + aboutClient,
 		Args: oneClient,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := client.describe(cmd, args[0]); err != nil {
+			if err := client.complete(args[0]); err != nil {
 				return err
 			}
-			query.OAuth = &client.OAuth
-			return a.withSecrets(cmd.Context(), func(s *room.Secrets) error {
+			return a.withSecrets(cmd.Context(), func(s *room.Secrets) (err error) {
+				if query.Connector, query.OAuth, err = client.wire(cmd.Context(), s); err != nil {
+					return err
+				}
 				token, err := s.OfflineOAuthToken(cmd.Context(), query)
 				switch {
 				case errors.Is(err, room.ErrNotFound):
@@ -99,16 +111,18 @@ to be. It exits with 1 when there is none.
 }
 
 const aboutClient = `CLIENT is a name under oauth: in the manifest. Flags win over what is there, and
-describe a client that is in no manifest.`
+can describe a client that is in no manifest.`
 
-// oauthClient is a client of a provider, from a manifest and from flags.
+// oauthClient is a client of a provider, from flags and, where they say
+// nothing, from a manifest.
 type oauthClient struct {
-	room.OAuth
-	redirectURI string
+	manifests []string
+	manifest.OAuthClient
 }
 
 func (c *oauthClient) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
+	f.StringArrayVarP(&c.manifests, "manifest", "m", nil, "manifest to read; repeat to layer, the later one wins")
 	f.StringVar(&c.ClientID, "client-id", "", "id of the client at the provider")
 	f.StringVar(&c.AuthorizationEndpoint, "authorization-endpoint", "", "`URL` of the provider's consent page")
 	f.StringVar(&c.TokenEndpoint, "token-endpoint", "", "`URL` where the room gets tokens")
@@ -116,13 +130,59 @@ func (c *oauthClient) flags(cmd *cobra.Command) {
 	f.BoolVar(&c.NoPKCE, "no-pkce", false, "for a provider that does not know PKCE")
 }
 
-// describe completes what the flags say.
-func (c *oauthClient) describe(_ *cobra.Command, name string) error {
-	if c.ClientID == "" || c.AuthorizationEndpoint == "" || c.TokenEndpoint == "" {
+// complete adds what the manifest says of the client of that name.
+func (c *oauthClient) complete(name string) error {
+	files := c.manifests
+	if len(files) == 0 {
+		files = foundManifest()
+	}
+	m, err := manifest.Load(files, nil)
+	if err != nil {
+		return err
+	}
+	described := m.OAuth[name]
+	c.ClientID = cmp.Or(c.ClientID, described.ClientID)
+	c.AuthorizationEndpoint = cmp.Or(c.AuthorizationEndpoint, described.AuthorizationEndpoint)
+	c.TokenEndpoint = cmp.Or(c.TokenEndpoint, described.TokenEndpoint)
+	c.RedirectURI = cmp.Or(c.RedirectURI, described.RedirectURI)
+	c.NoPKCE = c.NoPKCE || described.NoPKCE
+	c.From, c.ClientSecret, c.Connector = described.From, described.ClientSecret, described.Connector
+	if c.Scopes == nil {
+		c.Scopes = described.Scopes
+	}
+	if c.Connector == nil && (c.ClientID == "" || c.AuthorizationEndpoint == "" || c.TokenEndpoint == "") {
 		return hint(fmt.Errorf("cannot tell what the OAuth client %q is", name),
-			"give --client-id, --authorization-endpoint and --token-endpoint")
+			"describe it below oauth: in roomenv.yaml or a file given with -m",
+			"or give --client-id, --authorization-endpoint and --token-endpoint")
 	}
 	return nil
+}
+
+// wire is the client as a room is told of it, with its secret, which is in that
+// room.
+func (c *oauthClient) wire(ctx context.Context, s *room.Secrets) (*room.Connector, *room.OAuth, error) {
+	oauth := &room.OAuth{
+		ClientID:              c.ClientID,
+		AuthorizationEndpoint: c.AuthorizationEndpoint,
+		TokenEndpoint:         c.TokenEndpoint,
+		NoPKCE:                c.NoPKCE,
+		Scopes:                c.Scopes,
+	}
+	if t := c.ClientSecret; t != nil {
+		if t.Room != "" {
+			return nil, nil, hint(fmt.Errorf("cannot use the client secret %q: it is in another room", t.ID), "choose that room with --room")
+		}
+		found, err := s.Get(ctx, room.SecretQuery{ID: t.ID, Type: t.Type, Name: t.Name, DelegatedTo: t.DelegatedTo})
+		if err != nil {
+			return nil, nil, failed("get", t.ID, err)
+		}
+		oauth.ClientSecret = found.Value
+	}
+	var connector *room.Connector
+	if k := c.Connector; k != nil {
+		connector = &room.Connector{OpenAIConnectorID: k.OpenAIConnectorID, ServerURL: k.ServerURL, ClientSecretID: k.ClientSecretID}
+	}
+	return connector, oauth, nil
 }
 
 func oneClient(cmd *cobra.Command, args []string) error {

@@ -99,7 +99,6 @@ func (q *asking) flags(cmd *cobra.Command) {
 	f.StringVar(&q.from, "from", "", "`NAME` of the participant to ask, who need not be there yet")
 	f.StringVar(&q.delegateTo, "delegate-to", "", "participant to store it for (default this identity)")
 	f.DurationVar(&q.timeout, "timeout", room.DefaultRequestTimeout, "how long to wait, for the participant and for the answer")
-	_ = cmd.MarkFlagRequired("from")
 }
 
 // run finds the participant and asks. The deadline of the context is the

@@ -42,6 +42,7 @@ and type is answered at once, until ` + "`roomenv secret delete-requested`" + `.
 		},
 	}
 	q.flags(cmd)
+	_ = cmd.MarkFlagRequired("from")
 	requestedFlags(cmd, &r.URL, &r.Type)
 	cmd.Flags().StringVarP(&out, "output", "o", "-", "`FILE` to write, with mode 0600; - is stdout")
 	return cmd
