@@ -1,11 +1,13 @@
 'use strict';
 
 const assert = require('node:assert/strict');
+const { execFile } = require('node:child_process');
 const { createHash } = require('node:crypto');
 const { once } = require('node:events');
 const http = require('node:http');
 const { test } = require('node:test');
-const { Room } = require('./room');
+const { promisify } = require('node:util');
+const { Room, roomenv } = require('./room');
 
 const redirectUri = 'http://127.0.0.1:1/callback';
 
@@ -154,4 +156,55 @@ test('a credential outlives the server', async (t) => {
   await room.restart();
   const again = await room.connect('user');
   assert.equal(await again.secrets.getOfflineOAuthToken({ oauth }), 'access-1');
+});
+
+// start is a command of the program under test, as somebody in the room.
+function start(room, identity, args) {
+  const options = { cwd: room.home, env: room.environment(room.as(identity)) };
+  return promisify(execFile)(roomenv, args, options);
+}
+
+// seen is the id of somebody who enabled messaging, or does so now.
+function seen(client, name) {
+  return new Promise((resolve) => {
+    const look = () => {
+      const participant = client.messaging.getParticipantByName(name);
+      if (participant) resolve(participant.id);
+    };
+    client.messaging.on('messaging_enabled', look);
+    client.messaging.on('participant_added', look);
+    client.messaging.enable();
+  });
+}
+
+test('the program asks, the SDK authorizes', async (t) => {
+  const room = await Room.start(t);
+  const { oauth } = await Provider.start(t);
+  let user;
+  user = await room.connect('user', {
+    oauthTokenRequestHandler: ({ requestId, challenge, scopes }) => {
+      assert.deepEqual(scopes, ['read']);
+      return user.secrets.provideOAuthAuthorization({ requestId, code: challenge });
+    },
+  });
+  user.messaging.enable();
+  const client = ['--client-id', 'client', '--authorization-endpoint', oauth.authorization_endpoint, '--token-endpoint', oauth.token_endpoint, '--scopes', 'read'];
+  const asked = await start(room, 'agent', ['oauth', 'request', 'it', '--from', 'user', '--redirect-uri', redirectUri, ...client]);
+  assert.equal(asked.stdout.trim(), 'access-1');
+  const looked = await start(room, 'agent', ['oauth', 'token', 'it', '--delegated-by', 'user', ...client]);
+  assert.equal(looked.stdout.trim(), 'access-1');
+  assert.equal(await user.secrets.getOfflineOAuthToken({ oauth, delegatedTo: 'agent' }), 'access-1');
+});
+
+test('the SDK asks, the program authorizes', async (t) => {
+  const room = await Room.start(t);
+  const { oauth } = await Provider.start(t);
+  const agent = await room.connect('agent');
+  const shown = start(room, 'user', ['requests', '--json', '--once']);
+  const answer = agent.secrets.requestOAuthToken({ oauth, fromParticipantId: await seen(agent, 'user'), redirectUri, timeout: 20 });
+  const request = JSON.parse((await shown).stdout);
+  assert.deepEqual([request.kind, request.from, request.kept_for, request.client_id, request.scopes, request.redirect_uri],
+    ['oauth', 'agent', 'agent', 'client', ['read'], redirectUri]);
+  await start(room, 'user', ['requests', 'answer', request.id, '--code', request.code_challenge]);
+  assert.equal(await answer, 'access-1');
 });

@@ -126,4 +126,4 @@ function survivor(protocol) {
   return protocol;
 }
 
-module.exports = { Room };
+module.exports = { Room, roomenv };
