@@ -47,7 +47,9 @@ var hints = []struct {
 	{ErrMissing, "store it with `roomenv secret set ID --text VALUE`, or do without it: add ?default=VALUE or ?optional=true to the reference"},
 	{ErrDenied, "the token has to be for this room, not expired, and with the `secrets` grant; it reads the secrets of its own identity"},
 	{ErrUnreachable, "check MESHAGENT_ROOM, MESHAGENT_ROOM_URL and the network"},
-	{ErrUnsupported, "use room:secret references, and a room that has the secrets toolkit"},
+	{ErrUnsupported, "use a room that has the secrets toolkit, and messaging where participants are asked"},
+	{ErrRejected, "ask again, or do without it: add ?default=VALUE or ?optional=true to the reference"},
+	{ErrNoAnswer, "who is asked runs `roomenv requests`; give them longer with timeout=SECONDS, or do without it: add ?default=VALUE or ?optional=true to the reference"},
 }
 
 // state returns which of the errors of this package err wraps.

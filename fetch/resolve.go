@@ -34,10 +34,21 @@ func (s *Snapshot) Value(t manifest.Target) (secret.Value, bool) {
 // Err says why there is no value of t; it is nil when t was not asked for.
 func (s *Snapshot) Err(t manifest.Target) error { return s.failed[t] }
 
+// Pending returns the targets that participants are asked for, which is not
+// waited for, in no order.
+func (s *Snapshot) Pending() (targets []manifest.Target) {
+	for t, err := range s.failed {
+		if errors.Is(err, ErrPending) {
+			targets = append(targets, t)
+		}
+	}
+	return targets
+}
+
 // Resolve asks s for all that m refers to, all at once and each target once.
 //
-// A reference may be missing when it is optional or has a default. That forgives
-// absence and nothing else: when an optional reference is denied or its room
+// A reference may be missing when it is optional or has a default; then nobody is
+// waited for either (see [Asker]). That forgives absence and nothing else: when an optional reference is denied or its room
 // unreachable, nobody knows whether the value exists, and a child must not start
 // without a value that is there. A reference in the word of a variable
 // (${NAME:-room:secret/x}) may fail in any way, since it may not be needed;
@@ -47,14 +58,18 @@ func (s *Snapshot) Err(t manifest.Target) error { return s.failed[t] }
 // is cancelled it wraps the cause of that instead. References that have no
 // answer at the deadline of ctx are unreachable.
 func Resolve(ctx context.Context, m *manifest.Manifest, s Source) (*Snapshot, error) {
-	targets := distinct(m)
+	targets, needed := distinct(m)
 	values := make([]secret.Value, len(targets))
 	errs := make([]error, len(targets))
 	var asking errgroup.Group
 	asking.SetLimit(maxInFlight)
 	for i, t := range targets {
 		asking.Go(func() error {
-			values[i], errs[i] = s.Resolve(ctx, t)
+			resolve := s.Resolve
+			if asker, ok := s.(Asker); ok && !needed[t] {
+				resolve = asker.Ask
+			}
+			values[i], errs[i] = resolve(ctx, t)
 			return nil // one failure does not end the others: the table needs all
 		})
 	}
@@ -80,19 +95,23 @@ func Resolve(ctx context.Context, m *manifest.Manifest, s Source) (*Snapshot, er
 	return snapshot, nil
 }
 
-// distinct returns what m refers to, in order.
-func distinct(m *manifest.Manifest) (targets []manifest.Target) {
-	seen := make(map[manifest.Target]bool)
+// distinct returns what m refers to, in order, and which of that it does not do
+// without.
+func distinct(m *manifest.Manifest) (targets []manifest.Target, needed map[manifest.Target]bool) {
+	needed = make(map[manifest.Target]bool)
 	for _, e := range m.Entries {
 		walk(e.Value, false, func(r *manifest.Reference, _ bool) {
-			if !seen[r.Target] {
-				seen[r.Target] = true
+			before, seen := needed[r.Target]
+			if !seen {
 				targets = append(targets, r.Target)
 			}
+			needed[r.Target] = before || !optional(r)
 		})
 	}
-	return targets
+	return targets, needed
 }
+
+func optional(r *manifest.Reference) bool { return r.Optional || r.Default != nil }
 
 // table returns a row for every reference of m that failed and may not.
 func table(m *manifest.Manifest, failed map[manifest.Target]error) (rows []Row) {
@@ -103,7 +122,7 @@ func table(m *manifest.Manifest, failed map[manifest.Target]error) (rows []Row) 
 		seen := make(map[string]bool)
 		walk(e.Value, false, func(r *manifest.Reference, inWord bool) {
 			err := failed[r.Target]
-			forgiven := inWord || errors.Is(err, ErrMissing) && (r.Optional || r.Default != nil)
+			forgiven := inWord || Absent(err) && optional(r)
 			if err == nil || forgiven || seen[r.String()] {
 				return
 			}

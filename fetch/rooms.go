@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,36 +12,117 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Rooms is the [Source] of room:secret references. It has one connection to each
-// room that is asked for something.
+// Rooms is the [Source] of what rooms hold, and of what their participants
+// provide. It has one connection to each room that is asked for something.
+//
+// OAuth and Observe are set before the first call.
 type Rooms struct {
+	// OAuth are the clients that room:oauth references name.
+	OAuth map[string]manifest.OAuthClient
+	// Observe hears of values that somebody has to provide, one call at a time;
+	// nil hears nothing. It returns soon.
+	Observe func(Progress)
+
 	dial func(ctx context.Context, room string) (*room.Client, error)
 
-	mu      sync.Mutex
-	clients map[string]func() (*room.Client, error) // by name of the room
+	life   context.Context // of what goes on when no call waits for it
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	observing sync.Mutex
+
+	mu        sync.Mutex
+	clients   map[string]func() (*room.Client, error) // by name of the room
+	inquiries map[manifest.Target]*inquiry
 }
 
 // NewRooms returns a source that calls dial for each room once, when the first
 // reference to it is resolved, with the context of that call; the name of the
 // default room is "". A room that dial fails for stays unreachable.
 func NewRooms(dial func(ctx context.Context, room string) (*room.Client, error)) *Rooms {
-	return &Rooms{dial: dial, clients: make(map[string]func() (*room.Client, error))}
+	r := &Rooms{
+		dial:      dial,
+		clients:   make(map[string]func() (*room.Client, error)),
+		inquiries: make(map[manifest.Target]*inquiry),
+	}
+	r.life, r.cancel = context.WithCancel(context.Background())
+	return r
 }
 
-// Resolve asks the room of t (get_secret, docs/room-api.md section 6).
+// Resolve asks the room of t, and a participant where the room has no answer of
+// its own, for as long as t says (docs/room-api.md sections 6 and 7). What the
+// room holds already nobody is asked for.
 func (r *Rooms) Resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
-	if t.Kind != manifest.Secret {
-		return secret.Value{}, fmt.Errorf("%w: room:%s references are not fetched by this version", ErrUnsupported, t.Kind)
-	}
+	return r.resolve(ctx, t, true)
+}
+
+// Ask is Resolve that waits for no person.
+func (r *Rooms) Ask(ctx context.Context, t manifest.Target) (secret.Value, error) {
+	return r.resolve(ctx, t, false)
+}
+
+func (r *Rooms) resolve(ctx context.Context, t manifest.Target, wait bool) (secret.Value, error) {
 	client, err := r.client(ctx, t.Room)
 	if err != nil {
 		return secret.Value{}, classify(err)
 	}
-	s, err := client.Secrets().Get(ctx, room.SecretQuery{ID: t.ID, Type: t.Type, Name: t.Name, DelegatedTo: t.DelegatedTo})
-	if err != nil {
-		return secret.Value{}, classify(err)
+	switch t.Kind {
+	case manifest.Secret:
+		s, err := client.Secrets().Get(ctx, room.SecretQuery{ID: t.ID, Type: t.Type, Name: t.Name, DelegatedTo: t.DelegatedTo})
+		return s.Value, classify(err)
+	case manifest.Request:
+		return r.inquire(ctx, client, t, wait, t.ID, func(ctx context.Context, participantID string) (secret.Value, error) {
+			return client.Secrets().Request(ctx, room.SecretRequest{
+				ParticipantID: participantID, URL: t.URL, Type: t.Type, DelegateTo: t.DelegatedTo,
+			})
+		})
+	case manifest.OAuth:
+		return r.token(ctx, client, t, wait)
 	}
-	return s.Value, nil
+	return secret.Value{}, fmt.Errorf("%w: room:%s references are not fetched by this version", ErrUnsupported, t.Kind)
+}
+
+// token returns a token that the room has, or that somebody authorizes.
+func (r *Rooms) token(ctx context.Context, client *room.Client, t manifest.Target, wait bool) (secret.Value, error) {
+	described, ok := r.OAuth[t.ID]
+	if !ok {
+		return secret.Value{}, fmt.Errorf("%w: no OAuth client is called %s", ErrUnsupported, t.ID)
+	}
+	oauth := &room.OAuth{
+		ClientID:              described.ClientID,
+		AuthorizationEndpoint: described.AuthorizationEndpoint,
+		TokenEndpoint:         described.TokenEndpoint,
+		NoPKCE:                described.NoPKCE,
+		Scopes:                described.Scopes,
+	}
+	if described.ClientSecret != nil {
+		var err error
+		if oauth.ClientSecret, err = r.resolve(ctx, *described.ClientSecret, wait); err != nil {
+			return secret.Value{}, fmt.Errorf("its client_secret %s: %w", *described.ClientSecret, err)
+		}
+	}
+	connector := (*room.Connector)(described.Connector)
+
+	// Who authorizes it for us has it delegated to us.
+	from := cmp.Or(t.From, described.From)
+	by := t.DelegatedBy
+	if by == "" && from != client.Session().Name {
+		by = from
+	}
+	token, err := client.Secrets().OfflineOAuthToken(ctx, room.OfflineOAuthQuery{
+		Connector: connector, OAuth: oauth, DelegatedTo: t.DelegatedTo, DelegatedBy: by,
+	})
+	switch {
+	case !errors.Is(err, room.ErrNotFound):
+		return token, classify(err)
+	case from == "":
+		return token, fmt.Errorf("%w: nobody has authorized the client, and from= names nobody to ask", ErrMissing)
+	}
+	return r.inquire(ctx, client, t, wait, from, func(ctx context.Context, participantID string) (secret.Value, error) {
+		return client.Secrets().RequestOAuthToken(ctx, room.OAuthRequest{
+			ParticipantID: participantID, Connector: connector, OAuth: oauth, RedirectURI: described.RedirectURI, DelegateTo: t.DelegatedTo,
+		})
+	})
 }
 
 func (r *Rooms) client(ctx context.Context, name string) (*room.Client, error) {
@@ -54,8 +136,11 @@ func (r *Rooms) client(ctx context.Context, name string) (*room.Client, error) {
 	return dialled()
 }
 
-// Close closes all connections. No Resolve may run then or later.
+// Close asks nobody any more and closes all connections. No Resolve or Ask may
+// run then or later.
 func (r *Rooms) Close() error {
+	r.cancel()
+	r.wg.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var errs []error
@@ -69,6 +154,9 @@ func (r *Rooms) Close() error {
 
 // classify puts the state that an error of package room means around it.
 func classify(err error) error {
+	if err == nil {
+		return nil
+	}
 	// The name of the operation is the same in every row.
 	if answer, ok := errors.AsType[*room.Error](err); ok {
 		err = &room.Error{Code: answer.Code, Text: answer.Text}

@@ -40,16 +40,20 @@ func newRooms(t testing.TB) *rooms {
 
 func (r *rooms) dial(ctx context.Context, name string) (*room.Client, error) {
 	r.dials.Add(1)
+	return room.Dial(ctx, r.config(name, "alice"))
+}
+
+func (r *rooms) config(name, identity string) room.Config {
 	if name == "" {
 		name = "main"
 	}
-	return room.Dial(ctx, room.Config{
+	return room.Config{
 		URL:         "http://embedded/rooms/" + name,
 		DialContext: r.embedded.DialContext,
 		Token: func(context.Context) (secret.Value, error) {
-			return r.embedded.Token(name, "alice", r.scope)
+			return r.embedded.Token(name, identity, r.scope)
 		},
-	})
+	}
 }
 
 // source returns a Rooms that is closed with the test.
@@ -135,7 +139,8 @@ func TestRoomsSayWhy(t *testing.T) {
 		want error
 	}{
 		"missing":     {r.dial, manifest.Secret, fetch.ErrMissing},
-		"kind":        {noDial, manifest.OAuth, fetch.ErrUnsupported},
+		"kind":        {r.dial, "other", fetch.ErrUnsupported},
+		"client":      {r.dial, manifest.OAuth, fetch.ErrUnsupported},
 		"no grant":    {noGrant.dial, manifest.Secret, fetch.ErrDenied},
 		"403":         {refusing(403), manifest.Secret, fetch.ErrDenied},
 		"404":         {refusing(404), manifest.Secret, fetch.ErrUnreachable},

@@ -22,8 +22,8 @@ type OAuthClient struct {
 
 // A Connector names a service that a room completes an [OAuthClient] for.
 type Connector struct {
-	ServerURL         string // of an MCP server
 	OpenAIConnectorID string
+	ServerURL         string // of an MCP server
 	ClientSecretID    string // a secret of the room
 }
 

@@ -3,7 +3,6 @@ package render
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -110,7 +109,7 @@ func (e *evaluation) text(b []byte, r *result, text []byte) []byte {
 
 func (e *evaluation) reference(b []byte, r *result, ref *manifest.Reference) []byte {
 	value, found := e.snapshot.Value(ref.Target)
-	if err := e.snapshot.Err(ref.Target); err != nil && !errors.Is(err, fetch.ErrMissing) {
+	if err := e.snapshot.Err(ref.Target); err != nil && !fetch.Absent(err) {
 		r.fail("%s: %w", ref, err)
 		return b
 	}

@@ -189,7 +189,7 @@ func unpackOAuth(o *wire.OAuth) *OAuth {
 func rejectOAuthRequest(ctx context.Context, c *Client, e OAuthRequested) {
 	ctx, cancel := context.WithTimeout(ctx, rejectTimeout)
 	defer cancel()
-	if err := c.Secrets().RejectAuthorization(ctx, e.ID, noHandler); err != nil {
+	if err := c.Secrets().RejectAuthorization(ctx, e.ID, NoHandler); err != nil {
 		c.log.Warn("cannot reject a request for an authorization, which nobody handles", "error", err)
 	}
 }

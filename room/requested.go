@@ -174,9 +174,9 @@ func duration(seconds *int) time.Duration {
 	return time.Duration(min(*seconds, int(maxTimeout/time.Second))) * time.Second
 }
 
-// noHandler is the reason that answers a request which nobody handles: without
+// NoHandler is the reason that answers a request which nobody handles: without
 // it the requester would wait for its whole timeout.
-const noHandler = "no handler registered"
+const NoHandler = "no handler registered"
 
 // rejectTimeout bounds that answer: other events wait for it.
 const rejectTimeout = 10 * time.Second
@@ -184,7 +184,7 @@ const rejectTimeout = 10 * time.Second
 func rejectSecretRequest(ctx context.Context, c *Client, e SecretRequested) {
 	ctx, cancel := context.WithTimeout(ctx, rejectTimeout)
 	defer cancel()
-	if err := c.Secrets().Reject(ctx, e.ID, noHandler); err != nil {
+	if err := c.Secrets().Reject(ctx, e.ID, NoHandler); err != nil {
 		c.log.Warn("cannot reject a request for a secret, which nobody handles", "error", err)
 	}
 }

@@ -1,0 +1,177 @@
+package fetch
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// patience is how long a room may take for an answer of its own, before it is
+// taken to wait for the participant.
+const patience = time.Second
+
+// Progress says how far a value is that somebody has to provide.
+type Progress struct {
+	Target   manifest.Target
+	From     string // the name of who is asked
+	Stage    Stage
+	Deadline time.Time // until when they may come and answer
+	Err      error     // when Ended: nil, or why there is no value
+}
+
+// A Stage is how far a request is. Ended is the last, and comes once; the others
+// may come in any order and again.
+type Stage int
+
+// Stages. What a room answers by itself comes to none of them.
+const (
+	Away  Stage = iota // nobody of that name, who answers, is in the room
+	Asked              // and has not answered
+	Ended
+)
+
+// An inquiry is a value that somebody is asked for. It goes on when nobody waits
+// for it, so that a later call finds it.
+type inquiry struct {
+	rooms    *Rooms
+	messages *room.Messaging
+	target   manifest.Target
+	from     string
+	ask      func(ctx context.Context, participantID string) (secret.Value, error)
+
+	held            chan struct{} // closed when it takes the participant
+	observed, ended bool          // so far; guarded by Rooms.observing
+
+	done  chan struct{} // closed when value and err are the answer
+	value secret.Value
+	err   error
+}
+
+// inquire asks the participant called from for the value of t.
+func (r *Rooms) inquire(
+	ctx context.Context, client *room.Client, t manifest.Target, wait bool, from string,
+	ask func(ctx context.Context, participantID string) (secret.Value, error),
+) (secret.Value, error) {
+	r.mu.Lock()
+	q := r.inquiries[t]
+	if q == nil {
+		q = &inquiry{
+			rooms: r, messages: client.Messaging(), target: t, from: from, ask: ask,
+			held: make(chan struct{}), done: make(chan struct{}),
+		}
+		r.inquiries[t] = q
+		r.wg.Go(q.run)
+	}
+	r.mu.Unlock()
+
+	held := q.held
+	if wait {
+		held = nil
+	}
+	select {
+	case <-q.done:
+	case <-held:
+		select {
+		case <-q.done:
+		default:
+			return secret.Value{}, fmt.Errorf("%w: %s is asked", ErrPending, from)
+		}
+	case <-ctx.Done():
+		return secret.Value{}, context.Cause(ctx)
+	}
+	return q.value, q.err
+}
+
+func (q *inquiry) run() {
+	timeout := cmp.Or(q.target.Timeout, room.DefaultRequestTimeout)
+	ctx, cancel := context.WithTimeout(q.rooms.life, timeout)
+	defer cancel()
+	q.value, q.err = q.answer(ctx, timeout)
+	q.report(ctx, Ended, q.err)
+	q.rooms.mu.Lock()
+	delete(q.rooms.inquiries, q.target)
+	q.rooms.mu.Unlock()
+	close(q.done)
+}
+
+// answer asks whoever is called from until somebody answers. Names are not
+// unique: who has gone, and a client that handles no requests, is passed over.
+func (q *inquiry) answer(ctx context.Context, timeout time.Duration) (secret.Value, error) {
+	passed := make(map[string]bool)
+	wanted := func(p room.Participant) bool { return p.Name() == q.from && !passed[p.ID] }
+	for {
+		err := q.messages.Enable(ctx)
+		if errors.Is(err, room.ErrNotFound) {
+			return secret.Value{}, fmt.Errorf("%w: the room has no messaging, by which participants are found", ErrUnsupported)
+		}
+		if err == nil && !slices.ContainsFunc(q.messages.Participants(), wanted) {
+			q.report(ctx, Away, nil)
+		}
+		var participant room.Participant
+		if err == nil {
+			participant, err = q.messages.Find(ctx, wanted)
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			return secret.Value{}, fmt.Errorf("%w: nobody called %s who answers came into the room within %v", ErrNoAnswer, q.from, timeout)
+		}
+		if err != nil {
+			return secret.Value{}, classify(err)
+		}
+		value, err := q.askOne(ctx, participant.ID)
+		answer, _ := errors.AsType[*room.Error](err)
+		switch {
+		case errors.Is(err, room.ErrNotFound), errors.Is(err, room.ErrOperationFailed) && answer.Text == room.NoHandler:
+			passed[participant.ID] = true
+		case errors.Is(err, room.ErrOperationFailed):
+			return secret.Value{}, fmt.Errorf("%w: %s", ErrRejected, cmp.Or(answer.Text, "no reason was given"))
+		case errors.Is(err, room.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+			return secret.Value{}, fmt.Errorf("%w: %s did not answer within %v", ErrNoAnswer, q.from, timeout)
+		default:
+			return value, classify(err)
+		}
+	}
+}
+
+// askOne asks one participant, and reports it when the room does not answer by
+// itself.
+func (q *inquiry) askOne(ctx context.Context, participantID string) (secret.Value, error) {
+	answered := make(chan struct{})
+	q.rooms.wg.Go(func() {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			q.report(ctx, Asked, nil)
+		case <-answered:
+		}
+	})
+	defer close(answered)
+	return q.ask(ctx, participantID)
+}
+
+// report tells the observer. Nothing comes after Ended, which is no news of what
+// was not observed before.
+func (q *inquiry) report(ctx context.Context, stage Stage, err error) {
+	q.rooms.observing.Lock()
+	defer q.rooms.observing.Unlock()
+	news := !q.ended && (stage != Ended || q.observed)
+	q.ended = q.ended || stage == Ended
+	if !news {
+		return
+	}
+	if !q.observed {
+		q.observed = true
+		close(q.held)
+	}
+	if q.rooms.Observe != nil {
+		deadline, _ := ctx.Deadline()
+		q.rooms.Observe(Progress{q.target, q.from, stage, deadline, err})
+	}
+}

@@ -1,0 +1,324 @@
+package fetch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// A person is somebody in the room who is asked for secrets.
+type person struct {
+	*room.Client
+	asked chan room.SecretRequested
+}
+
+// join enters the room as name; deaf is without a handler.
+func (r *rooms) join(t testing.TB, name string, deaf bool) person {
+	t.Helper()
+	p := person{asked: make(chan room.SecretRequested, 10)}
+	config := r.config("", name)
+	if !deaf {
+		config.OnSecretRequested = func(_ context.Context, _ *room.Client, e room.SecretRequested) { p.asked <- e }
+	}
+	c, err := room.Dial(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if err := c.Messaging().Enable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.Client = c
+	return p
+}
+
+// provide answers the next request.
+func (p person) provide(t testing.TB, value string) {
+	t.Helper()
+	e := <-p.asked
+	if err := p.Secrets().Provide(t.Context(), e.ID, secret.New([]byte(value))); err != nil {
+		t.Error(err)
+	}
+}
+
+// providing answers the next request while the test goes on, until wait.
+func (p person) providing(t testing.TB, value string) (wait func()) {
+	var wg sync.WaitGroup
+	wg.Go(func() { p.provide(t, value) })
+	return wg.Wait
+}
+
+// observe returns the progress that s reports, as texts.
+func observe(s *fetch.Rooms) <-chan string {
+	all := make(chan string, 100)
+	s.Observe = func(p fetch.Progress) {
+		stage := map[fetch.Stage]string{fetch.Away: "away", fetch.Asked: "asked", fetch.Ended: "ended"}[p.Stage]
+		if left := time.Until(p.Deadline); left > room.DefaultRequestTimeout {
+			stage += fmt.Sprintf(" with %v left", left)
+		}
+		if p.Err != nil {
+			stage += ": " + p.Err.Error()
+		}
+		all <- p.From + " " + stage
+	}
+	return all
+}
+
+func request(from, url string, timeout time.Duration) manifest.Part {
+	return manifest.Part{Reference: &manifest.Reference{Target: manifest.Target{
+		Kind: manifest.Request, ID: from, URL: url, Type: "text/plain", Timeout: timeout,
+	}}}
+}
+
+func soon(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// A start waits for who is not there yet, and for their answer; the next one
+// asks nobody.
+func TestRequest(t *testing.T) {
+	t.Parallel()
+	r := newRooms(t)
+	m := file(manifest.Template{request("bob", "https://stripe.com", 0)}, manifest.Template{request("bob", "https://stripe.com", 0)})
+	s := r.source(t)
+	progress := observe(s)
+	bob := make(chan person, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if p := <-progress; p != "bob away" {
+			t.Error(p)
+		}
+		r.join(t, "bob", true) // who cannot answer, is passed over
+		p := r.join(t, "bob", false)
+		bob <- p
+		stage := "bob away"
+		for stage == "bob away" {
+			stage = <-progress
+		}
+		if stage != "bob asked" { // after a second
+			t.Error(stage)
+		}
+		p.provide(t, "sk-1")
+	})
+	snapshot, err := fetch.Resolve(soon(t), m, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if v, _ := snapshot.Value(m.Entries[0].Value[0].Reference.Target); string(v.Reveal()) != "sk-1" {
+		t.Errorf("got %s", v.Reveal())
+	}
+	if p := <-progress; p != "bob ended" {
+		t.Error(p)
+	}
+
+	s = r.source(t)
+	progress = observe(s)
+	if _, err := fetch.Resolve(soon(t), m, s); err != nil {
+		t.Fatal(err)
+	}
+	if p := <-bob; len(p.asked) > 0 {
+		t.Error("asked again for what was provided")
+	}
+	if len(progress) > 0 {
+		t.Errorf("observed %s", <-progress)
+	}
+}
+
+// Why a request has no value is a state of the table.
+func TestRequestFails(t *testing.T) {
+	t.Parallel()
+	r := newRooms(t)
+	bob := r.join(t, "bob", false)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		for range 2 {
+			if e := <-bob.asked; e.Request.URL == "no" {
+				if err := bob.Secrets().Reject(t.Context(), e.ID, "not today\x1b[2J"); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	m := file(
+		manifest.Template{request("bob", "no", 0)},
+		manifest.Template{request("bob", "silent", 2*time.Second)},
+		manifest.Template{request("carol", "away", 2*time.Second)},
+	)
+	_, err := fetch.Resolve(soon(t), m, r.source(t))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		`rejected: not today\x1b[2J`,
+		"no answer: bob did not answer within 2s",
+		"no answer: nobody called carol who answers came into the room within 2s",
+		"hint: no answer: who is asked runs `roomenv requests`",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("got\n%v\nwithout %s", err, want)
+		}
+	}
+	if !errors.Is(err, fetch.ErrRejected) || !errors.Is(err, fetch.ErrNoAnswer) {
+		t.Error(err)
+	}
+}
+
+// What is optional or has a default holds nothing up, whether there is somebody
+// to ask or not. What the room holds is there all the same.
+func TestPending(t *testing.T) {
+	t.Parallel()
+	r := newRooms(t)
+	bob := r.join(t, "bob", false)
+	optional := func(p manifest.Part) manifest.Template {
+		p.Reference.Optional = true
+		return manifest.Template{p}
+	}
+	text := "until then"
+	byDefault := request("carol", "away", time.Hour)
+	byDefault.Reference.Default = &text
+	held, pending, away := request("bob", "held", 0), request("bob", "later", 0), byDefault
+	s := r.source(t)
+	wait := bob.providing(t, "v")
+	if _, err := s.Resolve(soon(t), held.Reference.Target); err != nil {
+		t.Fatal(err)
+	}
+	wait()
+
+	start := time.Now()
+	snapshot, err := fetch.Resolve(soon(t), file(optional(held), optional(pending), manifest.Template{away}), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if time.Since(start) > 30*time.Second {
+		t.Error("it waited for somebody")
+	}
+	if v, ok := snapshot.Value(held.Reference.Target); !ok || string(v.Reveal()) != "v" {
+		t.Error("the value that the room holds is not there")
+	}
+	got := snapshot.Pending()
+	slices.SortFunc(got, func(a, b manifest.Target) int { return strings.Compare(a.URL, b.URL) })
+	if !slices.Equal(got, []manifest.Target{away.Reference.Target, pending.Reference.Target}) {
+		t.Errorf("pending are %v", got)
+	}
+
+	// The request goes on; who waits for it now gets what is provided.
+	wait = bob.providing(t, "at last")
+	v, err := s.Resolve(soon(t), pending.Reference.Target)
+	wait()
+	if err != nil || string(v.Reveal()) != "at last" {
+		t.Errorf("%s, %v", v.Reveal(), err)
+	}
+}
+
+// Equal references ask once, and each that waits may give up.
+func TestInquiryIsShared(t *testing.T) {
+	r := newRooms(t)
+	bob := r.join(t, "bob", false)
+	s := fetch.NewRooms(r.dial)
+	target := request("bob", "u", 0).Reference.Target
+	ctx, cancel := context.WithCancel(t.Context())
+	var failed atomic.Int64
+	done := make(chan struct{})
+	for range 10 {
+		go func() {
+			if _, err := s.Resolve(ctx, target); errors.Is(err, context.Canceled) {
+				failed.Add(1)
+			}
+			done <- struct{}{}
+		}()
+	}
+	<-bob.asked
+	cancel()
+	for range 10 {
+		<-done
+	}
+	if failed.Load() != 10 || len(bob.asked) > 0 {
+		t.Errorf("%d failed, bob was asked %d times more", failed.Load(), len(bob.asked))
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A token is authorized once, by who is asked, and with a client secret that the
+// room holds; from then on it is the room's to hand out.
+func TestOAuth(t *testing.T) {
+	t.Parallel()
+	r := newRooms(t)
+	r.store(t, "", room.NewSecret{ID: "client", Value: secret.New([]byte("hunter2"))})
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		_, basic, _ := request.BasicAuth()
+		if request.FormValue("code") != "consent" || request.FormValue("client_secret")+basic != "hunter2" {
+			t.Errorf("the provider got the code %q", request.FormValue("code"))
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"access_token":"token-1","token_type":"bearer","refresh_token":"r"}`)
+	}))
+	defer provider.Close()
+	clients := map[string]manifest.OAuthClient{"github": {
+		ClientID:              "c",
+		ClientSecret:          &manifest.Target{Kind: manifest.Secret, ID: "client"},
+		AuthorizationEndpoint: provider.URL + "/authorize",
+		TokenEndpoint:         provider.URL + "/token",
+		RedirectURI:           "http://127.0.0.1:1/callback",
+		Scopes:                []string{"repo"},
+	}}
+	source := func() *fetch.Rooms {
+		s := r.source(t)
+		s.OAuth = clients
+		return s
+	}
+	target := manifest.Target{Kind: manifest.OAuth, ID: "github"}
+	if _, err := source().Resolve(soon(t), target); !errors.Is(err, fetch.ErrMissing) {
+		t.Errorf("without anybody to ask: %v", err)
+	}
+
+	config := r.config("", "bob")
+	answered := make(chan error, 1)
+	config.OnOAuthRequested = func(ctx context.Context, c *room.Client, e room.OAuthRequested) {
+		if o := e.Request.OAuth; o.ClientSecret.Len() > 0 || !slices.Equal(o.Scopes, []string{"repo"}) || e.Challenge == "" {
+			t.Errorf("bob is asked for %+v, challenge %q", o, e.Challenge)
+		}
+		answered <- c.Secrets().ProvideAuthorization(ctx, e.ID, secret.New([]byte("consent")))
+	}
+	bob, err := room.Dial(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bob.Messaging().Enable(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	target.From = "bob"
+	for range 2 {
+		v, err := source().Resolve(soon(t), target)
+		if err != nil || string(v.Reveal()) != "token-1" {
+			t.Fatalf("%s, %v", v.Reveal(), err)
+		}
+		if bob == nil {
+			break
+		}
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+		_ = bob.Close() // so that nobody is there to be asked again
+		bob = nil
+	}
+}
