@@ -185,6 +185,7 @@ func TestMessagingPermissions(t *testing.T) {
 			s := serve(t)
 			bot := s.connect("bot", talking())
 			bot.must(t, wire.Messaging, wire.EnableMessaging, `{}`)
+			bot.event(t, wire.TypeMessagingSend, &struct{}{})
 			p := s.connect("ann", c.scope)
 			got := map[string]string{}
 			for _, tool := range []string{"enable", "disable", "send", "broadcast"} {

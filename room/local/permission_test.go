@@ -3,8 +3,11 @@ package local_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
+	"sync"
 	"testing"
 
+	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/room/wire"
 )
@@ -23,14 +26,18 @@ func outcome(c wire.Content, err error) string {
 		return string(c.Data.Reveal())
 	case wire.JSON:
 		var r struct {
-			Exists  *bool
-			Secrets *[]wire.SecretInfo
+			Exists      *bool
+			Secrets     *[]wire.SecretInfo
+			AccessToken json.RawMessage `json:"access_token"`
 		}
 		if err := json.Unmarshal(c.Object, &r); err != nil {
 			return err.Error()
 		}
 		if r.Exists != nil {
 			return fmt.Sprint(*r.Exists)
+		}
+		if r.AccessToken != nil {
+			return strings.Trim(string(r.AccessToken), `"`)
 		}
 		names := ""
 		for _, s := range *r.Secrets {
@@ -41,7 +48,7 @@ func outcome(c wire.Content, err error) string {
 	return fmt.Sprintf("%T", c)
 }
 
-// Every operation of this room by every kind of caller, on what ann stored: a
+// Every operation on stored secrets by every kind of caller, on what ann stored: a
 // secret of her own, and two that she delegated to bot. bob delegated one of
 // the same id as the second.
 func TestPermissions(t *testing.T) {
@@ -148,6 +155,197 @@ func TestPermissions(t *testing.T) {
 						t.Errorf("after %s did it, ann's %s is %q, error %v", name, a[1], v.Reveal(), err)
 					}
 				}
+			}
+		})
+	}
+}
+
+// answerAll has p provide whatever it is asked for, until the test ends.
+func (p *peer) answerAll(t testing.TB) {
+	var answering sync.WaitGroup
+	t.Cleanup(func() {
+		p.conn.CloseNow()
+		answering.Wait()
+	})
+	ctx := t.Context()
+	answering.Go(func() {
+		for {
+			m, err := p.receive(ctx)
+			if err != nil {
+				return
+			}
+			var e struct {
+				RequestID string `json:"request_id"`
+			}
+			header, _, err := wire.Unpack(m.Payload)
+			if err != nil || json.Unmarshal(header, &e) != nil {
+				t.Errorf("%v came", m)
+				return
+			}
+			tool, answer := wire.ProvideSecret, provided(e.RequestID, "provided")
+			switch m.Type {
+			case wire.TypeRequestSecret:
+			case wire.TypeRequestOAuthToken:
+				tool, answer = wire.ProvideOAuthAuthorization, jsonObject(fmt.Sprintf(`{"request_id":%q,"code":"good","error":null}`, e.RequestID))
+			default:
+				continue
+			}
+			payload, err := wire.PackInvoke(wire.Secrets, tool, answer)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := p.send(ctx, wire.TypeInvokeTool, payload); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// Every operation on requests by every kind of caller. ann, who is asked and
+// consents, provided for herself and for bot before: a secret, "own" and
+// "bots", and an OAuth token, "access-1" and "access-2". zoe waits for another
+// secret and another authorization of ann's.
+func TestRequestPermissions(t *testing.T) {
+	callers := []string{"ann", "bot", "eve", "root", "quiet", "mute", "ann, no scope"}
+	scopes := map[string]*token.Scope{"ann": scoped(), "bot": scoped(), "eve": scoped(), "root": admin(), "quiet": {}}
+	const (
+		scopeless = " quiet:1001 mute:1001 ann, no scope:1001"
+		both      = "/u=own bot/u=bots"
+	)
+	type place struct{ ann, oauth, secretID, oauthID string }
+	request := func(more string) func(place) (string, string) {
+		return func(p place) (string, string) {
+			return wire.RequestSecret, `{"participant_id":"` + p.ann + `","url":"u","type":"t"` + more + `}`
+		}
+	}
+	authorize := func(more string) func(place) (string, string) {
+		return func(p place) (string, string) {
+			return wire.RequestOAuthToken, `{"participant_id":"` + p.ann + `","oauth":` + p.oauth + `,"redirect_uri":"http://127.0.0.1:1/cb"` + more + `}`
+		}
+	}
+	offline := func(more string) func(place) (string, string) {
+		return func(p place) (string, string) { return wire.GetOfflineOAuthToken, `{"oauth":` + p.oauth + more + `}` }
+	}
+	remove := func(more string) func(place) (string, string) {
+		return func(place) (string, string) { return wire.DeleteRequestedSecret, `{"url":"u","type":"t"` + more + `}` }
+	}
+	for name, c := range map[string]struct {
+		call func(place) (tool, arguments string)
+		want string // of each caller
+		// left is what ann has stored then, of the secrets, where it is not both
+		left map[string]string
+	}{
+		"request": {
+			request(``), "ann:own bot:bots eve:provided root:provided" + scopeless,
+			map[string]string{"eve": both + " eve/u=provided", "root": both + " root/u=provided"},
+		},
+		"request for bot": {
+			request(`,"delegate_to":"bot"`), "ann:bots bot:bots eve:1001 root:provided" + scopeless,
+			map[string]string{"root": "/u=own bot/u=provided"}, // root asks; it does not read what bot has
+		},
+		"request for eve": {
+			request(`,"delegate_to":"eve"`), "ann:provided bot:1001 eve:provided root:provided" + scopeless,
+			map[string]string{"ann": both + " eve/u=provided", "eve": both + " eve/u=provided", "root": both + " eve/u=provided"},
+		},
+		"request for who is asked": {
+			request(`,"delegate_to":"ann"`), "ann:provided bot:1001 eve:1001 root:provided" + scopeless,
+			map[string]string{"ann": "/u=own ann/u=provided bot/u=bots", "root": "/u=own ann/u=provided bot/u=bots"},
+		},
+		"get the requested": {
+			func(place) (string, string) {
+				return wire.GetSecret, `{"secret_id":"` + local.RequestedID("u", "t") + `","delegated_to":"bot"}`
+			},
+			"ann:bots bot:bots eve:empty root:empty" + scopeless, nil,
+		},
+		"delete the requested": {
+			remove(``), "ann:empty bot:empty eve:empty root:empty" + scopeless,
+			map[string]string{"ann": "bot/u=bots", "bot": "/u=own"},
+		},
+		"delete the requested of bot": {
+			remove(`,"delegated_to":"bot"`), "ann:empty bot:empty eve:empty root:empty" + scopeless,
+			map[string]string{"ann": "/u=own", "bot": "/u=own"},
+		},
+		"reject what zoe requests": {
+			func(p place) (string, string) {
+				return wire.ProvideSecret, `{"request_id":"` + p.secretID + `","error":"no"}`
+			},
+			"ann:empty bot:1001 eve:1001 root:1001 quiet:1001 mute:1001 ann, no scope:empty", nil,
+		},
+		"authorize as a secret": {
+			func(p place) (string, string) {
+				return wire.ProvideSecret, `{"request_id":"` + p.oauthID + `","error":null}`
+			},
+			"ann:1003 bot:1003 eve:1003 root:1003 quiet:1003 mute:1003 ann, no scope:1003", nil,
+		},
+		"authorize zoe": {
+			func(p place) (string, string) {
+				return wire.ProvideOAuthAuthorization, `{"request_id":"` + p.oauthID + `","code":"good","error":null}`
+			},
+			"ann:empty bot:1001 eve:1001 root:1001 quiet:1001 mute:1001 ann, no scope:empty", nil,
+		},
+		"reject to authorize zoe": {
+			func(p place) (string, string) {
+				return wire.ProvideOAuthAuthorization, `{"request_id":"` + p.oauthID + `","code":null,"error":"no"}`
+			},
+			"ann:empty bot:1001 eve:1001 root:1001 quiet:1001 mute:1001 ann, no scope:empty", nil,
+		},
+		"request a token":         {authorize(``), "ann:access-1 bot:access-2 eve:access-3 root:access-3" + scopeless, nil},
+		"request a token for bot": {authorize(`,"delegate_to":"bot"`), "ann:access-2 bot:access-2 eve:1001 root:access-3" + scopeless, nil},
+		"request a token for eve": {authorize(`,"delegate_to":"eve"`), "ann:access-3 bot:1001 eve:access-3 root:access-3" + scopeless, nil},
+		"token":                   {offline(``), "ann:access-1 bot:null eve:null root:null" + scopeless, nil},
+		"token for bot":           {offline(`,"delegated_to":"bot"`), "ann:access-2 bot:null eve:null root:null" + scopeless, nil},
+		"token by ann":            {offline(`,"delegated_by":"ann"`), "ann:null bot:access-2 eve:null root:null" + scopeless, nil},
+		"token for bot by ann":    {offline(`,"delegated_to":"bot","delegated_by":"ann"`), "ann:access-2 bot:access-2 eve:1001 root:access-2" + scopeless, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, caller := range callers {
+				s, provider := serve(t), newProvider(t)
+				asked := s.connect("ann", scoped())
+				p := place{ann: asked.id, oauth: fmt.Sprintf(
+					`{"client_id":"client","authorization_endpoint":"%[1]s/auth","token_endpoint":"%[1]s/token"}`, provider.URL)}
+
+				// Before ann consents to everything, zoe asks.
+				zoe := s.connect("zoe", scoped())
+				tool, arguments := request(`,"delegate_to":"zoe"`)(p)
+				zoe.call(t, tool, jsonObject(arguments))
+				p.secretID = asked.asked(t).RequestID
+				tool, arguments = authorize(``)(p)
+				zoe.call(t, tool, jsonObject(arguments))
+				var e wire.OAuthRequest
+				asked.event(t, wire.TypeRequestOAuthToken, &e)
+				p.oauthID = e.RequestID
+
+				asked.answerAll(t)
+				for _, first := range []string{"ann", "bot"} {
+					consented := s.connect(first, scoped())
+					tool, arguments := authorize(``)(p)
+					consented.response(t, consented.call(t, tool, jsonObject(arguments)))
+				}
+				id := local.RequestedID("u", "t")
+				mustSet(t, s.store, at("ann", "", id), "t", "u", "own")
+				mustSet(t, s.store, at("ann", "bot", id), "t", "u", "bots")
+
+				identity, _, _ := strings.Cut(caller, ",")
+				as := s.connect(identity, scopes[caller])
+				var content wire.Content
+				tool, arguments = c.call(p)
+				if content = jsonObject(arguments); tool == wire.ProvideSecret {
+					content = wire.Binary{Headers: []byte(arguments)}
+				}
+				got = append(got, caller+":"+outcome(as.response(t, as.call(t, tool, content)), nil))
+
+				left := both
+				if l, ok := c.left[caller]; ok {
+					left = l
+				}
+				if stored := s.stored("ann", "t"); stored != left {
+					t.Errorf("after %s did it, ann has %s, want %s", caller, stored, left)
+				}
+			}
+			if got := strings.Join(got, " "); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
 	}

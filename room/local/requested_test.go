@@ -85,8 +85,8 @@ func (p *peer) provide(t testing.TB, requestID, v string) string {
 	return outcome(p.response(t, p.call(t, wire.ProvideSecret, provided(requestID, v))), nil)
 }
 
-// stored is what owner has in the store, by delegatee and name.
-func (s *testServer) stored(owner string) string {
+// stored is what owner has in the store of that type, by delegatee and name.
+func (s *testServer) stored(owner, typ string) string {
 	s.t.Helper()
 	list, err := s.store.List("demo", owner)
 	if err != nil {
@@ -94,6 +94,9 @@ func (s *testServer) stored(owner string) string {
 	}
 	var all []string
 	for _, i := range list {
+		if i.Type != typ {
+			continue
+		}
 		_, v, err := s.store.Get(i.Address, "", "")
 		if err != nil {
 			s.t.Fatal(err)
@@ -120,7 +123,7 @@ func TestRequestSecret(t *testing.T) {
 	if got := ann.provide(t, requestID, "hunter2"); got != "empty" {
 		t.Fatal(got)
 	}
-	if got := s.stored("ann"); got != "bot/"+dbURL+"=hunter2" {
+	if got := s.stored("ann", "text/plain"); got != "bot/"+dbURL+"=hunter2" {
 		t.Errorf("when ann's answer is acknowledged, the store has %s", got)
 	}
 	f, _ := bot.response(t, id).(wire.File)
@@ -187,7 +190,7 @@ func TestRequestToOneself(t *testing.T) {
 	if got[asking] != "v" || got[answering] != "empty" {
 		t.Errorf("got %v", got)
 	}
-	if got := s.stored("ann"); got != "bot/"+dbURL+"=v" {
+	if got := s.stored("ann", "text/plain"); got != "bot/"+dbURL+"=v" {
 		t.Errorf("stored is %s", got)
 	}
 }
@@ -265,7 +268,7 @@ func TestWhoMayAnswer(t *testing.T) {
 	if got := later.provide(t, id, "again"); got != "1003" {
 		t.Errorf("ann provides twice: %s", got)
 	}
-	if got := s.stored("ann"); got != "bot/"+dbURL+"=v" {
+	if got := s.stored("ann", "text/plain"); got != "bot/"+dbURL+"=v" {
 		t.Errorf("stored is %s", got)
 	}
 	// Nobody is told of what was asked before.
@@ -323,7 +326,7 @@ func TestReasons(t *testing.T) {
 			t.Errorf("bot gets %+v, want %q", e, want)
 		}
 	}
-	if got := s.stored("ann"); got != "" {
+	if got := s.stored("ann", "text/plain"); got != "" {
 		t.Errorf("stored is %s", got)
 	}
 }
@@ -403,7 +406,7 @@ func TestAskerGone(t *testing.T) {
 	if got := ann.provide(t, id, "late"); got != "1003" {
 		t.Errorf("ann provides: %s", got)
 	}
-	if got := s.stored("ann"); got != "" {
+	if got := s.stored("ann", "text/plain"); got != "" {
 		t.Errorf("stored is %s", got)
 	}
 	// It can be asked for again.
