@@ -82,7 +82,10 @@ func (a *app) generation(ctx context.Context, files []string) (_ *render.Generat
 	}
 	rooms := fetch.NewRooms(source.dial)
 	defer func() { err = errors.Join(err, rooms.Close(), source.close()) }()
+	progress := newProgress(os.Stderr)
+	rooms.OAuth, rooms.Observe = m.OAuth, progress.observe
 	snapshot, err := fetch.Resolve(ctx, m, rooms)
+	progress.close()
 	if err != nil {
 		return nil, err
 	}

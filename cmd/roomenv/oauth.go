@@ -52,7 +52,7 @@ refreshed where it has to be, or else one for which the participant signs in.
 				if err != nil {
 					return err
 				}
-				return q.run(cmd.Context(), c, func(ctx context.Context, id string) error {
+				return q.run(cmd.Context(), c, fmt.Sprintf("an access token of %q", args[0]), func(ctx context.Context, id string) error {
 					token, err := c.Secrets().RequestOAuthToken(ctx, room.OAuthRequest{
 						ParticipantID: id,
 						Connector:     connector,
@@ -61,7 +61,7 @@ refreshed where it has to be, or else one for which the participant signs in.
 						DelegateTo:    q.delegateTo,
 					})
 					if err != nil {
-						return q.refused(fmt.Sprintf("an access token of %q", args[0]), err)
+						return err
 					}
 					return printToken(cmd, token)
 				})

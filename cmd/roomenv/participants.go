@@ -63,31 +63,6 @@ func printParticipantsJSON(cmd *cobra.Command, list []room.Participant) error {
 	return encoder.Encode(all)
 }
 
-// find returns the id of the participant of that name, and waits for one.
-func find(ctx context.Context, c *room.Client, name string) (string, error) {
-	here := func(p room.Participant) bool { return p.Name() == name }
-	m := c.Messaging()
-	if err := m.Enable(ctx); err != nil {
-		return "", fmt.Errorf("cannot look for the participant %q: %w", name, err)
-	}
-	if !slices.ContainsFunc(m.Participants(), here) {
-		fmt.Fprintf(os.Stderr, "roomenv: waiting for %s to join the room\n", printable(name))
-	}
-	found, err := m.Find(ctx, here)
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return "", hint(fmt.Errorf("cannot ask %q: no participant of that name joined the room in time", name),
-			"`roomenv participants` lists who is there; `roomenv requests` is what they run")
-	case err != nil:
-		return "", fmt.Errorf("cannot look for the participant %q: %w", name, err)
-	}
-	// From here on others of our name are the ones to find.
-	if err := m.Disable(ctx); err != nil {
-		return "", fmt.Errorf("cannot leave messaging: %w", err)
-	}
-	return found.ID, nil
-}
-
 // asking is what all commands that ask a participant have in common.
 type asking struct {
 	from, delegateTo string
@@ -101,19 +76,41 @@ func (q *asking) flags(cmd *cobra.Command) {
 	f.DurationVar(&q.timeout, "timeout", room.DefaultRequestTimeout, "how long to wait, for the participant and for the answer")
 }
 
-// run finds the participant and asks. The deadline of the context is the
-// request's.
-func (q *asking) run(ctx context.Context, c *room.Client, ask func(ctx context.Context, participantID string) error) error {
+// run asks whoever is called from, for what, until somebody answers. It waits
+// for one who is not there yet.
+func (q *asking) run(ctx context.Context, c *room.Client, what string, ask func(ctx context.Context, participantID string) error) error {
 	if q.timeout <= 0 {
 		return hint(fmt.Errorf("cannot wait for %s", q.timeout), "give --timeout a duration such as 5m")
 	}
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
-	id, err := find(ctx, c, q.from)
-	if err != nil {
-		return err
+	m := c.Messaging()
+	if err := m.Enable(ctx); err != nil {
+		return fmt.Errorf("cannot look for the participant %q: %w", q.from, err)
 	}
-	return ask(ctx, id)
+	// Names are not unique: who has gone, and a client that handles no
+	// requests, is passed over.
+	passed := make(map[string]bool)
+	wanted := func(p room.Participant) bool { return p.Name() == q.from && !passed[p.ID] }
+	for {
+		if !slices.ContainsFunc(m.Participants(), wanted) {
+			fmt.Fprintf(os.Stderr, "roomenv: waiting for %s to join the room\n", printable(q.from))
+		}
+		found, err := m.Find(ctx, wanted)
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			return hint(fmt.Errorf("cannot ask %q: no participant of that name joined the room in time", q.from),
+				"`roomenv participants` lists who is there; `roomenv requests` is what they run")
+		case err != nil:
+			return fmt.Errorf("cannot look for the participant %q: %w", q.from, err)
+		}
+		err = ask(ctx, found.ID)
+		answer, _ := errors.AsType[*room.Error](err)
+		if !errors.Is(err, room.ErrNotFound) && (answer == nil || answer.Text != room.NoHandler) {
+			return q.refused(what, err)
+		}
+		passed[found.ID] = true
+	}
 }
 
 // refused says in a person's words what became of a request. What is what was

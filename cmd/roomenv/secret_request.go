@@ -29,10 +29,10 @@ and type is answered at once, until ` + "`roomenv secret delete-requested`" + `.
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var value secret.Value
 			err := a.withRoom(cmd.Context(), func(*room.Config) {}, func(c *room.Client) error {
-				return q.run(cmd.Context(), c, func(ctx context.Context, id string) (err error) {
+				return q.run(cmd.Context(), c, fmt.Sprintf("the secret for %q", r.URL), func(ctx context.Context, id string) (err error) {
 					r.ParticipantID, r.DelegateTo = id, q.delegateTo
 					value, err = c.Secrets().Request(ctx, r)
-					return q.refused(fmt.Sprintf("the secret for %q", r.URL), err)
+					return err
 				})
 			})
 			if err != nil {
