@@ -82,9 +82,9 @@ class Room:
         mint = ("room", "token", "--data", str(self.data), "--room", room, "--identity", identity)
         return self.run(*mint, *flags).stdout.decode().strip()
 
-    def client(self, token: str, room: str = "demo") -> RoomClient:
+    def client(self, token: str, room: str = "demo", **handlers) -> RoomClient:
         url = f"{self.address.replace('http:', 'ws:')}/rooms/{room}"
-        return RoomClient(protocol_factory=WebSocketClientProtocol(url=url, token=token).create_factory())
+        return RoomClient(protocol_factory=WebSocketClientProtocol(url=url, token=token).create_factory(), **handlers)
 
 
 class RoomTest(unittest.IsolatedAsyncioTestCase):
@@ -95,9 +95,11 @@ class RoomTest(unittest.IsolatedAsyncioTestCase):
         self.room.serve()
         self.addCleanup(self.room.kill)
 
-    async def connect(self, identity: str, *flags: str, room: str = "demo", token: str | None = None) -> RoomClient:
-        """The SDK's client, ready."""
-        client = self.room.client(token or self.room.token(identity, room, *flags), room)
+    async def connect(
+        self, identity: str, *flags: str, room: str = "demo", token: str | None = None, **handlers
+    ) -> RoomClient:
+        """The SDK's client, ready. Handlers are what it does when it is asked."""
+        client = self.room.client(token or self.room.token(identity, room, *flags), room, **handlers)
         return await self.enterAsyncContext(client)
 
     async def assertRefused(self, code: int, call):
