@@ -112,6 +112,9 @@ func (q *inquiry) answer(ctx context.Context, timeout time.Duration) (secret.Val
 			return secret.Value{}, fmt.Errorf("%w: the room has no messaging, by which participants are found", ErrUnsupported)
 		}
 		if err == nil && !slices.ContainsFunc(q.messages.Participants(), wanted) {
+			if value, ok := q.provided(ctx); ok {
+				return value, nil
+			}
 			q.report(ctx, Away, nil)
 		}
 		var participant room.Participant
@@ -137,6 +140,15 @@ func (q *inquiry) answer(ctx context.Context, timeout time.Duration) (secret.Val
 			return value, classify(err)
 		}
 	}
+}
+
+// provided returns what somebody who is not here provided before. A room may
+// answer that to their name in place of an id; this project's does.
+func (q *inquiry) provided(ctx context.Context) (secret.Value, bool) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	value, err := q.ask(ctx, q.from)
+	return value, err == nil
 }
 
 // askOne asks one participant, and reports it when the room does not answer by

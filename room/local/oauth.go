@@ -37,7 +37,7 @@ func (s authorizations) request(ctx context.Context, caller *session, arguments 
 	if err != nil {
 		return nil, err
 	}
-	delegatee, err := delegatee(caller, asked, string(a.DelegateTo))
+	delegatee, err := delegatee(caller, asked.who.Name, string(a.DelegateTo))
 	if err != nil {
 		return nil, err
 	}

@@ -22,11 +22,13 @@ func (s secrets) request(ctx context.Context, caller *session, arguments wire.Co
 	if err != nil {
 		return nil, err
 	}
-	asked, err := caller.room.find(string(a.ParticipantID))
-	if err != nil {
-		return nil, err
+	// Who is not here may be called by name, for what they provided before.
+	owner := string(a.ParticipantID)
+	asked, absent := caller.room.find(owner)
+	if absent == nil {
+		owner = asked.who.Name
 	}
-	delegatee, err := delegatee(caller, asked, string(a.DelegateTo))
+	delegatee, err := delegatee(caller, owner, string(a.DelegateTo))
 	if err != nil {
 		return nil, err
 	}
@@ -37,25 +39,33 @@ func (s secrets) request(ctx context.Context, caller *session, arguments wire.Co
 	seconds := int(timeout.Seconds())
 	a.Timeout = &seconds
 
-	address := Address{caller.room.name, asked.who.Name, delegatee, requestedID(a.URL, a.Type)}
+	address := Address{caller.room.name, owner, delegatee, requestedID(a.URL, a.Type)}
 	if err := checkNames(address, string(a.Type), string(a.URL)); err != nil {
 		return nil, err // before anybody provides what cannot be stored
 	}
 	answer := func(value secret.Value) wire.Content {
 		return wire.File{Name: string(a.URL), MimeType: string(a.Type), Data: value}
 	}
+	look := func(context.Context) (wire.Content, error) {
+		if caller.who.Name != address.Owner && caller.who.Name != delegatee {
+			return nil, nil // who asks for a third one is told what that one is given, not what it has
+		}
+		_, value, err := s.store.Get(address, "", "")
+		if errors.Is(err, ErrNotFound) {
+			return nil, nil
+		}
+		return answer(value), err
+	}
+	if absent != nil {
+		content, err := look(ctx)
+		if err == nil && content == nil {
+			err = absent
+		}
+		return content, err
+	}
 	return s.pending.ask(ctx, &request{
 		requestKey: requestKey{wire.ProvideSecret, caller.who.Name, asked, address},
-		look: func(context.Context) (wire.Content, error) {
-			if caller.who.Name != address.Owner && caller.who.Name != delegatee {
-				return nil, nil // who asks for a third one is told what that one is given, not what it has
-			}
-			_, value, err := s.store.Get(address, "", "")
-			if errors.Is(err, ErrNotFound) {
-				return nil, nil
-			}
-			return answer(value), err
-		},
+		look:       look,
 		event: func(id string) (event, error) {
 			return newEvent(wire.TypeRequestSecret, wire.SecretRequest{
 				RequestID: id, Request: a, Requester: &wire.Requester{ID: caller.id, Name: caller.who.Name},
@@ -67,16 +77,17 @@ func (s secrets) request(ctx context.Context, caller *session, arguments wire.Co
 	}, timeout)
 }
 
-// delegatee is for whom is stored what caller requests of asked, "" for nobody
+// delegatee is for whom is stored what caller requests of the identity asked, ""
+// for nobody
 // (section 7.4).
-func delegatee(caller, asked *session, delegateTo string) (string, error) {
+func delegatee(caller *session, asked, delegateTo string) (string, error) {
 	name := caller.who.Name
 	switch {
-	case delegateTo == "" && name == asked.who.Name:
+	case delegateTo == "" && name == asked:
 		return "", nil
 	case delegateTo == "":
 		return name, nil
-	case delegateTo == name || name == asked.who.Name || caller.who.API.IsAdmin():
+	case delegateTo == name || name == asked || caller.who.API.IsAdmin():
 		return delegateTo, nil
 	}
 	return "", wire.Error{Code: wire.PermissionDenied, Text: "delegate_to may name the caller; others only when the caller asks itself or its token grants api.admin"}
