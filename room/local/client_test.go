@@ -9,21 +9,30 @@ import (
 
 	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/room/local"
+	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
 
 // dial enters the room of e with our own client.
 func dial(t testing.TB, e *local.Embedded) *room.Client {
 	t.Helper()
-	c, err := room.Dial(t.Context(), room.Config{
+	return dialAs(t, e, "ann", func(*room.Config) {})
+}
+
+// dialAs is dial by another name, and with what more has to say.
+func dialAs(t testing.TB, e *local.Embedded, name string, more func(*room.Config)) *room.Client {
+	t.Helper()
+	config := room.Config{
 		URL:         "ws://room/rooms/demo",
 		DialContext: e.DialContext,
-		Token:       func(context.Context) (secret.Value, error) { return e.Token("demo", "ann", scoped()) },
-	})
+		Token:       func(context.Context) (secret.Value, error) { return e.Token("demo", name, token.UserScope()) },
+	}
+	more(&config)
+	c, err := room.Dial(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
