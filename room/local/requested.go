@@ -3,10 +3,7 @@ package local
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
 
 	"github.com/roomenv/roomenv/room/wire"
 	"github.com/roomenv/roomenv/secret"
@@ -94,10 +91,7 @@ func delegatee(caller *session, asked, delegateTo string) (string, error) {
 }
 
 // requestedID is the id under which a requested secret is stored.
-func requestedID(url, typ wire.Nullable) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s%s", len(url), url, typ))
-	return "requested-" + hex.EncodeToString(sum[:16])
-}
+func requestedID(url, typ wire.Nullable) string { return "requested-" + fingerprint(url, typ) }
 
 // provide is provide_secret. What is provided is on the disk before either
 // side is answered.
