@@ -22,24 +22,25 @@ func complete(c oauth.Client) bool {
 
 // resolve returns the client that caller means (section 7.7).
 func (s authorizations) resolve(ctx context.Context, caller *session, a wire.RequestOAuthTokenArguments) (oauth.Client, error) {
-	client, connector := clientOf(a.OAuth), deref(a.Connector)
-	if !complete(client) {
+	given, connector := clientOf(a.OAuth), deref(a.Connector)
+	client := given
+	if !complete(given) {
 		switch {
 		case connector.ServerURL != "":
-			found, err := s.discovered(ctx, discoveredAddress(caller.room.name, a), connector, client.ID, string(a.RedirectURI))
-			if err != nil {
-				return client, err
-			}
-			found.NoPKCE = found.NoPKCE || client.NoPKCE
-			if client.Secret.Len() > 0 {
-				found.Secret = client.Secret
-			}
-			client = found
 		case connector.OpenAIConnectorID != "":
 			return client, wire.Error{Code: wire.DependencyMissing, Text: "this room knows no OpenAI connectors: give the client in oauth"}
 		default:
 			return client, wire.Error{Code: wire.InvalidRequest, Text: "oauth has to name client_id, authorization_endpoint and token_endpoint, or connector a server_url"}
 		}
+		var err error
+		if client, err = s.discovered(ctx, discoveredAddress(caller.room.name, a), connector, given.ID, string(a.RedirectURI)); err != nil {
+			return client, err
+		}
+		client.NoPKCE = client.NoPKCE || given.NoPKCE
+		if given.ID == "" {
+			return client, nil // registered, with a secret of its own if any
+		}
+		client.Secret = given.Secret
 	}
 	if err := client.Check(); err != nil {
 		return client, wire.Error{Code: wire.InvalidRequest, Text: err.Error()}
@@ -105,7 +106,7 @@ func (s authorizations) discovered(ctx context.Context, a Address, connector wir
 		if err != nil {
 			return nil, errors.New("a client's secret is not UTF-8") // err may quote it
 		}
-		return client, s.store.Set(a, discoveredType, string(connector.ServerURL), secret.New(b))
+		return client, s.store.Set(a, discoveredType, "", secret.New(b))
 	})
 	client, _ := v.(oauth.Client)
 	return client, err

@@ -35,13 +35,16 @@ func TestConnectorByDiscovery(t *testing.T) {
 	})
 	bot := s.dial("bot", scoped(), nil)
 	connector := &room.Connector{ServerURL: p.URL + "/mcp"}
-	r := room.OAuthRequest{Connector: connector, OAuth: &room.OAuth{Scopes: []string{"read"}}}
+	r := room.OAuthRequest{Connector: connector, OAuth: &room.OAuth{Scopes: []string{"read"}, ClientSecret: value("of some other client")}}
 	if got, err := requestOf(t.Context(), bot, ann, r); got != "access-1" || err != nil {
 		t.Fatalf("got %q, %v", got, err)
 	}
 	if o := asked.Request.OAuth; o.ClientID != "registered-1" || o.AuthorizationEndpoint != p.URL+"/auth" || o.TokenEndpoint != p.URL+"/token" ||
 		asked.Challenge == "" || fmt.Sprint(o.Scopes) != "[read]" {
 		t.Errorf("ann was asked %+v of %+v", asked, o)
+	}
+	if form := p.sent()[0]; form.Has("client_secret") {
+		t.Errorf("the provider was sent %v", form)
 	}
 	// From now on nothing is found out again.
 	q := room.OfflineOAuthQuery{Connector: connector, DelegatedBy: "ann"}
@@ -180,6 +183,7 @@ func TestConnectorErrors(t *testing.T) {
 		"in the clear":         {bot, room.OAuthRequest{Connector: &room.Connector{ServerURL: "http://example.com"}}, room.ErrDependencyMissing, "https"},
 		"a script":             {bot, room.OAuthRequest{OAuth: &room.OAuth{ClientID: "c", AuthorizationEndpoint: "javascript:alert(1)", TokenEndpoint: p.URL}}, room.ErrInvalidRequest, "authorization_endpoint"},
 		"tokens in the clear":  {bot, room.OAuthRequest{OAuth: &room.OAuth{ClientID: "c", AuthorizationEndpoint: p.URL, TokenEndpoint: "http://example.com"}}, room.ErrInvalidRequest, "token_endpoint"},
+		"a long name":          {bot, room.OAuthRequest{OAuth: p.client(), Connector: &room.Connector{OpenAIConnectorID: strings.Repeat("x", 1025)}}, room.ErrInvalidRequest, "1024"},
 		"not on the list":      {listed, room.OAuthRequest{Connector: &room.Connector{ServerURL: p.URL}}, room.ErrPermissionDenied, "request_oauth_token"},
 		"not on the list, yet": {listed, room.OAuthRequest{Connector: &room.Connector{ServerURL: p.URL}, OAuth: &room.OAuth{ClientID: "other"}}, room.ErrPermissionDenied, "request_oauth_token"},
 	} {

@@ -51,6 +51,10 @@ func (s authorizations) request(ctx context.Context, caller *session, arguments 
 
 	scopes := deref(a.OAuth).Scopes
 	address := Address{caller.room.name, asked.who.Name, delegatee, credentialID(a.Connector, a.OAuth)}
+	name := credentialName(a.Connector, client)
+	if err := checkNames(address, credentialType, name); err != nil {
+		return nil, err // before anybody authorizes what cannot be stored
+	}
 	equal := address
 	equal.ID += fingerprint(a.RedirectURI, client.ID, client.NoPKCE, scopes)
 
@@ -96,7 +100,7 @@ func (s authorizations) request(ctx context.Context, caller *session, arguments 
 			if err != nil {
 				return nil, providerError(fmt.Errorf("cannot exchange the code: %w", err))
 			}
-			return tokenContent(s.save(address, credentialName(a.Connector, client), client, scopes, t))
+			return tokenContent(s.save(address, name, client, scopes, t))
 		},
 	}, timeout)
 }

@@ -155,11 +155,13 @@ func (s authorizations) save(a Address, name string, client oauth.Client, scopes
 // has to be asked.
 func (s authorizations) fresh(ctx context.Context, a Address, client oauth.Client, scopes []string) (credential, error) {
 	c, err := s.load(a)
-	if err != nil || c.grants(client, scopes) && c.valid() {
+	switch {
+	case err != nil:
 		return c, err
-	}
-	if !c.grants(client, scopes) {
+	case !c.grants(client, scopes):
 		return c, ErrNotFound
+	case c.valid():
+		return c, nil
 	}
 	// A provider that replaces refresh tokens has done so when it answers: who
 	// asked may go, the answer is waited for.
@@ -169,6 +171,9 @@ func (s authorizations) fresh(ctx context.Context, a Address, client oauth.Clien
 	ctx = context.WithoutCancel(ctx)
 	v, err, _ := s.inFlight.Do(fingerprint(a), func() (any, error) { return s.refresh(ctx, a, client) })
 	c, _ = v.(credential)
+	if err == nil && !c.grants(client, scopes) {
+		err = ErrNotFound // it is another one by now
+	}
 	return c, err
 }
 

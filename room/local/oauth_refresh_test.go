@@ -212,6 +212,14 @@ func TestRefreshGivesWay(t *testing.T) {
 			before, after, _ := strings.Cut(newer, `"expiration":"20`)
 			return s.store.Set(i.Address, "", "", secret.New([]byte(before+`"expiration":"21`+after)))
 		},
+		"another's": func(s *testServer, i local.Info) error {
+			_, v, err := s.store.Get(i.Address, "", "")
+			if err != nil {
+				return err
+			}
+			other := strings.NewReplacer(`"client_id":"client"`, `"client_id":"other"`, `"expiration":"20`, `"expiration":"21`).Replace(string(v.Reveal()))
+			return s.store.Set(i.Address, "", "", secret.New([]byte(other)))
+		},
 	} {
 		for _, refused := range []bool{false, true} {
 			s, p := serve(t), newProvider(t)
@@ -231,7 +239,12 @@ func TestRefreshGivesWay(t *testing.T) {
 				}
 			})
 			got, err := offline(t.Context(), bot, p.client(), "ann")
-			if name == "deleted" {
+			if name == "another's" {
+				if !errors.Is(err, room.ErrNotFound) {
+					t.Errorf("%s, refused %t: got %q, %v", name, refused, got, err)
+				}
+				s.credential("ann")
+			} else if name == "deleted" {
 				if list, _ := s.store.List("demo", "ann"); !errors.Is(err, room.ErrNotFound) || len(list) != 0 {
 					t.Errorf("%s, refused %t: got %q, %v, stored %v", name, refused, got, err, list)
 				}
