@@ -9,8 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-
-	"golang.org/x/oauth2"
+	"strings"
 
 	"github.com/roomenv/roomenv/secret"
 )
@@ -57,7 +56,8 @@ func (i *Inbox) Consent(id string) (string, error) {
 	case e.Kind != OAuth:
 		return "", errors.New("a secret is not asked of a provider")
 	}
-	if _, err := webURL(e.AuthorizationEndpoint); err != nil {
+	endpoint, err := webURL(e.AuthorizationEndpoint)
+	if err != nil {
 		return "", fmt.Errorf("cannot open the authorization endpoint %q: %w", e.AuthorizationEndpoint, err)
 	}
 	redirect, err := webURL(e.RedirectURI)
@@ -77,17 +77,21 @@ func (i *Inbox) Consent(id string) (string, error) {
 	}
 	e.walk = w
 
-	config := oauth2.Config{
-		ClientID:    e.ClientID,
-		Endpoint:    oauth2.Endpoint{AuthURL: e.AuthorizationEndpoint},
-		RedirectURL: e.RedirectURI,
-		Scopes:      e.Scopes,
+	// Parameters of ours replace those that the endpoint may bring.
+	q := endpoint.Query()
+	q.Set("response_type", "code")
+	q.Set("client_id", e.ClientID)
+	q.Set("redirect_uri", e.RedirectURI)
+	q.Set("state", w.state)
+	if len(e.Scopes) > 0 {
+		q.Set("scope", strings.Join(e.Scopes, " "))
 	}
-	var pkce []oauth2.AuthCodeOption
 	if e.Challenge != "" {
-		pkce = append(pkce, oauth2.SetAuthURLParam("code_challenge", e.Challenge), oauth2.SetAuthURLParam("code_challenge_method", "S256"))
+		q.Set("code_challenge", e.Challenge)
+		q.Set("code_challenge_method", "S256")
 	}
-	return config.AuthCodeURL(w.state, pkce...), nil
+	endpoint.RawQuery = q.Encode()
+	return endpoint.String(), nil
 }
 
 // Redirected takes the address that a browser ended at after the consent page.
@@ -149,7 +153,7 @@ func webURL(s string) (*url.URL, error) {
 	switch {
 	case err != nil:
 		return nil, errors.New("it is no URL")
-	case u.Host == "" || u.User != nil || u.Fragment != "":
+	case u.Host == "" || u.User != nil || strings.Contains(s, "#"):
 		return nil, errors.New("it has no host, or a user or a fragment")
 	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
 		return u, nil

@@ -31,6 +31,9 @@ import (
 // maxBody leaves room for the other fields beside the largest secret.
 const maxBody = wire.DefaultMaxMessage + 64<<10
 
+// shutdownTimeout is how long the end waits for answers that are under way.
+const shutdownTimeout = 2 * time.Second
+
 // Config says what a [Server] shows.
 type Config struct {
 	Inbox    *ask.Inbox
@@ -91,7 +94,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
-		_ = server.Shutdown(context.WithoutCancel(ctx))
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		if server.Shutdown(grace) != nil {
+			_ = server.Close()
+		}
 	})
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		stop()
@@ -133,7 +140,9 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	switch {
 	case good:
-		http.SetCookie(w, &http.Cookie{Name: cookieName(r), Value: s.session, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+		http.SetCookie(w, &http.Cookie{ //nolint:gosec // not Secure: the page is served without TLS
+			Name: cookieName(r), Value: s.session, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		})
 		render(w, http.StatusOK, "enter", nil)
 	case s.isMember(r):
 		render(w, http.StatusOK, "enter", nil)
@@ -197,7 +206,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.show(w, status(err), id, err.Error())
 		return
 	}
-	http.Redirect(w, r, provider, http.StatusFound)
+	http.Redirect(w, r, provider, http.StatusFound) //nolint:gosec // Consent checks where it goes
 }
 
 // answer runs do with the form that came, and then shows the page again.
@@ -205,7 +214,7 @@ func (s *Server) answer(do func(r *http.Request, id string) error) http.Handler 
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		// All of it in memory: secrets do not go to temporary files.
-		if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+		if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) { //nolint:gosec // the body is bounded above
 			s.show(w, http.StatusBadRequest, r.PathValue("id"), fmt.Sprintf("the form cannot be read, or is larger than %d MiB", wire.DefaultMaxMessage>>20))
 			return
 		}

@@ -209,7 +209,7 @@ func openBrowser(address string) {
 		fmt.Fprintf(os.Stderr, "roomenv: cannot open a browser: %v\n", err)
 		return
 	}
-	go func() { _ = cmd.Wait() }() // ends with us at the latest
+	_ = cmd.Process.Release()
 }
 
 // printRequestJSON prints one line for people's scripts (docs/requests.md).
@@ -240,10 +240,21 @@ func printRequestJSON(w io.Writer, r ask.Request) error {
 func printRequest(w io.Writer, r ask.Request) error {
 	text := ended(r)
 	if r.State == ask.Pending {
-		text = describe(r) + "  answer    roomenv requests answer " + r.ID + "\n"
+		text = describe(r) + "  answer    roomenv requests answer " + shellWord(r.ID) + "\n"
 	}
 	_, err := io.WriteString(w, text)
 	return err
+}
+
+// shellWord quotes s where a shell would not take it as it is.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r == '-' || r == '_'
+	}
+	if s != "" && strings.TrimFunc(s, plain) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // subject is what a request is about.
