@@ -61,7 +61,7 @@ func (c *credential) update(t oauth.Token) {
 func (c credential) encode() (secret.Value, error) {
 	b, err := json.Marshal(c)
 	if err != nil {
-		return secret.Value{}, errors.New("the provider's tokens are not UTF-8") // err may quote them
+		return secret.Value{}, providerError(errors.New("the provider's tokens are not UTF-8")) // err may quote them
 	}
 	return secret.New(b), nil
 }
@@ -145,7 +145,7 @@ func (s authorizations) save(a Address, name string, client oauth.Client, scopes
 	c.update(t)
 	value, err := c.encode()
 	if err != nil {
-		return c, providerError(err)
+		return c, err
 	}
 	return c, s.store.Set(a, credentialType, name, value)
 }
@@ -188,6 +188,12 @@ func (s authorizations) refresh(ctx context.Context, a Address, client oauth.Cli
 		case c.RefreshToken.Len() == 0 || !c.grants(client, nil):
 			return c, ErrNotFound
 		}
+		// A store that takes no more must not cost the refresh token.
+		if c, err = s.rewrite(c); errors.Is(err, errChanged) {
+			continue
+		} else if err != nil {
+			return c, err
+		}
 		t, err := s.providers.Refresh(ctx, client, c.RefreshToken.Value)
 		if refused, ok := errors.AsType[*oauth.Error](err); ok && refused.Code == oauth.InvalidGrant {
 			if err := s.store.remove(c.info); !errors.Is(err, errChanged) {
@@ -199,15 +205,21 @@ func (s authorizations) refresh(ctx context.Context, a Address, client oauth.Cli
 			return c, providerError(fmt.Errorf("cannot refresh the token: %w", err))
 		}
 		c.update(t)
-		value, err := c.encode()
-		if err != nil {
-			return c, providerError(err)
-		}
 		// Who wrote or deleted it meanwhile is right.
-		if err := s.store.replace(c.info, value); !errors.Is(err, errChanged) {
+		if c, err = s.rewrite(c); !errors.Is(err, errChanged) {
 			return c, err
 		}
 	}
+}
+
+// rewrite stores c in place of what it was loaded from. The error is errChanged
+// when that is not there any more.
+func (s authorizations) rewrite(c credential) (credential, error) {
+	value, err := c.encode()
+	if err == nil {
+		c.info, err = s.store.replace(c.info, value)
+	}
+	return c, err
 }
 
 // providerError is what peers are told about a provider.

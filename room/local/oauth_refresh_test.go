@@ -199,6 +199,19 @@ func TestRefreshIsDurableFirst(t *testing.T) {
 	}
 }
 
+// A store on a full disk can be read, and nothing that it could not keep is
+// asked of the provider.
+func TestNoRefreshWithoutStore(t *testing.T) {
+	s, p := serve(t), newProvider(t)
+	bot, _ := authorized(t, s, p)
+	if err := local.FailWrites(s.store); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := offline(t.Context(), bot, p.client(), "ann"); !errors.Is(err, room.ErrOperationFailed) || len(p.sent()) != 1 {
+		t.Errorf("got %q, %v, the provider was sent %v", got, err, p.sent())
+	}
+}
+
 // What the owner does while a refresh is under way stands.
 func TestRefreshGivesWay(t *testing.T) {
 	for name, meanwhile := range map[string]func(*testServer, local.Info) error{

@@ -179,17 +179,19 @@ func (s *Store) Delete(a Address) error {
 // errChanged: a secret is not what was read before.
 var errChanged = errors.New("the secret was changed meanwhile")
 
-// replace writes value over the secret that old describes. The error is
-// errChanged when somebody has written or deleted it since.
-func (s *Store) replace(old Info, value secret.Value) error {
-	return s.update(value.Len(), func(b *batch) error {
-		if err := b.unchanged(old); err != nil {
+// replace writes value over the secret that info describes, and returns what
+// describes it from then on. The error is errChanged when somebody has written
+// or deleted it since.
+func (s *Store) replace(info Info, value secret.Value) (Info, error) {
+	err := s.update(value.Len(), func(b *batch) error {
+		if err := b.unchanged(info); err != nil {
 			return err
 		}
 		b.sequence++
-		old.Updated = b.sequence
-		return b.put(old, value)
+		info.Updated = b.sequence
+		return b.put(info, value)
 	})
+	return info, err
 }
 
 // remove deletes the secret that old describes, with errors as replace has
