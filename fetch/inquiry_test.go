@@ -17,6 +17,7 @@ import (
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -230,6 +231,35 @@ func TestPending(t *testing.T) {
 	v, err := s.Resolve(soon(t), pending.Reference.Target)
 	wait()
 	if err != nil || string(v.Reveal()) != "at last" {
+		t.Errorf("%s, %v", v.Reveal(), err)
+	}
+}
+
+// A room that comes back has forgotten who was asked what, and everyone is
+// there under another id: they are asked again.
+func TestRequestOutlivesTheRoom(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	holder, err := local.Open(dir, local.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Hold(); err != nil {
+		t.Fatal(err)
+	}
+	r := openRooms(t, dir)
+	bob := r.join(t, "bob", false)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		<-bob.asked
+		if err := holder.Close(); err != nil {
+			t.Error(err)
+		}
+		bob.provide(t, "v")
+	})
+	v, err := r.source(t).Resolve(soon(t), request("bob", "u", 0).Reference.Target)
+	if err != nil || string(v.Reveal()) != "v" {
 		t.Errorf("%s, %v", v.Reveal(), err)
 	}
 }

@@ -24,9 +24,11 @@ type rooms struct {
 	scope    *token.Scope
 }
 
-func newRooms(t testing.TB) *rooms {
+func newRooms(t testing.TB) *rooms { return openRooms(t, t.TempDir()) }
+
+func openRooms(t testing.TB, dir string) *rooms {
 	t.Helper()
-	e, err := local.Open(t.TempDir(), local.Options{})
+	e, err := local.Open(dir, local.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
