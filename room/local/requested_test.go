@@ -3,6 +3,7 @@ package local_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/room/wire"
@@ -550,6 +552,79 @@ func TestRequestsAndRestart(t *testing.T) {
 	}
 	if got := outcome(bot.response(t, asking), nil); got != "w" {
 		t.Errorf("what waited: %s", got)
+	}
+}
+
+// The process that serves the room is killed while a request waits. Clients
+// come back and ask again, under new ids; what was provided is not asked for
+// twice.
+func TestKill9WhileARequestWaits(t *testing.T) {
+	dir := t.TempDir()
+	holder := startChild(t, dir)
+	holder.advance(t, 1)
+	e := openRoom(t, dir)
+	asked := make(chan room.SecretRequested, 8)
+	ann := dialAs(t, e, "ann", func(c *room.Config) {
+		c.OnSecretRequested = func(_ context.Context, _ *room.Client, r room.SecretRequested) { asked <- r }
+	})
+	if err := ann.Messaging().Enable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	bot := dialAs(t, e, "bot", unasked)
+	before := meet(t, bot, "ann")
+	type answer struct {
+		value string
+		err   error
+	}
+	ask := func(id, url string) chan answer {
+		answers := make(chan answer, 1)
+		go func() {
+			v, err := bot.Secrets().Request(t.Context(), room.SecretRequest{ParticipantID: id, URL: url, Type: "text/plain"})
+			answers <- answer{string(v.Reveal()), err}
+		}()
+		return answers
+	}
+	provide := func(url string) {
+		t.Helper()
+		r := <-asked
+		if r.Request.URL != url {
+			t.Fatalf("ann is asked for %s, not %s", r.Request.URL, url)
+		}
+		if err := ann.Secrets().Provide(t.Context(), r.ID, value("v of "+url)); err != nil {
+			t.Error(err)
+		}
+	}
+	want := func(answers chan answer, v string) {
+		t.Helper()
+		if a := <-answers; a.err != nil || a.value != v {
+			t.Errorf("bot gets %q, %v", a.value, a.err)
+		}
+	}
+	kept := ask(before.ID, "kept")
+	provide("kept")
+	want(kept, "v of kept")
+	waits := ask(before.ID, "waits")
+	lost := <-asked
+	if err := holder.end(holder.Process.Kill); err != nil {
+		t.Fatal(err)
+	}
+
+	if a := <-waits; !errors.Is(a.err, room.ErrNotFound) { // ann has another id now
+		t.Errorf("after the kill bot gets %q, %v", a.value, a.err)
+	}
+	after, err := bot.Messaging().Find(t.Context(), func(p room.Participant) bool { return p.Name() == "ann" && p.ID != before.ID })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ann.Secrets().Provide(t.Context(), lost.ID, value("late")); !errors.Is(err, room.ErrNotFound) {
+		t.Errorf("an answer to what was lost: %v", err)
+	}
+	want(ask(after.ID, "kept"), "v of kept")
+	waits = ask(after.ID, "waits")
+	provide("waits")
+	want(waits, "v of waits")
+	if len(asked) != 0 {
+		t.Errorf("ann is asked %d times more", len(asked))
 	}
 }
 

@@ -404,6 +404,20 @@ func TestValuesOverTheWire(t *testing.T) {
 	}
 }
 
+func TestAnswerThatDoesNotFit(t *testing.T) {
+	s := serve(t)
+	name := strings.Repeat("<", 1024)
+	for i := range 200 { // of 6 KiB each in JSON
+		mustSet(t, s.store, at("ann", "", fmt.Sprint(i)), "", name, "v")
+	}
+	p := s.connect("ann", scoped())
+	for range 2 {
+		if got := outcome(p.invoke(t.Context(), wire.Secrets, wire.ListSecrets, wire.JSON{})); got != "1008" {
+			t.Errorf("%.100s", got)
+		}
+	}
+}
+
 // Close drops connections without a close frame, so that clients come back.
 func TestCloseSendsNoCloseFrame(t *testing.T) {
 	s := serve(t)

@@ -261,6 +261,9 @@ func errorContent(err error) wire.Error {
 func (s *session) respond(ctx context.Context, id uint64, c wire.Content) error {
 	payload, err := wire.PackContent(c)
 	if err != nil {
+		payload, err = wire.PackContent(wire.Error{Code: wire.OperationFailed, Text: "the answer does not fit into a message"})
+	}
+	if err != nil {
 		return err
 	}
 	s.writing.Lock()
