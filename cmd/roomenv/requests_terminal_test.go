@@ -293,3 +293,30 @@ func freeAddress(t *testing.T) string {
 	defer l.Close()
 	return l.Addr().String()
 }
+
+// While exec waits for someone the terminal says so, in a line that is gone
+// when the child begins.
+func TestExecWaitsInATerminal(t *testing.T) {
+	t.Parallel()
+	roomenv := alone(t)
+	exec := roomenv("agent", "exec", "--", "sh", "-c", `echo "the child got $KEY"`)
+	exec.Env = append(exec.Env, "KEY=room:request/alice?url=https://stripe.com&type=text/plain")
+	agent := sit(t, exec)
+	agent.expects("roomenv: waiting for alice to join the room, 5m0s left")
+	agent.expects("roomenv: waiting for alice to join the room, 4m5") // redrawn
+	alice := sit(t, roomenv("alice", "requests", "--once"))
+	alice.expects("https://stripe.com: [p]rovide")
+	alice.types("p\r")
+	alice.expects("not shown: ")
+	alice.types("sk_live_1\r")
+	agent.expects("the child got sk_live_1")
+	if err := agent.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	agent.mu.Lock()
+	defer agent.mu.Unlock()
+	before, _, _ := strings.Cut(agent.seen.String(), "the child got")
+	if !strings.HasSuffix(before, "\r\x1b[K") || strings.Contains(before, "\n") {
+		t.Errorf("the child begins after %q", before)
+	}
+}
