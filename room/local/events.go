@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"sync"
 
 	"github.com/roomenv/roomenv/room/wire"
 )
@@ -41,19 +42,45 @@ func encode(v any) (json.RawMessage, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
+// An outbox holds the events of a participant until they are sent.
+type outbox struct {
+	mu     sync.Mutex
+	queue  []event
+	bytes  int           // of the queue and of what is being sent
+	filled chan struct{} // one slot
+}
+
 // post queues e and waits for nobody, so that one who does not read holds up
 // nobody else. It reports false when too much is queued already.
 func (s *session) post(e event) bool {
-	size := int64(len(e.payload))
-	if s.unsent.Add(size) <= maxEventBytes {
-		select {
-		case s.events <- e:
-			return true
-		default:
-		}
+	o := &s.outbox
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.queue) >= maxEvents || o.bytes+len(e.payload) > maxEventBytes {
+		return false
 	}
-	s.unsent.Add(-size)
-	return false
+	o.queue = append(o.queue, e)
+	o.bytes += len(e.payload)
+	select {
+	case o.filled <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// next takes the oldest event, after the one before was sent.
+func (o *outbox) next(sent event) (event, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.bytes -= len(sent.payload)
+	if len(o.queue) == 0 {
+		o.queue = nil
+		return event{}, false
+	}
+	e := o.queue[0]
+	o.queue[0] = event{}
+	o.queue = o.queue[1:]
+	return e, true
 }
 
 // mustPost drops a participant who would miss e: it comes back and begins
@@ -71,12 +98,13 @@ func (s *session) sendEvents(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case e := <-s.events:
+		case <-s.outbox.filled:
+		}
+		for e, ok := s.outbox.next(event{}); ok; e, ok = s.outbox.next(e) {
 			if s.send(ctx, e) != nil {
 				s.drop()
 				return
 			}
-			s.unsent.Add(-int64(len(e.payload)))
 		}
 	}
 }

@@ -31,12 +31,14 @@ func HolderPID(e *Embedded) int { return e.holderPID() }
 const MaxEventBytes = maxEventBytes
 
 // SetUnsent makes s believe that n bytes are queued for a participant.
-func SetUnsent(s *Server, participantID string, n int64) {
+func SetUnsent(s *Server, participantID string, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range s.rooms {
 		if p, err := a.find(participantID); err == nil {
-			p.unsent.Store(n)
+			p.outbox.mu.Lock()
+			p.outbox.bytes = n
+			p.outbox.mu.Unlock()
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -36,8 +35,7 @@ type session struct {
 	drop   context.CancelFunc // ends the session without a close frame
 
 	waiting chan struct{} // a slot for each call of a tool that waits
-	events  chan event    // to be sent
-	unsent  atomic.Int64  // bytes of events
+	outbox  outbox
 
 	presence // guarded by activation.mu
 
@@ -62,7 +60,7 @@ func newSession(server *Server, room *activation, who token.Token, conn *websock
 		server: server, room: room, who: who, id: id, conn: conn,
 		log:     server.log.With("room", room.name, "participant", who.Name, "participant_id", id),
 		waiting: make(chan struct{}, maxWaiting),
-		events:  make(chan event, maxEvents),
+		outbox:  outbox{filled: make(chan struct{}, 1)},
 
 		presence: presence{attributes: wire.Attributes{"name": who.Name}, size: 200 + len(who.Name)},
 	}
