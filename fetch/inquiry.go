@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/roomenv/roomenv/manifest"
@@ -16,6 +18,12 @@ import (
 // patience is how long a room may take for an answer of its own, before it is
 // taken to wait for the participant.
 const patience = time.Second
+
+// absence is how long one who was asked may be gone before they are asked again
+// on another connection. A browser that returns from a provider's page answers
+// on a new connection within less, and is not to be asked twice. Tests shorten
+// it.
+var absence = 5 * time.Second
 
 // Progress says how far a value is that somebody has to provide.
 type Progress struct {
@@ -102,42 +110,96 @@ func (q *inquiry) run() {
 }
 
 // answer asks whoever is called from until somebody answers. Names are not
-// unique: who has gone, and a client that handles no requests, is passed over.
+// unique: who has gone, and a client that handles no requests, is passed over for
+// another of that name. What one who has gone was asked they may still answer, on
+// a connection that we do not see.
 func (q *inquiry) answer(ctx context.Context, timeout time.Duration) (secret.Value, error) {
-	passed := make(map[string]bool)
-	wanted := func(p room.Participant) bool { return p.Name() == q.from && !passed[p.ID] }
-	for {
-		err := q.messages.Enable(ctx)
-		if errors.Is(err, room.ErrNotFound) {
-			return secret.Value{}, fmt.Errorf("%w: the room has no messaging, by which participants are found", ErrUnsupported)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var (
+		value   secret.Value
+		err     error
+		settled sync.Once
+		asking  sync.WaitGroup
+		waits   atomic.Bool // somebody was asked who may answer
+		asked   = make(map[string]bool)
+	)
+	settle := func(v secret.Value, e error) {
+		settled.Do(func() { value, err = v, e })
+		stop()
+	}
+	for ctx.Err() == nil {
+		held, id, failed := q.find(ctx, asked)
+		if id == "" {
+			settle(held, failed)
+			break
 		}
-		if err == nil && !slices.ContainsFunc(q.messages.Participants(), wanted) {
-			if value, ok := q.provided(ctx); ok {
-				return value, nil
+		asked[id] = true
+		with, over := context.WithCancel(ctx)
+		asking.Go(func() {
+			defer over()
+			if v, e := q.askOne(ctx, id); !cannotAnswer(e) {
+				waits.Store(true)
+				settle(v, e)
 			}
-			q.report(ctx, Away, nil)
+		})
+		q.untilGone(with, id)
+		over()
+	}
+	asking.Wait()
+	settle(secret.Value{}, ctx.Err())
+	switch answer, _ := errors.AsType[*room.Error](err); {
+	case errors.Is(err, room.ErrOperationFailed):
+		return value, fmt.Errorf("%w: %s", ErrRejected, cmp.Or(answer.Text, "no reason was given"))
+	case !errors.Is(err, room.ErrTimeout) && !errors.Is(err, context.DeadlineExceeded):
+		return value, classify(err)
+	case waits.Load():
+		return value, fmt.Errorf("%w: %s did not answer within %v", ErrNoAnswer, q.from, timeout)
+	}
+	return value, fmt.Errorf("%w: nobody called %s who answers came into the room within %v", ErrNoAnswer, q.from, timeout)
+}
+
+// cannotAnswer reports whether who was asked has gone, or handles no requests.
+func cannotAnswer(err error) bool {
+	answer, _ := errors.AsType[*room.Error](err)
+	return errors.Is(err, room.ErrNotFound) || errors.Is(err, room.ErrOperationFailed) && answer.Text == room.NoHandler
+}
+
+// find returns the id of who to ask next. It waits for them, unless the room
+// answers for them: then there is no id.
+func (q *inquiry) find(ctx context.Context, asked map[string]bool) (secret.Value, string, error) {
+	wanted := func(p room.Participant) bool { return p.Name() == q.from && !asked[p.ID] }
+	err := q.messages.Enable(ctx)
+	if errors.Is(err, room.ErrNotFound) {
+		err = fmt.Errorf("%w: the room has no messaging, by which participants are found", ErrUnsupported)
+	}
+	if err != nil {
+		return secret.Value{}, "", err
+	}
+	if !slices.ContainsFunc(q.messages.Participants(), wanted) {
+		if value, ok := q.provided(ctx); ok {
+			return value, "", nil
 		}
-		var participant room.Participant
-		if err == nil {
-			participant, err = q.messages.Find(ctx, wanted)
+		q.report(ctx, Away, nil)
+	}
+	p, err := q.messages.Find(ctx, wanted)
+	return secret.Value{}, p.ID, err
+}
+
+// untilGone returns when the participant has been gone for longer than
+// [absence], or when ctx ends.
+func (q *inquiry) untilGone(ctx context.Context, id string) {
+	is := func(p room.Participant) bool { return p.ID == id }
+	gone := func(here []room.Participant) bool { return !slices.ContainsFunc(here, is) }
+	for q.messages.Await(ctx, gone) == nil {
+		select {
+		case <-time.After(absence):
+		case <-ctx.Done():
+			return
 		}
-		if errors.Is(err, context.DeadlineExceeded) {
-			return secret.Value{}, fmt.Errorf("%w: nobody called %s who answers came into the room within %v", ErrNoAnswer, q.from, timeout)
-		}
-		if err != nil {
-			return secret.Value{}, classify(err)
-		}
-		value, err := q.askOne(ctx, participant.ID)
-		answer, _ := errors.AsType[*room.Error](err)
-		switch {
-		case errors.Is(err, room.ErrNotFound), errors.Is(err, room.ErrOperationFailed) && answer.Text == room.NoHandler:
-			passed[participant.ID] = true
-		case errors.Is(err, room.ErrOperationFailed):
-			return secret.Value{}, fmt.Errorf("%w: %s", ErrRejected, cmp.Or(answer.Text, "no reason was given"))
-		case errors.Is(err, room.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
-			return secret.Value{}, fmt.Errorf("%w: %s did not answer within %v", ErrNoAnswer, q.from, timeout)
-		default:
-			return value, classify(err)
+		// Without a connection nobody is here.
+		if q.messages.Enable(ctx) == nil && gone(q.messages.Participants()) {
+			return
 		}
 	}
 }

@@ -264,6 +264,35 @@ func TestRequestOutlivesTheRoom(t *testing.T) {
 	}
 }
 
+// Who leaves before they answered is asked again when they are back; an answer
+// to the first request counts all the same.
+func TestAskedAgain(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]bool{"answers the first": true, "answers the second": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRooms(t)
+			bob := r.join(t, "bob", false)
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			wg.Go(func() {
+				e := <-bob.asked
+				_ = bob.Close()
+				again := r.join(t, "bob", false)
+				if second := <-again.asked; !first {
+					e = second
+				}
+				if err := again.Secrets().Provide(soon(t), e.ID, secret.New([]byte("v"))); err != nil {
+					t.Error(err)
+				}
+			})
+			v, err := r.source(t).Resolve(soon(t), request("bob", "u", 0).Reference.Target)
+			if err != nil || string(v.Reveal()) != "v" {
+				t.Errorf("%s, %v", v.Reveal(), err)
+			}
+		})
+	}
+}
+
 // Equal references ask once, and each that waits may give up.
 func TestInquiryIsShared(t *testing.T) {
 	r := newRooms(t)

@@ -56,17 +56,22 @@ func (m *Messaging) Participants() []Participant {
 
 // Find returns the first participant that is wanted, and waits until there is
 // one. Messaging has to be enabled.
-func (m *Messaging) Find(ctx context.Context, wanted func(Participant) bool) (Participant, error) {
-	p := &m.client.presence
-	var found Participant
-	err := m.client.waitFor(ctx, func() (bool, error) {
-		i := slices.IndexFunc(p.list, wanted)
+func (m *Messaging) Find(ctx context.Context, wanted func(Participant) bool) (found Participant, err error) {
+	err = m.Await(ctx, func(here []Participant) bool {
+		i := slices.IndexFunc(here, wanted)
 		if i >= 0 {
-			found = p.list[i]
+			found = here[i]
 		}
-		return i >= 0, p.enabled()
+		return i >= 0
 	})
 	return found, err
+}
+
+// Await waits until those who are here are as wanted, which does not keep them
+// and calls nothing of the client. Messaging has to be enabled.
+func (m *Messaging) Await(ctx context.Context, wanted func(here []Participant) bool) error {
+	p := &m.client.presence
+	return m.client.waitFor(ctx, func() (bool, error) { return wanted(p.list), p.enabled() })
 }
 
 // A Message is what participants send each other.
