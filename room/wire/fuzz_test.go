@@ -132,3 +132,42 @@ func FuzzCode(f *testing.F) {
 		}
 	})
 }
+
+// What a peer says of a request is read or refused, and what was read is written
+// and read the same again.
+func FuzzRequests(f *testing.F) {
+	for _, header := range []string{
+		`{"request_id":"r","request":{"url":"u","type":"t","participant_id":"p","timeout":300,"delegate_to":null},"requester":{"id":"q","name":"n"}}`,
+		`{"request_id":"r","challenge":null,"request":{"connector":{"server_url":"u"},"oauth":{"client_secret":"s","no_pkce":true,"scopes":["a"]}}}`,
+		`{"request_id":"r","code":"c","error":""}`, `{"access_token":null}`, `{"participants":[{"id":"p","attributes":null}]}`,
+		`{"to_participant_id":"p","type":"t","message_json":"{}","attachment_base64":"AP8="}`, `{"from_participant_id":"p","type":"t","message":{}}`,
+	} {
+		f.Add([]byte(header))
+	}
+	f.Fuzz(func(t *testing.T, header []byte) {
+		for _, shape := range []func() any{
+			func() any { return new(wire.SecretRequest) },
+			func() any { return new(wire.OAuthRequest) },
+			func() any { return new(wire.ProvideAuthorizationArguments) },
+			func() any { return new(wire.AccessToken) },
+			func() any { return new(wire.Participants) },
+			func() any { return new(wire.SendArguments) },
+			func() any { return new(wire.ReceivedMessage) },
+		} {
+			v, back := shape(), shape()
+			if json.Unmarshal(header, v) != nil {
+				continue
+			}
+			once, err := json.Marshal(v)
+			if err != nil {
+				t.Fatalf("%T of %q: %v", v, header, err)
+			}
+			if err := json.Unmarshal(once, back); err != nil {
+				t.Fatalf("%T of %q: %v", v, once, err)
+			}
+			if twice, err := json.Marshal(back); err != nil || !bytes.Equal(once, twice) {
+				t.Fatalf("%q became %q, %v", once, twice, err)
+			}
+		}
+	})
+}
