@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// closeGrace is how long the end waits for browsers to get their last page.
+const closeGrace = 2 * time.Second
+
 // callbacks listens on loopback where providers send browsers back to. All
 // walks to one address share a listener, which is closed after the last.
 type callbacks struct {
@@ -104,7 +107,16 @@ func (c *callbacks) stop(at, state string) {
 	// At once, since the port may be wanted again.
 	_ = s.listener.Close()
 	c.wg.Go(func() {
-		_ = s.http.Shutdown(c.life)
+		grace, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		defer context.AfterFunc(c.life, func() {
+			select {
+			case <-time.After(closeGrace):
+				cancel()
+			case <-grace.Done():
+			}
+		})()
+		_ = s.http.Shutdown(grace)
 		_ = s.http.Close()
 	})
 }

@@ -99,6 +99,27 @@ func TestConsent(t *testing.T) {
 	}
 }
 
+// The browser gets its page though the inbox is closed as soon as there is an
+// answer, as with --once.
+func TestLastPage(t *testing.T) {
+	for range 20 {
+		var inbox ask.Inbox
+		r := github(t, "a")
+		add(t, &inbox, r, new(fakeRoom))
+		state := begin(t, &inbox, "a").Get("state")
+		changed, closed := inbox.Changed(), make(chan struct{})
+		go func() {
+			defer close(closed)
+			<-changed
+			inbox.Close()
+		}()
+		if status, page := get(t, r.RedirectURI+"?code=x&state="+state); status != http.StatusOK || !strings.Contains(page, "Authorized") {
+			t.Errorf("status %d: %s", status, page)
+		}
+		<-closed
+	}
+}
+
 func TestConsentWithoutPKCE(t *testing.T) {
 	var inbox ask.Inbox
 	defer inbox.Close()
