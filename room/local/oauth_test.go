@@ -478,19 +478,68 @@ func TestOAuthAskerLeaves(t *testing.T) {
 	id, botID := <-ids, bot.Session().ParticipantID
 	bot.Close()
 	<-gone
-	// The server knows when it does not find bot any more.
-	for err := error(nil); !errors.Is(err, room.ErrNotFound); {
-		_, err = ann.Secrets().RequestOAuthToken(t.Context(), room.OAuthRequest{ParticipantID: botID, RedirectURI: "http://127.0.0.1:1/cb"})
-		if !errors.Is(err, room.ErrNotFound) && !errors.Is(err, room.ErrInvalidRequest) {
-			t.Fatal(err)
-		}
-	}
+	waitUntilGone(t, ann, botID)
 	if err := ann.Secrets().ProvideAuthorization(t.Context(), id, value("good")); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := offline(t.Context(), s.dial("bot", scoped(), nil), p.client(), "ann"); got != "access-1" || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
+}
+
+// waitUntilGone returns when the server finds nobody called id any more.
+func waitUntilGone(t testing.TB, c *room.Client, id string) {
+	t.Helper()
+	for err := error(nil); !errors.Is(err, room.ErrNotFound); {
+		_, err = c.Secrets().RequestOAuthToken(t.Context(), room.OAuthRequest{ParticipantID: id, RedirectURI: "http://127.0.0.1:1/cb"})
+		if !errors.Is(err, room.ErrNotFound) && !errors.Is(err, room.ErrInvalidRequest) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Who answered has gone, while the code is exchanged: it is used up by then.
+func TestOAuthAnswererLeaves(t *testing.T) {
+	s, p := serve(t), newProvider(t)
+	ann := s.dial("ann", scoped(), provides("good"))
+	bot := s.dial("bot", scoped(), nil)
+	p.set(func() {
+		p.fault = func(w http.ResponseWriter, _ *http.Request) {
+			id := ann.Session().ParticipantID
+			ann.Close()
+			waitUntilGone(t, bot, id)
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, `{"access_token":"a"}`)
+		}
+	})
+	if got, err := ask(t.Context(), bot, ann, p.client()); got != "a" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// Requests that differ are questions of their own.
+func TestOAuthQuestionsThatDiffer(t *testing.T) {
+	s, p := serve(t), newProvider(t)
+	ids := make(chan string, 3)
+	ann := s.dial("ann", scoped(), func(_ context.Context, _ *room.Client, r room.OAuthRequested) error {
+		ids <- r.ID
+		return nil
+	})
+	var asking sync.WaitGroup
+	for _, a := range []struct{ asker, scope string }{{"bot", "read"}, {"bot", "write"}, {"eve", "read"}} {
+		c := s.dial(a.asker, scoped(), nil)
+		asking.Go(func() {
+			if _, err := ask(t.Context(), c, ann, p.client(a.scope)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for _, id := range []string{<-ids, <-ids, <-ids} {
+		if err := ann.Secrets().ProvideAuthorization(t.Context(), id, value("good")); err != nil {
+			t.Error(err)
+		}
+	}
+	asking.Wait()
 }
 
 // Section 7.4, row by row.
