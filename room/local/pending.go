@@ -18,7 +18,8 @@ const (
 	defaultTimeout = 5 * time.Minute
 	maxTimeout     = time.Hour
 
-	// maxPending is how many requests of one identity may wait for another.
+	// maxPending is how many requests of one identity may wait for another, and
+	// how often it may make an equal one.
 	maxPending = 100
 
 	// maxRejection is the longest reason that is passed on, in bytes.
@@ -101,13 +102,13 @@ func (p *pending) ask(ctx context.Context, r *request, timeout time.Duration) (w
 func (p *pending) join(r *request) (_ *request, first bool, _ error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if equal := p.byKey[r.requestKey]; equal != nil {
+	equal, count := p.byKey[r.requestKey], r.countKey()
+	switch {
+	case equal != nil && equal.askers >= maxPending, equal == nil && p.count[count] >= maxPending:
+		return nil, false, wire.Error{Code: wire.InvalidState, Text: fmt.Sprintf("%d requests wait for %.80q already", maxPending, r.asked.who.Name)}
+	case equal != nil:
 		equal.askers++
 		return equal, false, nil
-	}
-	count := r.countKey()
-	if p.count[count] >= maxPending {
-		return nil, false, wire.Error{Code: wire.InvalidState, Text: fmt.Sprintf("%d requests wait for %.80q already", maxPending, r.asked.who.Name)}
 	}
 	r.id, r.askers, r.done = rand.Text(), 1, make(chan struct{})
 	p.byKey[r.requestKey], p.byID[r.id] = r, r

@@ -449,6 +449,24 @@ func TestFloodOfRequests(t *testing.T) {
 	for i := range local.MaxPending {
 		bot.ask(t, bob, fmt.Sprint(i), "")
 	}
+	// Equal ones are bounded too.
+	same := s.connect("bot", scoped())
+	for range local.MaxPending + 1 {
+		same.ask(t, same, "same", "")
+	}
+	for refused := false; !refused; {
+		m, err := same.receive(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if refused = m.Type == wire.TypeResponse; refused {
+			c, err := wire.UnpackContent(m.Payload)
+			if got := outcome(c, err); got != "1006" {
+				t.Errorf("an equal one more: %s", got)
+			}
+		}
+	}
+	same.conn.CloseNow()
 	// A connection has a bound of its own.
 	for i := range local.MaxWaiting - 2*local.MaxPending - 1 {
 		bot.ask(t, bot, fmt.Sprint(i), "")

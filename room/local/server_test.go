@@ -316,8 +316,8 @@ func TestToolkitsAreListed(t *testing.T) {
 	if err := json.Unmarshal(c.(wire.JSON).Object, &list); err != nil {
 		t.Fatal(err)
 	}
-	kit := list.Tools["secrets"]
-	if kit.Title == "" || len(kit.Tools) < 8 || kit.Tools["get_secret"]["title"] != "get_secret" {
+	secrets, messaging := list.Tools["secrets"], list.Tools["messaging"]
+	if secrets.Title == "" || len(secrets.Tools) != 11 || secrets.Tools["get_secret"]["title"] != "get_secret" || len(messaging.Tools) != 4 {
 		t.Errorf("the list is %+v", list)
 	}
 }
