@@ -32,7 +32,9 @@ func (s source) Resolve(ctx context.Context, t manifest.Target) (secret.Value, e
 // for that state; every other id is its own value.
 func answer(reasons map[error]string) source {
 	return func(_ context.Context, t manifest.Target) (secret.Value, error) {
-		for _, state := range []error{fetch.ErrMissing, fetch.ErrDenied, fetch.ErrUnreachable, fetch.ErrUnsupported} {
+		for _, state := range []error{
+			fetch.ErrMissing, fetch.ErrDenied, fetch.ErrUnreachable, fetch.ErrUnsupported, fetch.ErrRejected, fetch.ErrNoAnswer,
+		} {
 			switch reason := reasons[state]; {
 			case !strings.HasPrefix(t.ID, state.Error()):
 			case reason == "":
@@ -147,6 +149,10 @@ func TestWhatMayBeMissing(t *testing.T) {
 		"defaulted":             {manifest.Template{withDefault}, nil},
 		"in a word":             {manifest.Template{variable("X", "-", ref("missing"))}, nil},
 		"required elsewhere":    {manifest.Template{optional("missing"), ref("missing")}, fetch.ErrMissing},
+		"optional, rejected":    {manifest.Template{optional("rejected")}, nil},
+		"optional, no answer":   {manifest.Template{optional("no answer")}, nil},
+		"rejected":              {manifest.Template{ref("rejected")}, fetch.ErrRejected},
+		"no answer":             {manifest.Template{ref("no answer")}, fetch.ErrNoAnswer},
 		"optional, denied":      {manifest.Template{optional("denied")}, fetch.ErrDenied},
 		"optional, unreachable": {manifest.Template{optional("unreachable")}, fetch.ErrUnreachable},
 		"in a word, denied":     {manifest.Template{variable("X", "-", ref("denied"))}, nil},
@@ -208,6 +214,37 @@ func TestTable(t *testing.T) {
 			}
 			golden(t, err.Error())
 		})
+	}
+}
+
+// asker is a source all of whose values take a person.
+type asker struct{ source }
+
+func (asker) Ask(context.Context, manifest.Target) (secret.Value, error) {
+	return secret.Value{}, fetch.ErrPending
+}
+
+// Only what nothing can replace is waited for.
+func TestWhoIsWaitedFor(t *testing.T) {
+	byDefault := ref("default")
+	byDefault.Reference.Default = new(string)
+	snapshot, err := fetch.Resolve(t.Context(), file(
+		manifest.Template{ref("needed"), optional("optional"), byDefault},
+		manifest.Template{optional("both"), ref("both")},
+		manifest.Template{variable("X", "-", ref("in a word"), optional("optional"))},
+	), asker{byID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"needed", "both", "in a word"} {
+		if _, ok := snapshot.Value(target(id)); !ok {
+			t.Errorf("%s was not waited for", id)
+		}
+	}
+	pending := snapshot.Pending()
+	slices.SortFunc(pending, func(a, b manifest.Target) int { return strings.Compare(a.ID, b.ID) })
+	if !slices.Equal(pending, []manifest.Target{target("default"), target("optional")}) {
+		t.Errorf("pending are %v", pending)
 	}
 }
 

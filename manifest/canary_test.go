@@ -34,6 +34,9 @@ env:
   FLOW: {secret: a, default: hunter2, type: t}
   VALUE: {value: "hunter2"}
   REF: room:secret/a?default=hunter2&type=t
+`,
+		"b.yaml": `version: 1
+env:
   ASK: {request: {from: hunter2, url: hunter2, type: hunter2, timeout: 60}, default: hunter2}
 oauth:
   client:

@@ -28,7 +28,10 @@ type room map[string]string
 
 func (r room) Resolve(_ context.Context, t manifest.Target) (secret.Value, error) {
 	v, ok := r[t.ID]
-	if !ok {
+	switch {
+	case t.ID == "rejected":
+		return secret.Value{}, fetch.ErrRejected
+	case !ok:
 		return secret.Value{}, fetch.ErrMissing
 	}
 	return secret.New([]byte(v)), nil
@@ -140,6 +143,7 @@ func TestTemplates(t *testing.T) {
 		"empty is not missing": {template{ref("empty", fallback("default"))}, ""},
 		"default":              {template{ref("missing", fallback("default"))}, "default"},
 		"empty default":        {template{ref("missing", fallback(""), optional)}, ""},
+		"rejected":             {template{ref("rejected", fallback("x"))}, "x"},
 		"base64":               {template{ref("binary", encoded)}, base64.StdEncoding.EncodeToString([]byte("\x00\xff"))},
 		"base64 of nothing":    {template{ref("empty", encoded)}, ""},
 		"base64 of a default":  {template{ref("missing", encoded, fallback("a"))}, "YQ=="},
@@ -206,6 +210,7 @@ func TestTemplates(t *testing.T) {
 
 	for name, value := range map[string]template{
 		"optional":                 {ref("missing", optional)},
+		"optional, rejected":       {ref("rejected", optional)},
 		"optional among others":    {text("a"), ref("missing", optional), ref("a")},
 		"optional field":           {ref("json", at("nothing"), optional)},
 		"optional null":            {ref("json", at("z"), optional)},
