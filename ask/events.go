@@ -38,10 +38,7 @@ func (i *Inbox) OnOAuthRequested(ctx context.Context, c *room.Client, e room.OAu
 // take adds r, or tells who asks why not.
 func (i *Inbox) take(ctx context.Context, c *room.Client, timeout time.Duration, from room.Requester, delegateTo string, r Request) {
 	r.From = from.Name
-	// Without delegate_to a room stores for who asks (section 7.4).
-	if r.KeptFor = cmp.Or(delegateTo, from.Name); r.KeptFor == c.Session().Name {
-		r.KeptFor = ""
-	}
+	r.KeptFor = cmp.Or(delegateTo, from.Name) // section 7.4
 	refused := i.Add(r, timeout, c.Secrets())
 	if refused == nil {
 		return

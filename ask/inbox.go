@@ -73,7 +73,7 @@ type Request struct {
 	ID      string
 	Kind    string
 	From    string // the identity that asks; "" where the room does not tell
-	KeptFor string // the identity that the answer is stored for; "" for ourselves
+	KeptFor string // the identity that the answer is stored for; "" for the one who asks
 	Expires time.Time
 
 	// Of a secret.

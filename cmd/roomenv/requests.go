@@ -288,7 +288,7 @@ func describe(r ask.Request) string {
 		field("for", r.URL)
 		field("type", r.Type)
 	}
-	field("kept for", cmp.Or(r.KeptFor, "you"))
+	field("kept for", cmp.Or(r.KeptFor, "the one who asks"))
 	field("until", fmt.Sprintf("%s (%s left)", r.Expires.Local().Format(time.TimeOnly), time.Until(r.Expires).Round(time.Second)))
 	return b.String()
 }
