@@ -230,6 +230,7 @@ func TestAttributesAreBounded(t *testing.T) {
 		}
 	}
 	ann.must(t, wire.Messaging, wire.EnableMessaging, `{}`)
+	ann.event(t, wire.TypeMessagingSend, &struct{}{}) // it is there only now
 	bot := s.connect("bot", talking())
 	bot.must(t, wire.Messaging, wire.EnableMessaging, `{}`)
 	var m wire.ReceivedMessage
