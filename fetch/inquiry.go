@@ -129,9 +129,9 @@ func (q *inquiry) answer(ctx context.Context, timeout time.Duration) (secret.Val
 		stop()
 	}
 	for ctx.Err() == nil {
-		held, id, failed := q.find(ctx, asked)
-		if id == "" {
-			settle(held, failed)
+		id, failed := q.find(ctx, asked)
+		if failed != nil {
+			settle(secret.Value{}, failed)
 			break
 		}
 		asked[id] = true
@@ -165,25 +165,21 @@ func cannotAnswer(err error) bool {
 	return errors.Is(err, room.ErrNotFound) || errors.Is(err, room.ErrOperationFailed) && answer.Text == room.NoHandler
 }
 
-// find returns the id of who to ask next. It waits for them, unless the room
-// answers for them: then there is no id.
-func (q *inquiry) find(ctx context.Context, asked map[string]bool) (secret.Value, string, error) {
+// find returns the id of who to ask next, and waits for them.
+func (q *inquiry) find(ctx context.Context, asked map[string]bool) (string, error) {
 	wanted := func(p room.Participant) bool { return p.Name() == q.from && !asked[p.ID] }
 	err := q.messages.Enable(ctx)
 	if errors.Is(err, room.ErrNotFound) {
 		err = fmt.Errorf("%w: the room has no messaging, by which participants are found", ErrUnsupported)
 	}
 	if err != nil {
-		return secret.Value{}, "", err
+		return "", err
 	}
 	if !slices.ContainsFunc(q.messages.Participants(), wanted) {
-		if value, ok := q.provided(ctx); ok {
-			return value, "", nil
-		}
 		q.report(ctx, Away, nil)
 	}
 	p, err := q.messages.Find(ctx, wanted)
-	return secret.Value{}, p.ID, err
+	return p.ID, err
 }
 
 // untilGone returns when the participant has been gone for longer than
@@ -202,15 +198,6 @@ func (q *inquiry) untilGone(ctx context.Context, id string) {
 			return
 		}
 	}
-}
-
-// provided returns what somebody who is not here provided before. A room may
-// answer that to their name in place of an id; this project's does.
-func (q *inquiry) provided(ctx context.Context) (secret.Value, bool) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	value, err := q.ask(ctx, q.from)
-	return value, err == nil
 }
 
 // askOne asks one participant, and reports it when the room does not answer by

@@ -71,15 +71,28 @@ func (r *Rooms) resolve(ctx context.Context, t manifest.Target, wait bool) (secr
 		s, err := client.Secrets().Get(ctx, room.SecretQuery{ID: t.ID, Type: t.Type, Name: t.Name, DelegatedTo: t.DelegatedTo})
 		return s.Value, classify(err)
 	case manifest.Request:
-		return r.inquire(ctx, client, t, wait, t.ID, func(ctx context.Context, participantID string) (secret.Value, error) {
+		ask := func(ctx context.Context, participantID string) (secret.Value, error) {
 			return client.Secrets().Request(ctx, room.SecretRequest{
 				ParticipantID: participantID, URL: t.URL, Type: t.Type, DelegateTo: t.DelegatedTo,
 			})
-		})
+		}
+		if value, ok := provided(ctx, t.ID, ask); ok {
+			return value, nil
+		}
+		return r.inquire(ctx, client, t, wait, t.ID, ask)
 	case manifest.OAuth:
 		return r.token(ctx, client, t, wait)
 	}
 	return secret.Value{}, fmt.Errorf("%w: room:%s references are not fetched by this version", ErrUnsupported, t.Kind)
+}
+
+// provided returns what somebody, who need not be here, provided before. A room
+// may answer that to their name in place of an id, as this project's does.
+func provided(ctx context.Context, name string, ask func(context.Context, string) (secret.Value, error)) (secret.Value, bool) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	value, err := ask(ctx, name)
+	return value, err == nil
 }
 
 // token returns a token that the room has, or that somebody authorizes.
