@@ -130,6 +130,7 @@ func (c *Client) observe(m wire.Message) {
 		var all wire.Participants
 		if json.Unmarshal(e.Message, &all) == nil {
 			c.presence.change(func() {
+				c.presence.on = c.presence.on || c.presence.wanted // of a request that outlived its connection
 				c.presence.here, c.presence.list = c.presence.on, nil
 				for _, w := range all.Participants {
 					c.presence.add(us, w)
