@@ -68,19 +68,20 @@ func (s *session) post(e event) bool {
 	return true
 }
 
-// next takes the oldest event, after the one before was sent.
-func (o *outbox) next(sent event) (event, bool) {
+// take empties the queue.
+func (o *outbox) take() []event {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.bytes -= len(sent.payload)
-	if len(o.queue) == 0 {
-		o.queue = nil
-		return event{}, false
-	}
-	e := o.queue[0]
-	o.queue[0] = event{}
-	o.queue = o.queue[1:]
-	return e, true
+	queue := o.queue
+	o.queue = nil
+	return queue
+}
+
+// sent makes room for as much as e.
+func (o *outbox) sent(e event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.bytes -= len(e.payload)
 }
 
 // mustPost drops a participant who would miss e: it comes back and begins
@@ -100,19 +101,24 @@ func (s *session) sendEvents(ctx context.Context) {
 			return
 		case <-s.outbox.filled:
 		}
-		for e, ok := s.outbox.next(event{}); ok; e, ok = s.outbox.next(e) {
-			if s.send(ctx, e) != nil {
-				s.drop()
-				return
-			}
+		s.writing.Lock()
+		err := s.flush(ctx)
+		s.writing.Unlock()
+		if err != nil {
+			s.drop()
+			return
 		}
 	}
 }
 
-// send writes e.
-func (s *session) send(ctx context.Context, e event) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	s.lastID++
-	return s.write(ctx, wire.Message{ID: s.lastID, Type: e.typ, Payload: e.payload})
+// flush writes what was posted so far; the caller holds the lock.
+func (s *session) flush(ctx context.Context) error {
+	for _, e := range s.outbox.take() {
+		s.lastID++
+		if err := s.write(ctx, wire.Message{ID: s.lastID, Type: e.typ, Payload: e.payload}); err != nil {
+			return err
+		}
+		s.outbox.sent(e)
+	}
+	return nil
 }

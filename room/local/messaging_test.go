@@ -323,3 +323,29 @@ func TestOrderOfMessages(t *testing.T) {
 		}
 	}
 }
+
+// What an answer tells of others, their news told before.
+func TestNewsComeBeforeAnswers(t *testing.T) {
+	s := serve(t)
+	ann, bot := s.connect("ann", talking()), s.connect("bot", talking())
+	names := map[string]string{ann.id: "ANN", bot.id: "BOT"}
+	ann.must(t, wire.Messaging, wire.EnableMessaging, `{}`)
+	ann.wantNews(t, names, `ANN messaging.enabled {"participants":[]}`)
+	payload, err := wire.PackInvoke(wire.Messaging, wire.SendMessage, jsonObject(`{"to_participant_id":"`+bot.id+`","type":"chat","message_json":"{}"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		bot.must(t, wire.Messaging, wire.EnableMessaging, `{}`)
+		ann.wantNews(t, names, `BOT participant.enabled {"id":"BOT","role":"user","attributes":{"name":"bot"}}`)
+		bot.must(t, wire.Messaging, wire.DisableMessaging, `{}`)
+		id, err := ann.send(t.Context(), wire.TypeInvokeTool, payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ann.wantNews(t, names, `BOT participant.disabled {"id":"BOT"}`)
+		if got := outcome(ann.response(t, id), nil); got != "1003" {
+			t.Fatal(got)
+		}
+	}
+}

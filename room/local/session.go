@@ -73,13 +73,12 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer s.drop()
-	// Who was greeted can be found.
-	s.room.join(s)
-	defer s.room.part(s)
 
 	s.log.Info("participant came")
-	err := s.greet(ctx, roomURL)
+	err := s.greet(roomURL)
 	if err == nil {
+		s.room.join(s)
+		defer s.room.part(s)
 		beside.Go(func() { s.ping(ctx) })
 		beside.Go(func() { s.sendEvents(ctx) })
 		err = s.read(ctx)
@@ -93,7 +92,8 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	}
 }
 
-func (s *session) greet(ctx context.Context, roomURL string) error {
+// greet comes before all else that the peer is sent.
+func (s *session) greet(roomURL string) error {
 	ready, err := newEvent(wire.TypeRoomReady, wire.RoomReady{RoomName: s.room.name, RoomURL: roomURL, SessionID: s.room.sessionID}, nil)
 	if err != nil {
 		return err
@@ -102,7 +102,9 @@ func (s *session) greet(ctx context.Context, roomURL string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.send(ctx, ready), s.send(ctx, connected))
+	s.mustPost(ready)
+	s.mustPost(connected)
+	return nil
 }
 
 // ping finds peers that are gone without a word.
@@ -255,7 +257,8 @@ func errorContent(err error) wire.Error {
 	return wire.Error{Code: wire.OperationFailed, Text: "the room cannot do this now: its log says why"}
 }
 
-// respond answers the request called id.
+// respond answers the request called id, after all that was posted before: what
+// a response tells of others, their news told already.
 func (s *session) respond(ctx context.Context, id uint64, c wire.Content) error {
 	payload, err := wire.PackContent(c)
 	if err != nil {
@@ -266,6 +269,9 @@ func (s *session) respond(ctx context.Context, id uint64, c wire.Content) error 
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	if err := s.flush(ctx); err != nil {
+		return err
+	}
 	return s.write(ctx, wire.Message{ID: id, Type: wire.TypeResponse, Payload: payload})
 }
 
