@@ -57,14 +57,9 @@ func (s authorizations) resolve(ctx context.Context, caller *session, a wire.Req
 // clientSecret is a secret that the caller can get: one of somebody else's
 // would go to whatever token endpoint the caller names.
 func (s authorizations) clientSecret(caller *session, id string) (secret.Value, error) {
-	own := Address{Room: caller.room.name, Owner: caller.who.Name, ID: id}
-	_, value, err := s.store.Get(own, "", "")
+	_, value, err := s.read(caller, Address{caller.room.name, caller.who.Name, "", id}, "", "")
 	if errors.Is(err, ErrNotFound) {
-		delegated := own
-		delegated.DelegatedTo = caller.who.Name
-		if own, err = s.delegated(caller, delegated); err == nil {
-			_, value, err = s.store.Get(own, "", "")
-		}
+		_, value, err = s.read(caller, Address{caller.room.name, caller.who.Name, caller.who.Name, id}, "", "")
 	}
 	if errors.Is(err, ErrNotFound) {
 		return value, wire.Error{Code: wire.DependencyMissing, Text: "client_secret_id names no secret of the caller"}

@@ -160,6 +160,42 @@ func TestConnectorClientSecret(t *testing.T) {
 	if _, err := requestOf(ctx, bot, ann, r); err != nil || p.sent()[1].Get("client_secret") != "of bot" {
 		t.Errorf("with bot's secret: %v, the provider was sent %v", err, p.sent())
 	}
+
+	// One that has changed since counts, and is kept with what it refreshed.
+	q := room.OfflineOAuthQuery{Connector: r.Connector, OAuth: r.OAuth, DelegatedBy: "ann"}
+	if err := bot.Secrets().Set(ctx, room.NewSecret{ID: "client-secret", Value: value("rotated")}); err != nil {
+		t.Fatal(err)
+	}
+	for i, removed := range []string{"", "bot", "ann"} {
+		var err error
+		switch removed {
+		case "bot":
+			err = bot.Secrets().Delete(ctx, "client-secret", "")
+		case "ann":
+			err = ann.Secrets().Delete(ctx, "client-secret", "bot")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.expire("ann")
+		want := []string{"rotated", "lent by ann", "lent by ann"}[i]
+		if _, err := bot.Secrets().OfflineOAuthToken(ctx, q); err != nil || p.sent()[2+i].Get("client_secret") != want {
+			t.Errorf("refreshed: %v, the provider was sent %v", err, p.sent()[2+i:])
+		}
+	}
+}
+
+// What is a credential is no client's secret: a caller could have it sent to an
+// endpoint of its own.
+func TestCredentialIsNoClientSecret(t *testing.T) {
+	s, p, evil := serve(t), newProvider(t), newProvider(t)
+	bot, ann := authorized(t, s, p)
+	_, err := requestOf(t.Context(), bot, ann, room.OAuthRequest{
+		Connector: &room.Connector{ClientSecretID: s.credential("ann").ID}, OAuth: evil.client(),
+	})
+	if sent := evil.sent(); !errors.Is(err, room.ErrDependencyMissing) || len(sent) != 0 {
+		t.Errorf("error %v, the provider was sent %v", err, sent)
+	}
 }
 
 func TestConnectorErrors(t *testing.T) {

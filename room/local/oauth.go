@@ -137,11 +137,12 @@ func (s authorizations) offline(ctx context.Context, caller *session, arguments 
 	if err != nil && !missing {
 		return nil, err
 	}
-	client := clientOf(a.OAuth)
-	switch granted := clientOf(stored.OAuth); {
-	case !complete(client):
+	client, granted := clientOf(a.OAuth), clientOf(stored.OAuth)
+	if !complete(client) {
 		client = granted
-	case client.Secret.Len() == 0:
+	} else if key, err := s.clientSecret(caller, string(deref(a.Connector).ClientSecretID)); err == nil {
+		client.Secret = key
+	} else if client.Secret.Len() == 0 {
 		client.Secret = granted.Secret
 	}
 	if err := allowed(caller, client); err != nil {

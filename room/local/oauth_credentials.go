@@ -205,6 +205,7 @@ func (s authorizations) refresh(ctx context.Context, a Address, client oauth.Cli
 			return c, providerError(fmt.Errorf("cannot refresh the token: %w", err))
 		}
 		c.update(t)
+		c.OAuth = wireOf(client, c.OAuth.Scopes) // its secret may have changed
 		// Who wrote or deleted it meanwhile is right.
 		if c, err = s.rewrite(c); !errors.Is(err, errChanged) {
 			return c, err

@@ -170,6 +170,7 @@ func offline(ctx context.Context, c *room.Client, o *room.OAuth, by string) (str
 func (s *testServer) credential(owner string) local.Info {
 	s.t.Helper()
 	list, err := s.store.List("demo", owner)
+	list = slices.DeleteFunc(list, func(i local.Info) bool { return i.Type != credentialType })
 	if err != nil || len(list) != 1 {
 		s.t.Fatalf("%s has %v, %v", owner, list, err)
 	}

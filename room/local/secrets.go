@@ -9,6 +9,7 @@ import (
 
 	"github.com/roomenv/roomenv/room/local/oauth"
 	"github.com/roomenv/roomenv/room/wire"
+	"github.com/roomenv/roomenv/secret"
 )
 
 // secrets is the secrets toolkit (sections 6 and 7).
@@ -109,22 +110,29 @@ func (s secrets) get(_ context.Context, caller *session, arguments wire.Content)
 		return nil, err
 	}
 	address := Address{caller.room.name, caller.who.Name, string(a.DelegatedTo), string(a.SecretID)}
-	info, value, err := s.store.Get(address, string(a.Type), string(a.Name))
-	if errors.Is(err, ErrNotFound) {
-		if address, err = s.delegated(caller, address); err == nil {
-			info, value, err = s.store.Get(address, string(a.Type), string(a.Name))
-		}
-	}
+	info, value, err := s.read(caller, address, string(a.Type), string(a.Name))
 	if errors.Is(err, ErrNotFound) {
 		return wire.Empty{}, nil
 	}
+	return wire.File{Name: info.Name, MimeType: info.Type, Data: value}, err
+}
+
+// read returns the secret at address, or the one that somebody delegated to the
+// caller there, as the caller may know it.
+func (s secrets) read(caller *session, address Address, typ, name string) (Info, secret.Value, error) {
+	info, value, err := s.store.Get(address, typ, name)
+	if errors.Is(err, ErrNotFound) {
+		if address, err = s.delegated(caller, address); err == nil {
+			info, value, err = s.store.Get(address, typ, name)
+		}
+	}
 	if err == nil && info.Type == credentialType {
 		if info.Owner != caller.who.Name {
-			return wire.Empty{}, nil // others get its access token only
+			return Info{}, secret.Value{}, ErrNotFound // others get its access token only
 		}
 		value, err = shownCredential(value)
 	}
-	return wire.File{Name: info.Name, MimeType: info.Type, Data: value}, err
+	return info, value, err
 }
 
 func (s secrets) set(_ context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
