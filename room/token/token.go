@@ -183,6 +183,9 @@ func (c claims) token() (Token, error) {
 	t := Token{Name: c.Name, ProjectID: c.Subject, KeyID: c.KeyID, Version: c.Version}
 	if c.ExpiresAt != nil {
 		t.Expires = c.ExpiresAt.Time
+		if t.Expires.Year() > 9999 {
+			return Token{}, fmt.Errorf("%w: its expiry is no date", ErrMalformed) // RFC 3339 ends there
+		}
 	}
 	var haveRoom, haveAPI bool
 	for _, g := range c.Grants {
