@@ -1,0 +1,93 @@
+// Package mask replaces secret values in a stream of output by their names. It
+// knows nothing of processes and terminals.
+package mask
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/roomenv/roomenv/secret"
+)
+
+// MinLength is the length in bytes of the shortest value that is masked.
+// Shorter ones are also ports, years, booleans and "admin": to mask them would
+// take them from all output, and show by that what they are.
+const MinLength = 6
+
+// A Masker knows the values to mask. The zero Masker knows none. It may be used
+// by several goroutines.
+type Masker struct {
+	mu       sync.Mutex // for changes
+	forms    map[string]string
+	unmasked map[string]bool
+	current  atomic.Pointer[automaton]
+}
+
+// A Named value is shown as [Name].
+type Named struct {
+	Name  string
+	Value secret.Value
+}
+
+// Add has values masked in all that is written from now on: one that is
+// rotated is added before anybody gets it. What was added before stays. Of two
+// names for one value the first one stays.
+//
+// It returns the names of the values that cannot be masked, each name once in
+// the life of m: they are shorter than [MinLength], or too common.
+func (m *Masker) Add(values ...Named) (unmasked []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.forms == nil {
+		m.forms, m.unmasked = make(map[string]string), make(map[string]bool)
+	}
+	before := len(m.forms)
+	for _, v := range values {
+		// Programs cut the newline off that files end with.
+		core := bytes.TrimSpace(v.Value.Reveal())
+		if len(core) < MinLength || common(core) {
+			if len(core) > 0 && !m.unmasked[v.Name] {
+				m.unmasked[v.Name] = true
+				unmasked = append(unmasked, v.Name)
+			}
+			continue
+		}
+		for form := range forms(core) {
+			if _, known := m.forms[form]; !known {
+				m.forms[form] = v.Name
+			}
+		}
+	}
+	if len(m.forms) > before {
+		m.current.Store(build(m.forms))
+	}
+	return unmasked
+}
+
+// Format writes no value, whatever the verb.
+func (*Masker) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, secret.Redacted) }
+
+// common reports whether v is also an ordinary word of output: one that
+// configurations are full of, or a repetition such as "------".
+func common(v []byte) bool {
+	distinct := make(map[byte]bool)
+	for _, c := range v {
+		distinct[c] = true
+	}
+	_, word := slices.BinarySearch(commonWords, string(bytes.ToLower(v)))
+	return word || len(distinct) <= 2
+}
+
+// commonWords are what fields of secrets hold beside passwords: hosts, users,
+// databases, environments, and what nobody has changed. Sorted.
+var commonWords = []string{
+	"0.0.0.0", "127.0.0.1", "123456", "changeme", "client", "database", "default", "development", "disabled",
+	"enabled", "example", "localhost", "master", "mongodb", "nobody", "password", "postgres",
+	"postgresql", "prefer", "primary", "private", "production", "public", "rabbitmq", "redis", "release",
+	"require", "secret", "server", "service", "service_account", "staging", "testing", "ubuntu", "unknown",
+	"us-east-1", "username", "verify-full", "warning",
+}
