@@ -3,8 +3,10 @@ package inject
 import (
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 // A child is a process and its place on the terminal.
@@ -20,6 +22,8 @@ type child struct {
 	pid      int
 	ownGroup bool
 	terminal int // descriptor of the controlling terminal, -1 if there is none
+	modes    *term.State
+	killed   bool // it has ended, by a signal
 }
 
 func newChild() *child {
@@ -27,20 +31,26 @@ func newChild() *child {
 	if err != nil {
 		return &child{terminal: -1, ownGroup: true}
 	}
-	return &child{terminal: tty, ownGroup: aloneInGroup()}
+	// A shell with job control has the first process of a job lead its group;
+	// others follow only at the end of a pipe.
+	c := &child{terminal: tty, ownGroup: unix.Getpgrp() == unix.Getpid() && !piped()}
+	c.modes, _ = term.GetState(tty)
+	return c
 }
 
-// aloneInGroup tells how a shell with job control starts a job: the first
-// process leads the group, and others follow only at the end of a pipe.
-func aloneInGroup() bool {
+func piped() bool {
 	var stdout unix.Stat_t
 	err := unix.Fstat(1, &stdout)
-	piped := err == nil && (stdout.Mode&unix.S_IFMT == unix.S_IFIFO || stdout.Mode&unix.S_IFMT == unix.S_IFSOCK)
-	return unix.Getpgrp() == unix.Getpid() && !piped
+	return err == nil && (stdout.Mode&unix.S_IFMT == unix.S_IFIFO || stdout.Mode&unix.S_IFMT == unix.S_IFSOCK)
 }
 
 func (c *child) attributes() *syscall.SysProcAttr {
 	attr := sysProcAttr()
+	if c.inner != nil {
+		attr.Setsid, attr.Setctty, attr.Ctty = true, true, c.inner.ctty
+		c.inner.attach()
+		return attr
+	}
 	attr.Setpgid = c.ownGroup
 	if c.ownGroup && c.foreground() == unix.Getpgrp() {
 		// Done in the child before exec: it never runs in the background.
@@ -55,11 +65,33 @@ func (c *child) close() {
 		return
 	}
 	c.moveForeground(c.pid, unix.Getpgrp())
+	c.restoreModes()
 	_ = unix.Close(c.terminal)
+}
+
+// restoreModes does what a shell does with the terminal of a job that a signal
+// ended, and that the shell cannot see here, because roomenv exits. A child that
+// exits may mean its changes, as stty does. At the end of a pipe a pager may be
+// using the terminal.
+func (c *child) restoreModes() {
+	if c.killed && c.modes != nil && !piped() && c.foreground() == unix.Getpgrp() {
+		_ = fromBackground(func() error { return term.Restore(c.terminal, c.modes) })
+	}
 }
 
 // forward passes one signal on.
 func (c *child) forward(sig syscall.Signal) {
+	if c.inner != nil {
+		switch sig {
+		case unix.SIGWINCH:
+			c.inner.resize()
+			return
+		case unix.SIGCONT:
+			c.inner.attach()
+		}
+		_ = unix.Kill(c.pid, sig)
+		return
+	}
 	if c.terminal >= 0 {
 		switch sig {
 		case unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGWINCH, unix.SIGCONT:
@@ -88,6 +120,43 @@ func (c *child) stop(sig syscall.Signal) {
 	_ = unix.Kill(target, unix.SIGCONT)
 }
 
+// Of the processes that outlive the child there is no event, so they are looked
+// for. One that SIGKILL does not end hangs in the kernel, or nobody takes its
+// status: it is not waited for any longer.
+const (
+	groupInterval = 5 * time.Millisecond
+	killTimeout   = time.Second
+)
+
+// awaitGroup waits until nothing is left of the group of a child that has
+// ended. It kills the group when kill says so, or a signal that means hurry.
+func (c *child) awaitGroup(kill <-chan time.Time, signals <-chan syscall.Signal) {
+	look := time.NewTicker(groupInterval)
+	defer look.Stop()
+	var giveUp <-chan time.Time
+	for c.ownGroup && unix.Kill(-c.pid, 0) != unix.ESRCH {
+		hurry := false
+		select {
+		case <-look.C:
+			reapOrphans(c.pid)
+		case sig := <-signals:
+			hurry = escalates(sig)
+		case <-kill:
+			hurry = true
+		case <-giveUp:
+			return
+		}
+		if hurry {
+			c.stop(unix.SIGKILL)
+			kill, giveUp = nil, time.After(killTimeout)
+		}
+	}
+}
+
+// escalates reports whether sig, coming while the child is asked to end, says
+// that there was time enough.
+func escalates(sig syscall.Signal) bool { return sig == unix.SIGTERM || sig == unix.SIGINT }
+
 // poll looks at what became of the child and returns its exit code once it
 // has ended.
 func (c *child) poll() (code int, ended bool) {
@@ -103,6 +172,7 @@ func (c *child) poll() (code int, ended bool) {
 		case status.Exited():
 			return status.ExitStatus(), true
 		case status.Signaled():
+			c.killed = true
 			return 128 + int(status.Signal()), true
 		case status.Stopped():
 			c.stopped(status.StopSignal())
@@ -114,11 +184,15 @@ func (c *child) poll() (code int, ended bool) {
 // The shell's fg sends SIGCONT, which [child.forward] acts on.
 func (c *child) stopped(sig syscall.Signal) {
 	switch {
+	case c.inner != nil:
+		if !c.inner.suspend() {
+			_ = unix.Kill(c.pid, unix.SIGCONT)
+		}
 	case c.terminal < 0:
 		// Whoever stopped the child continues the child.
 	case !c.ownGroup && sig == unix.SIGSTOP:
 		// Not from the terminal: the others of the group run on.
-	case c.ownGroup && !underJobControl():
+	case c.ownGroup && !c.monitored && !underJobControl():
 		// Nobody would continue us. Without roomenv the kernel would not have
 		// let Ctrl-Z stop the child, whose group would be an orphan.
 		if sig == unix.SIGTSTP {
@@ -164,5 +238,5 @@ func (c *child) moveForeground(from, to int) {
 	if !c.ownGroup || c.foreground() != from {
 		return
 	}
-	_ = setForeground(c.terminal, to)
+	_ = fromBackground(func() error { return unix.IoctlSetPointerInt(c.terminal, unix.TIOCSPGRP, to) })
 }

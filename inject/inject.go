@@ -3,6 +3,7 @@
 package inject
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/mask"
 )
 
 // A Command is what to run.
@@ -27,16 +30,24 @@ type Command struct {
 	// means that they are caught only while Run runs.
 	Signals *Signals
 
-	// StopTimeout is the time from SIGTERM to SIGKILL when the context ends.
-	// 0 means 10 s.
+	// How the child is stopped: its process group gets StopSignal, after
+	// StopTimeout SIGKILL. 0 means SIGTERM and 10 s. It is stopped when the
+	// context ends and, if one of the two is set, by a SIGTERM to roomenv, which
+	// else is passed on like any other signal.
+	StopSignal  syscall.Signal
 	StopTimeout time.Duration
+
+	User       *syscall.Credential // nil is roomenv's own
+	NoNewPrivs bool                // PR_SET_NO_NEW_PRIVS of prctl(2); Linux only
 }
 
 // Run starts the command and returns its exit code when it ends: its own, or
 // 128 + the signal that ended it. What it leaves running, even with a pipe
-// open, is not waited for. When ctx ends, the child gets SIGTERM, and SIGKILL
-// after StopTimeout, as does its process group if it has one of its own; the
-// exit code is the child's then too.
+// open, is not waited for.
+//
+// A child that is stopped is asked to end, and killed when its time is over or
+// when SIGTERM or SIGINT comes meanwhile. Run then returns when nothing is left
+// of its process group, if it has one of its own. The exit code is the child's.
 //
 // The error says why there was no child: [*StartError], or the cause of ctx,
 // which may be [Interrupted]. The code goes with it: 127, 126, 128 + the
@@ -46,7 +57,10 @@ type Command struct {
 // Run reaps orphans, which it does as PID 1 and as a subreaper.
 func Run(ctx context.Context, c Command) (int, error) {
 	if len(c.Args) == 0 {
-		return 125, errors.New("cannot run a command: none is given")
+		return 125, errNoCommand
+	}
+	if c.Mask != nil {
+		return runMasked(ctx, c)
 	}
 	signals := c.Signals
 	if signals == nil {
@@ -62,7 +76,14 @@ func Run(ctx context.Context, c Command) (int, error) {
 	// which with Go can be long before the process does. Locked, the thread
 	// lives as long as this call.
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	if c.NoNewPrivs {
+		// Never unlocked, so that nothing else runs on this thread.
+		if err := setNoNewPrivs(); err != nil {
+			return 125, fmt.Errorf("cannot set no_new_privs: %w", err)
+		}
+	} else {
+		defer runtime.UnlockOSThread()
+	}
 
 	// One slot is enough: what matters is that something ended, not how often.
 	ended := make(chan os.Signal, 1)
@@ -76,34 +97,45 @@ func Run(ctx context.Context, c Command) (int, error) {
 	defer child.close()
 
 	var kill <-chan time.Time
-	stop := ctx.Done()
+	stopping := false
+	stop := func() {
+		stopping = true
+		child.stop(cmp.Or(c.StopSignal, unix.SIGTERM))
+		kill = time.After(cmp.Or(c.StopTimeout, 10*time.Second))
+	}
+	stopsOnTerm := c.StopSignal != 0 || c.StopTimeout != 0
+	cancelled := ctx.Done()
 	for {
 		select {
 		case sig := <-signals.out:
-			child.forward(sig)
-		case <-stop:
-			stop = nil
-			child.stop(unix.SIGTERM)
-			timer := time.NewTimer(c.stopTimeout())
-			defer timer.Stop()
-			kill = timer.C
+			switch {
+			case stopping && escalates(sig):
+				child.stop(unix.SIGKILL)
+			case stopsOnTerm && sig == unix.SIGTERM:
+				stop()
+			default:
+				child.forward(sig)
+			}
+		case <-cancelled:
+			cancelled = nil
+			if !stopping {
+				stop()
+			}
 		case <-kill:
 			child.stop(unix.SIGKILL)
 		case <-ended:
 			reapOrphans(child.pid)
 			if code, ok := child.poll(); ok {
+				if stopping {
+					child.awaitGroup(kill, signals.out)
+				}
 				return code, nil
 			}
 		}
 	}
 }
 
-func (c Command) stopTimeout() time.Duration {
-	if c.StopTimeout > 0 {
-		return c.StopTimeout
-	}
-	return 10 * time.Second
-}
+var errNoCommand = errors.New("cannot run a command: none is given")
 
 func exitCode(err error) int {
 	var coder interface{ ExitCode() int }
@@ -123,11 +155,13 @@ func start(c Command) (*child, error) {
 		return nil, err
 	}
 	k := newChild()
+	k.inner, k.monitored = c.inner, c.monitored
 	attr := &syscall.ProcAttr{
 		Env:   c.Env,
 		Files: []uintptr{fd(c.Stdin, 0), fd(c.Stdout, 1), fd(c.Stderr, 2)},
 		Sys:   k.attributes(),
 	}
+	attr.Sys.Credential = c.User
 	k.pid, err = syscall.ForkExec(path, c.Args, attr)
 	if errors.Is(err, syscall.ENOEXEC) {
 		// A script without #! is the shell's, as for execvp(3).
@@ -137,11 +171,10 @@ func start(c Command) (*child, error) {
 	runtime.KeepAlive(c)
 	if err != nil {
 		k.close()
-		if missing(err) {
-			// The file was there a moment ago.
-			return nil, &StartError{name, ErrNotFound, err, fmt.Sprintf("check the interpreter that %s asks for", path)}
+		if c.User != nil && errors.Is(err, syscall.EPERM) {
+			return nil, userError(name, err)
 		}
-		return nil, startError(name, path, err)
+		return nil, execError(name, path, err)
 	}
 	return k, nil
 }

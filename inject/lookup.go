@@ -91,6 +91,14 @@ func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
+// execError is startError for a file that was there a moment ago.
+func execError(name, path string, err error) error {
+	if missing(err) {
+		return &StartError{name, ErrNotFound, err, fmt.Sprintf("check the interpreter that %s asks for", path)}
+	}
+	return startError(name, path, err)
+}
+
 // startError says what an errno of exec or fork means for a command at path.
 func startError(name, path string, err error) error {
 	e := &StartError{Command: name, Kind: ErrNotExecutable, Err: err}
@@ -106,4 +114,8 @@ func startError(name, path string, err error) error {
 		e.Kind, e.Hint = ErrNoProcess, "check the limits on processes, memory and open files"
 	}
 	return e
+}
+
+func userError(name string, err error) error {
+	return &StartError{name, ErrNoProcess, fmt.Errorf("cannot change the user: %w", err), "only root may, or who has CAP_SETUID and CAP_SETGID"}
 }

@@ -23,6 +23,7 @@ type Signals struct {
 	caught chan os.Signal
 	out    chan syscall.Signal // what is kept, to whoever runs a child
 	cancel context.CancelCauseFunc
+	close  sync.Once
 	quit   chan struct{}
 	ended  chan struct{}
 
@@ -85,10 +86,12 @@ func catchable() []os.Signal {
 
 // Close ends the catching, as [signal.Stop] does, and cancels the context.
 func (s *Signals) Close() {
-	signal.Stop(s.caught)
-	close(s.quit)
-	<-s.ended
-	s.cancel(nil)
+	s.close.Do(func() {
+		signal.Stop(s.caught)
+		close(s.quit)
+		<-s.ended
+		s.cancel(nil)
+	})
 }
 
 // run takes from caught at once, because os/signal drops what finds the
@@ -112,6 +115,10 @@ func (s *Signals) run() {
 		case out <- next:
 			kept = kept[1:]
 		case <-s.quit:
+			// Nothing more comes, but what came may be the end of roomenv.
+			for len(s.caught) > 0 {
+				s.forChild((<-s.caught).(syscall.Signal))
+			}
 			return
 		}
 	}

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"errors"
 	"os/signal"
 	"syscall"
 
@@ -12,13 +13,16 @@ const lastSignal = syscall.Signal(31)
 // sysProcAttr is empty: macOS has no parent-death signal.
 func sysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }
 
-// setForeground gives the terminal to a process group. The kernel would stop a
-// process that does so from the background, unless it ignores SIGTTOU.
-func setForeground(terminal, group int) error {
+// fromBackground changes the terminal from wherever roomenv is. The kernel would
+// stop a process that does so from the background, unless it ignores SIGTTOU.
+func fromBackground(change func() error) error {
 	signal.Ignore(unix.SIGTTOU)
 	defer signal.Reset(unix.SIGTTOU)
-	return unix.IoctlSetPointerInt(terminal, unix.TIOCSPGRP, group)
+	return change()
 }
+
+// setNoNewPrivs fails: macOS has no such thing.
+func setNoNewPrivs() error { return errors.ErrUnsupported }
 
 // reapOrphans does nothing: on macOS orphans go to launchd.
 func reapOrphans(int) {}

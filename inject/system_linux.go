@@ -16,19 +16,23 @@ func sysProcAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 
-// setForeground gives the terminal to a process group. The kernel would stop a
-// process that does so from the background, unless the calling thread, to which
-// [Run] is locked, blocks SIGTTOU. To ignore it and then not to would not do:
-// the Go runtime keeps a handler once it had one.
-func setForeground(terminal, group int) error {
+// fromBackground changes the terminal from wherever roomenv is. The kernel would
+// stop a process that does so from the background, unless the calling thread, to
+// which [Run] is locked, blocks SIGTTOU. To ignore it and then not to would not
+// do: the Go runtime keeps a handler once it had one.
+func fromBackground(change func() error) error {
 	block, before := unix.Sigset_t{}, unix.Sigset_t{}
 	block.Val[0] = 1 << (unix.SIGTTOU - 1)
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &block, &before); err != nil {
 		return err
 	}
-	err := unix.IoctlSetPointerInt(terminal, unix.TIOCSPGRP, group)
+	err := change()
 	return errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil))
 }
+
+// setNoNewPrivs takes set-user-ID and file capabilities from all that this
+// thread executes, for good (prctl(2), PR_SET_NO_NEW_PRIVS).
+func setNoNewPrivs() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }
 
 // reapOrphans collects the processes that ended and have roomenv as their
 // parent only because their own is gone. They come to PID 1 and to subreapers.
