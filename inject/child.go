@@ -24,6 +24,9 @@ type child struct {
 	terminal int // descriptor of the controlling terminal, -1 if there is none
 	modes    *term.State
 	killed   bool // it has ended, by a signal
+
+	inner     *innerTerminal // what the child runs on in place of ours, or nil
+	monitored bool           // see Command
 }
 
 func newChild() *child {

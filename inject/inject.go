@@ -39,6 +39,18 @@ type Command struct {
 
 	User       *syscall.Credential // nil is roomenv's own
 	NoNewPrivs bool                // PR_SET_NO_NEW_PRIVS of prctl(2); Linux only
+
+	// Mask has the values that it knows replaced in what the child prints. nil
+	// gives the child the files themselves.
+	Mask *mask.Masker
+
+	// Monitor is this program with arguments that make it call [RunMonitor]
+	// with those that follow, which are Args. It runs the child when Mask is
+	// used on a terminal; nil has that go through pipes.
+	Monitor []string
+
+	inner     *innerTerminal // what the child is to run on
+	monitored bool           // the parent is roomenv, which continues us
 }
 
 // Run starts the command and returns its exit code when it ends: its own, or
@@ -54,7 +66,8 @@ type Command struct {
 // signal, or 125.
 //
 // Run writes nothing. Of the processes of roomenv only the child may end while
-// Run reaps orphans, which it does as PID 1 and as a subreaper.
+// Run reaps orphans, which it does as PID 1, as a subreaper, and while it stops the
+// child.
 func Run(ctx context.Context, c Command) (int, error) {
 	if len(c.Args) == 0 {
 		return 125, errNoCommand
@@ -97,9 +110,10 @@ func Run(ctx context.Context, c Command) (int, error) {
 	defer child.close()
 
 	var kill <-chan time.Time
-	stopping := false
+	stopping, disown := false, func() {}
+	defer func() { disown() }()
 	stop := func() {
-		stopping = true
+		stopping, disown = true, adopt()
 		child.stop(cmp.Or(c.StopSignal, unix.SIGTERM))
 		kill = time.After(cmp.Or(c.StopTimeout, 10*time.Second))
 	}

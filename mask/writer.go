@@ -54,16 +54,25 @@ func (w *Writer) Write(p []byte) (int, error) {
 // that pauses there: a prompt whose end happens to be the beginning of a value.
 // The rest of the value, if it comes, is masked.
 func (w *Writer) Release() error {
+	if !w.Holds() {
+		return nil
+	}
+	from := w.shown
+	w.shown = w.releasable()
+	_, err := w.out.Write(w.held[from:w.shown])
+	return err
+}
+
+// Holds reports whether there is something for Release to pass on.
+func (w *Writer) Holds() bool { return w.shown < w.releasable() }
+
+// releasable is how much of held may be out: none of a value that is complete.
+func (w *Writer) releasable() int {
 	end := min(Shown, len(w.held))
 	if len(w.spans) > 0 {
 		end = min(end, w.spans[0].start)
 	}
-	if w.shown >= end {
-		return nil
-	}
-	_, err := w.out.Write(w.held[w.shown:end])
-	w.shown = end
-	return err
+	return end
 }
 
 // Flush ends the text: what is held back can become no value any more.

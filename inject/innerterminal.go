@@ -1,0 +1,187 @@
+package inject
+
+import (
+	"context"
+	"io"
+	"os"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// An innerTerminal is what a child is on while its output is masked: a
+// pseudo-terminal of its own, so that colours and full-screen programs work.
+// Ours, the outer one, is raw meanwhile: what is typed goes through as it is, and
+// it is the inner one that makes a signal of Ctrl-C.
+//
+// The child is in another session then, where it would be nobody's job: the
+// kernel would let nothing stop it. So a process stands in between and leads
+// that session, as with sudo's use_pty. It is roomenv again, see [RunMonitor].
+type innerTerminal struct {
+	master *os.File
+	ctty   int // descriptor of the child that is on the inner terminal
+
+	outer   *os.File
+	outerFD int         // Fd would end the deadlines
+	modes   *term.State // of the outer terminal, nil unless it is raw
+	typing  chan struct{}
+}
+
+// RunMonitor is [Run] for the process that Command.Monitor starts.
+func RunMonitor(ctx context.Context, c Command) (int, error) {
+	c.monitored = true
+	return Run(ctx, c)
+}
+
+// terminal has the child run on an inner terminal, by a monitor. It does nothing
+// unless the output goes to our terminal; nor if stdout is a pipe, at whose other
+// end a pager may use the terminal too.
+func (o *output) terminal(c *Command, stdin, stdout, stderr *os.File) error {
+	if c.Monitor == nil || isPipe(stdout) || !onTerminal(stdout) && !onTerminal(stderr) {
+		return nil
+	}
+	t, slave, err := openInner()
+	if err != nil {
+		return err
+	}
+	o.inner, c.inner = t, t
+	c.Args = append(append([]string{}, c.Monitor...), c.Args...)
+	c.Stdin, c.Stdout, c.Stderr = stdin, stdout, stderr
+	to := stderr
+	if onTerminal(stdout) {
+		to = stdout
+	}
+	for i, f := range []**os.File{&c.Stderr, &c.Stdout, &c.Stdin} {
+		if onTerminal(*f) {
+			*f, t.ctty = slave, 2-i
+		}
+	}
+	o.add(c.Mask, t.master, slave, to)
+	return nil
+}
+
+// openInner makes a terminal like the one that controls us.
+func openInner() (t *innerTerminal, slave *os.File, err error) {
+	master, slave, err := pty.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer master.Close()
+	t = &innerTerminal{}
+	if t.master, _, err = nonblocking(unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 0)); err == nil {
+		t.outer, t.outerFD, err = nonblocking(unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0))
+	}
+	if err == nil {
+		var modes *term.State
+		if modes, err = term.GetState(t.outerFD); err == nil {
+			err = term.Restore(int(slave.Fd()), modes)
+		}
+	}
+	if err != nil {
+		_ = t.master.Close()
+		_ = slave.Close()
+		return nil, nil, err
+	}
+	return t, slave, nil
+}
+
+// nonblocking makes a file with deadlines of a descriptor.
+func nonblocking(fd int, err error) (*os.File, int, error) {
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		return nil, -1, err
+	}
+	return os.NewFile(uintptr(fd), "terminal"), fd, nil
+}
+
+// attach takes the outer terminal over if it is ours to take, when the child
+// starts and when it goes on in the foreground or in the background.
+func (t *innerTerminal) attach() {
+	t.resize()
+	if group, err := unix.IoctlGetInt(t.outerFD, unix.TIOCGPGRP); err != nil || group != unix.Getpgrp() {
+		t.stopTyping()
+		t.modes = nil
+		return
+	}
+	modes, err := term.MakeRaw(t.outerFD)
+	if err != nil || t.modes != nil {
+		return
+	}
+	t.modes, t.typing = modes, make(chan struct{})
+	go func() {
+		defer close(t.typing)
+		_, _ = io.Copy(struct{ io.Writer }{t.master}, struct{ io.Reader }{t.outer})
+	}()
+}
+
+// detach gives the outer terminal back as it was.
+func (t *innerTerminal) detach() {
+	if t.modes == nil {
+		return
+	}
+	t.stopTyping()
+	_ = term.Restore(t.outerFD, t.modes)
+	t.modes = nil
+}
+
+func (t *innerTerminal) stopTyping() {
+	if t.modes == nil {
+		return
+	}
+	_ = t.outer.SetReadDeadline(time.Now())
+	_ = t.master.SetWriteDeadline(time.Now())
+	<-t.typing
+	_ = t.outer.SetReadDeadline(time.Time{})
+	_ = t.master.SetWriteDeadline(time.Time{})
+}
+
+// resize gives the inner terminal the size of the outer one. The kernel tells the
+// child with a SIGWINCH.
+func (t *innerTerminal) resize() {
+	size, err := unix.IoctlGetWinsize(t.outerFD, unix.TIOCGWINSZ)
+	if err != nil {
+		return
+	}
+	conn, err := t.master.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = conn.Control(func(fd uintptr) { _ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, size) })
+}
+
+// suspend stops roomenv and all of its group, the shell's job, with the child,
+// as Ctrl-Z on the outer terminal would do. It is false if nobody could continue
+// them.
+func (t *innerTerminal) suspend() bool {
+	group := unix.Getpgrp()
+	if session, err := unix.Getsid(0); err != nil || session == group || group == unix.Getpid() && !underJobControl() {
+		return false
+	}
+	t.detach()
+	_ = unix.Kill(0, unix.SIGSTOP)
+	return true
+}
+
+func (t *innerTerminal) close() {
+	t.detach()
+	_ = t.outer.Close()
+}
+
+// onTerminal reports whether f is our controlling terminal.
+func onTerminal(f *os.File) bool {
+	session, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGSID)
+	if err != nil {
+		return false
+	}
+	ours, err := unix.Getsid(0)
+	return err == nil && session == ours
+}
+
+func isPipe(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0
+}

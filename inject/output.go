@@ -1,0 +1,229 @@
+package inject
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/mask"
+)
+
+const (
+	// pause is how long what may be the beginning of a value stays back while
+	// the child prints nothing: longer than a program takes between two writes
+	// of one line, and too short for a person who types to see.
+	pause = 20 * time.Millisecond
+
+	// grace is how long the output is read after the end of the child if others
+	// have it open.
+	grace = 500 * time.Millisecond
+
+	// inFlight is the most that a pipe holds (fcntl(2), F_SETPIPE_SZ).
+	inFlight = 1 << 20
+)
+
+// runMasked is [Run] with the output of the child masked: on the terminal by one
+// of its own between the child and ours, and else by pipes.
+func runMasked(ctx context.Context, c Command) (int, error) {
+	stdin, stdout, stderr := orOwn(c.Stdin, os.Stdin), orOwn(c.Stdout, os.Stdout), orOwn(c.Stderr, os.Stderr)
+	var o output
+	defer o.close()
+	err := o.terminal(&c, stdin, stdout, stderr)
+	if err == nil {
+		err = o.pipes(&c, stdout, stderr)
+	}
+	if err != nil {
+		return 125, fmt.Errorf("cannot mask the output: %w", err)
+	}
+	o.start()
+	c.Mask = nil
+	code, err := Run(ctx, c)
+	o.finish(ctx)
+	return code, err
+}
+
+// An output is the streams that a child writes to.
+type output struct {
+	pumps  []*pump
+	childs []*os.File // ends of the child
+	inner  *innerTerminal
+}
+
+// pipes gives the child pipes for stdout and stderr, as far as they are not on an
+// inner terminal: one if both are the same file, so that what is written to
+// both keeps its order.
+func (o *output) pipes(c *Command, stdout, stderr *os.File) (err error) {
+	inner := func(f *os.File) bool { return o.inner != nil && onTerminal(f) }
+	if !inner(stdout) {
+		if c.Stdout, err = o.pipe(c.Mask, stdout); err != nil {
+			return err
+		}
+	}
+	switch {
+	case inner(stderr):
+	case same(stdout, stderr):
+		c.Stderr = c.Stdout
+	default:
+		c.Stderr, err = o.pipe(c.Mask, stderr)
+	}
+	return err
+}
+
+// pipe returns what to write to for what is to come out of f, masked. A file
+// that is closed is returned as it is.
+func (o *output) pipe(m *mask.Masker, f *os.File) (*os.File, error) {
+	if _, err := f.Stat(); err != nil {
+		return f, nil
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	o.add(m, r, w, f)
+	return w, nil
+}
+
+func (o *output) add(m *mask.Masker, from, childs, to *os.File) {
+	o.childs = append(o.childs, childs)
+	o.pumps = append(o.pumps, &pump{
+		from: from, mask: m.Writer(to), ending: make(chan struct{}), done: make(chan struct{}), left: inFlight,
+	})
+}
+
+func (o *output) start() {
+	for _, p := range o.pumps {
+		go p.run()
+	}
+}
+
+// finish passes on what the child has written when it ends. If others keep the
+// output open it reads on for the time of grace. Whoever reads from us may take
+// longer, unless ctx ends: then the rest is lost.
+func (o *output) finish(ctx context.Context) {
+	for _, f := range o.childs {
+		_ = f.Close()
+	}
+	timer := time.AfterFunc(grace, func() {
+		for _, p := range o.pumps {
+			p.end()
+		}
+	})
+	defer timer.Stop()
+	for _, p := range o.pumps {
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+			select {
+			case <-p.done:
+			case <-time.After(2 * grace):
+			}
+		}
+	}
+}
+
+func (o *output) close() {
+	if o.inner != nil {
+		o.inner.close()
+	}
+	for _, f := range o.childs {
+		_ = f.Close()
+	}
+}
+
+// same reports whether a and b are one file.
+func same(a, b *os.File) bool {
+	x, err := a.Stat()
+	if err != nil {
+		return false
+	}
+	y, err := b.Stat()
+	return err == nil && os.SameFile(x, y)
+}
+
+// A pump carries one stream through a mask. It reads no further than it has
+// written, so that a reader that stalls stalls the child; when the reader is
+// gone, the child finds its end closed too.
+type pump struct {
+	from   *os.File
+	mask   *mask.Writer
+	ending chan struct{} // closed when the child has ended and the time is up
+	done   chan struct{}
+	left   int // bytes to read after that
+}
+
+func (p *pump) run() {
+	defer close(p.done)
+	defer p.from.Close()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := p.read(buf)
+		if n > 0 {
+			if _, err := p.mask.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			_ = p.mask.Flush()
+			return
+		}
+	}
+}
+
+// end has the pump end as soon as nothing is left to read.
+func (p *pump) end() {
+	close(p.ending)
+	_ = p.from.SetReadDeadline(time.Now())
+}
+
+// read reads, and shows what is held back when the stream pauses.
+func (p *pump) read(buf []byte) (int, error) {
+	for {
+		var deadline time.Time
+		if p.mask.Holds() {
+			deadline = time.Now().Add(pause)
+		}
+		_ = p.from.SetReadDeadline(deadline)
+		select {
+		case <-p.ending:
+			return p.rest(buf)
+		default:
+		}
+		n, err := p.from.Read(buf)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err // the error of a terminal without processes is EIO
+		}
+		if err := p.mask.Release(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// rest reads what is there and does not wait. A stream that never runs dry,
+// because another process writes on, ends after as much as the child can have
+// left in it.
+func (p *pump) rest(buf []byte) (n int, err error) {
+	conn, err := p.from.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	controlErr := conn.Control(func(fd uintptr) { n, err = unix.Read(int(fd), buf) })
+	if err = errors.Join(err, controlErr); err != nil {
+		return 0, err
+	}
+	if p.left -= n; n == 0 || p.left <= 0 {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func orOwn(f, own *os.File) *os.File {
+	if f == nil {
+		return own
+	}
+	return f
+}
