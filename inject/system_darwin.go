@@ -26,3 +26,5 @@ func setNoNewPrivs() error { return errors.ErrUnsupported }
 
 // reapOrphans does nothing: on macOS orphans go to launchd.
 func reapOrphans(int) {}
+
+func adopt() (undo func()) { return func() {} }

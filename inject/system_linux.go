@@ -60,6 +60,16 @@ func reaper() bool {
 	return err == nil && on != 0
 }
 
+// adopt makes roomenv the parent of processes whose own is gone, so that those
+// of the child's group are reaped when they end however slow PID 1 is. It
+// returns what undoes it.
+func adopt() (undo func()) {
+	if reaper() || unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
+		return func() {}
+	}
+	return func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) }
+}
+
 // peek returns a process that can be waited for and leaves it so; 0 if there
 // is none.
 func peek() int {
