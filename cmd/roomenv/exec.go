@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/inject"
@@ -15,7 +17,13 @@ import (
 )
 
 func newExec(a *app, signals *inject.Signals) *cobra.Command {
-	var files []string
+	var (
+		files            []string
+		policy           render.Policy
+		command          = inject.Command{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals}
+		user, stopSignal string
+		once             bool
+	)
 	cmd := &cobra.Command{
 		Use:   "exec [-m FILE]... [--room NAME] -- COMMAND [ARG...]",
 		Short: "Run a command with the secrets of a manifest in its environment",
@@ -39,21 +47,33 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			generation, err := a.generation(cmd.Context(), files)
+			var err error
+			if command.User, err = parseUser(user); err != nil {
+				return err
+			}
+			if command.StopSignal, err = parseSignal(stopSignal); err != nil {
+				return err
+			}
+			m, err := loadManifest(files)
+			if err != nil {
+				return err
+			}
+			generation, err := a.generation(cmd.Context(), m, policy)
 			if err != nil {
 				return err
 			}
 			if err := render.CheckSize(args, generation); err != nil {
 				return err
 			}
-			code, err := inject.Run(cmd.Context(), inject.Command{
-				Args:    args,
-				Env:     generation.Environ(),
-				Stdin:   os.Stdin,
-				Stdout:  os.Stdout,
-				Stderr:  os.Stderr,
-				Signals: signals,
-			})
+			if term.IsTerminal(2) && expandedBefore(args, m, os.Getenv) {
+				a.log.Warn("an argument is empty: the shell puts in the value of $NAME before roomenv sets it; write sh -c '... $NAME ...'")
+			}
+			command.Args, command.Env = args, generation.Environ()
+			run := inject.Run
+			if once {
+				run = inject.Exec
+			}
+			code, err := run(cmd.Context(), command)
 			if err != nil || code != 0 {
 				return exitError{code, err}
 			}
@@ -64,18 +84,28 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 	cmd.Flags().SetInterspersed(false)
 	cmd.Flags().StringArrayVarP(&files, "manifest", "m", nil, "manifest to read; repeat to layer, the later one wins")
 	a.roomFlag(cmd.Flags())
+	cmd.Flags().BoolVar(&once, "once", false, "replace roomenv with the command, which then has its PID")
+	cmd.Flags().BoolVar(&policy.Pristine, "pristine", false, "inherit only the variables that the manifest names")
+	cmd.Flags().StringArrayVar(&policy.Strip, "strip", nil, "variable not to inherit, such as MESHAGENT_TOKEN; repeatable")
+	cmd.Flags().StringArrayVar(&policy.Allow, "allow", nil, "variable that decides what code runs, such as PATH, and may come from a room; repeatable")
+	cmd.Flags().StringVar(&user, "user", "", "run the command as UID, UID:GID or a user's name")
+	cmd.Flags().BoolVar(&command.NoNewPrivs, "no-new-privs", false, "let nothing that the command runs gain privileges")
+	cmd.Flags().StringVar(&stopSignal, "stop-signal", "", "what the command gets when roomenv gets SIGTERM (default TERM)")
+	cmd.Flags().DurationVar(&command.StopTimeout, "stop-timeout", 0, "kill the command and its group this long after SIGTERM (default never; 10s with --stop-signal)")
+	cmd.MarkFlagsMutuallyExclusive("once", "stop-signal")
+	cmd.MarkFlagsMutuallyExclusive("once", "stop-timeout")
 	return cmd
 }
 
-// generation follows the arrows: manifest, fetch, render.
-func (a *app) generation(ctx context.Context, files []string) (_ *render.Generation, err error) {
+func loadManifest(files []string) (*manifest.Manifest, error) {
 	if len(files) == 0 {
 		files = foundManifest()
 	}
-	m, err := manifest.Load(files, os.Environ())
-	if err != nil {
-		return nil, err
-	}
+	return manifest.Load(files, os.Environ())
+}
+
+// generation follows the arrows: manifest, fetch, render.
+func (a *app) generation(ctx context.Context, m *manifest.Manifest, policy render.Policy) (_ *render.Generation, err error) {
 	source, err := a.rooms()
 	if err != nil {
 		return nil, err
@@ -89,7 +119,7 @@ func (a *app) generation(ctx context.Context, files []string) (_ *render.Generat
 	if err != nil {
 		return nil, err
 	}
-	return render.Render(m, snapshot, os.Environ())
+	return policy.Render(m, snapshot, os.Environ())
 }
 
 // foundManifest is the manifest that is used when none is named.
@@ -100,4 +130,14 @@ func foundManifest() []string {
 		}
 	}
 	return nil
+}
+
+// expandedBefore reports whether args look as if a shell had put the empty value
+// of a variable in them that the manifest is to set: it sees $NAME first. A bare
+// echo is what is left of `echo $NAME`.
+func expandedBefore(args []string, m *manifest.Manifest, getenv func(string) string) bool {
+	if !slices.Contains(args, "") && !slices.Equal(args, []string{"echo"}) {
+		return false
+	}
+	return slices.ContainsFunc(m.Entries, func(e manifest.Entry) bool { return getenv(e.Name) == "" })
 }

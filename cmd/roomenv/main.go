@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -46,11 +47,16 @@ $XDG_DATA_HOME/roomenv, or else in ~/.local/share/roomenv.`,
 		Example: `  roomenv secret set openai-api-key --in -
   echo 'OPENAI_API_KEY=room:secret/openai-api-key' > .env.room
   roomenv exec -- agent`,
-		Args:              cobra.NoArgs,
-		RunE:              help,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd) },
+		Args:          cobra.NoArgs,
+		RunE:          help,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := harden(); err != nil {
+				return fmt.Errorf("cannot keep other processes out of the memory of roomenv: %w", err)
+			}
+			return a.init(cmd)
+		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return hint(err, "see `"+cmd.CommandPath()+" --help`")

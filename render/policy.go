@@ -1,0 +1,117 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/manifest"
+)
+
+// A Policy narrows what reaches a child. The zero Policy passes on the inherited
+// environment and lets no fetched value decide what code runs.
+type Policy struct {
+	// Pristine passes on nothing of the inherited environment but what the
+	// manifest names.
+	Pristine bool
+	// Strip names inherited variables that are treated as not there.
+	Strip []string
+	// Allow names [Dangerous] variables that may take a fetched value.
+	Allow []string
+}
+
+// Render is the function of that name, under the policy.
+func (p Policy) Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string) (*Generation, error) {
+	if err := p.check(m); err != nil {
+		return nil, err
+	}
+	inherited = slices.DeleteFunc(slices.Clone(inherited), func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		return slices.Contains(p.Strip, name)
+	})
+	g, err := Render(m, s, inherited)
+	if err != nil || !p.Pristine {
+		return g, err
+	}
+	entries := byName(m)
+	_, values := inherit(inherited)
+	g.Env = slices.DeleteFunc(g.Env, func(v Variable) bool {
+		_, named := entries[v.Name]
+		_, ok := values[v.Name]
+		return ok && !named
+	})
+	return g, nil
+}
+
+// check refuses what a room could take over the child with: who can write a
+// secret is not always who may run code where it is read.
+func (p Policy) check(m *manifest.Manifest) error {
+	entries := byName(m)
+	var errs []error
+	for _, e := range m.Entries {
+		if Dangerous(e.Name) && !slices.Contains(p.Allow, e.Name) && fetched(entries, e.Value, map[string]bool{e.Name: true}) {
+			errs = append(errs, fmt.Errorf("cannot set %s (%s): its value comes from a room and would decide what code the command runs\n"+
+				"hint: if whoever can write that value may do so, use --allow %[1]s", e.Name, e.Pos))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func byName(m *manifest.Manifest) map[string]manifest.Entry {
+	entries := make(map[string]manifest.Entry, len(m.Entries))
+	for _, e := range m.Entries {
+		entries[e.Name] = e
+	}
+	return entries
+}
+
+// fetched reports whether a part of t can come from a room, be it by way of
+// other entries.
+func fetched(entries map[string]manifest.Entry, t manifest.Template, seen map[string]bool) bool {
+	for _, part := range t {
+		if part.Reference != nil {
+			return true
+		}
+		v := part.Variable
+		if v == nil {
+			continue
+		}
+		if fetched(entries, v.Word, seen) {
+			return true
+		}
+		if e, ok := entries[v.Name]; ok && !seen[v.Name] {
+			seen[v.Name] = true
+			if fetched(entries, e.Value, seen) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Dangerous reports whether a variable decides what code a common program runs:
+// by the loader (ld.so(8), dyld(1)), a shell, an interpreter, git, or whatever
+// starts a helper program that the environment names.
+func Dangerous(name string) bool {
+	return strings.HasPrefix(name, "LD_") || strings.HasPrefix(name, "DYLD_") || strings.HasPrefix(name, "BASH_FUNC_") ||
+		slices.Contains(dangerous, name)
+}
+
+var dangerous = strings.Fields(`
+	PATH GCONV_PATH GLIBC_TUNABLES
+	IFS ENV BASH_ENV SHELLOPTS BASHOPTS PS4 PROMPT_COMMAND ZDOTDIR SHELL
+	NODE_OPTIONS NODE_PATH
+	PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONBREAKPOINT PYTHONWARNINGS
+	PERL5LIB PERLLIB PERL5OPT PERL5DB
+	RUBYLIB RUBYOPT
+	JAVA_TOOL_OPTIONS JDK_JAVA_OPTIONS _JAVA_OPTIONS CLASSPATH
+	LUA_PATH LUA_CPATH LUA_INIT
+	PHPRC PHP_INI_SCAN_DIR
+	DOTNET_STARTUP_HOOKS CORECLR_PROFILER CORECLR_PROFILER_PATH
+	GIT_EXEC_PATH GIT_SSH GIT_SSH_COMMAND GIT_ASKPASS GIT_EDITOR GIT_PAGER GIT_EXTERNAL_DIFF
+	GIT_CONFIG GIT_CONFIG_GLOBAL GIT_CONFIG_SYSTEM GIT_CONFIG_COUNT GIT_CONFIG_PARAMETERS GIT_PROXY_COMMAND
+	EDITOR VISUAL PAGER MANPAGER BROWSER LESSOPEN LESSCLOSE SSH_ASKPASS SUDO_ASKPASS
+	OPENSSL_CONF OPENSSL_ENGINES OPENSSL_MODULES
+`)
