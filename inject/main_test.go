@@ -26,6 +26,9 @@ const role = "INJECT_TEST_ROLE"
 const quickExit = "GORACE=atexit_sleep_ms=0"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "monitor" {
+		os.Exit(monitor())
+	}
 	switch os.Getenv(role) {
 	case "":
 		goleak.VerifyTestMain(m)
@@ -52,7 +55,9 @@ func roomenv() int {
 		}
 		_ = gate.Close()
 	}
-	code, err := inject.Run(ctx, inject.Command{Args: os.Args[1:], Env: childEnv(), Signals: signals})
+	c := inject.Command{Args: os.Args[1:], Env: childEnv(), Signals: signals}
+	maskIn(&c)
+	code, err := inject.Run(ctx, c)
 	if err != nil {
 		var i inject.Interrupted
 		if !errors.As(err, &i) {

@@ -74,12 +74,8 @@ func (o *output) pipes(c *Command, stdout, stderr *os.File) (err error) {
 	return err
 }
 
-// pipe returns what to write to for what is to come out of f, masked. A file
-// that is closed is returned as it is.
+// pipe returns what to write to for what is to come out of f, masked.
 func (o *output) pipe(m *mask.Masker, f *os.File) (*os.File, error) {
-	if _, err := f.Stat(); err != nil {
-		return f, nil
-	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err

@@ -98,16 +98,18 @@ func (w *Writer) refresh() {
 // scan finds the spans of the text from an index on.
 func (w *Writer) scan(from int) {
 	a, state := w.automaton, w.state
-	for i := from; i < len(w.text); i++ {
-		c := w.text[i]
+	for i, c := range w.text[from:] {
 		if int(state) < len(a.dense) {
 			state = a.dense[state][c]
+			if int(state) < len(a.dense) {
+				continue // no needle is as short
+			}
 		} else {
 			state = a.step(state, c)
 		}
 		if found := a.nodes[state].found; found != 0 {
-			needle := a.needles[found-1]
-			w.found(span{i + 1 - needle.length, i + 1, needle})
+			needle, end := a.needles[found-1], from+i+1
+			w.found(span{end - needle.length, end, needle})
 			state = a.rest(state)
 		}
 	}
