@@ -117,7 +117,7 @@ func Run(ctx context.Context, c Command) (int, error) {
 		child.stop(cmp.Or(c.StopSignal, unix.SIGTERM))
 		kill = time.After(cmp.Or(c.StopTimeout, 10*time.Second))
 	}
-	stopsOnTerm := c.StopSignal != 0 || c.StopTimeout != 0
+	stopsOnTerm := c.inner == nil && (c.StopSignal != 0 || c.StopTimeout != 0)
 	cancelled := ctx.Done()
 	for {
 		select {

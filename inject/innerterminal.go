@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -48,6 +49,8 @@ func (o *output) terminal(c *Command, stdin, stdout, stderr *os.File) error {
 	}
 	o.inner, c.inner = t, t
 	c.Args = append(append([]string{}, c.Monitor...), c.Args...)
+	// The monitor does the stopping. It is killed when it does not end in time.
+	c.StopSignal, c.StopTimeout = 0, cmp.Or(c.StopTimeout, 10*time.Second)+2*time.Second
 	c.Stdin, c.Stdout, c.Stderr = stdin, stdout, stderr
 	to := stderr
 	if onTerminal(stdout) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/secret"
 )
 
 // Bounds on what a manifest can make of little text: A=${B}${B}, B=${C}${C}, …
@@ -44,18 +45,19 @@ type evaluation struct {
 	inherited map[string]string
 	results   map[string]*result
 	left      int // of maxTotal
+	secrets   []Variable
 }
 
 // evaluate evaluates each entry of m once.
-func evaluate(m *manifest.Manifest, s *fetch.Snapshot, inherited map[string]string) map[string]*result {
-	e := &evaluation{s, inherited, make(map[string]*result, len(m.Entries)), maxTotal}
+func evaluate(m *manifest.Manifest, s *fetch.Snapshot, inherited map[string]string) (results map[string]*result, secrets []Variable) {
+	e := &evaluation{snapshot: s, inherited: inherited, results: make(map[string]*result, len(m.Entries)), left: maxTotal}
 	for i := range m.Entries {
 		e.results[m.Entries[i].Name] = &result{entry: &m.Entries[i]}
 	}
 	for _, entry := range m.Entries {
 		e.entry(e.results[entry.Name], 0)
 	}
-	return e.results
+	return e.results, e.secrets
 }
 
 func (e *evaluation) entry(r *result, depth int) {
@@ -134,14 +136,32 @@ func (e *evaluation) reference(b []byte, r *result, ref *manifest.Reference) []b
 		r.fail("%s is missing: store it, or add default=VALUE or optional=true to the reference", ref)
 		return b
 	}
+	if found {
+		e.secret(r, ref, text)
+	}
 	if ref.Base64 {
 		text = base64.StdEncoding.AppendEncode(nil, text)
+		if found {
+			e.secret(r, ref, text)
+		}
 	}
 	if bytes.IndexByte(text, 0) >= 0 {
 		r.fail("the value of %s holds a NUL byte, which no variable can hold: add encoding=base64 to the reference", ref)
 		return b
 	}
 	return e.text(b, r, text)
+}
+
+// secret notes what a reference of r stands for.
+func (e *evaluation) secret(r *result, ref *manifest.Reference, text []byte) {
+	name := ref.ID
+	switch value := r.entry.Value; {
+	case len(value) == 1 && value[0].Reference == ref:
+		name = r.entry.Name
+	case ref.Field != "":
+		name += "#" + ref.Field
+	}
+	e.secrets = append(e.secrets, Variable{name, secret.New(text)})
 }
 
 // variable follows the table in POSIX.1-2024, Shell Command Language, 2.6.2

@@ -10,6 +10,12 @@ type Generation struct {
 	// Env is the complete environment, each name once: inherited variables in
 	// their order, then what the manifest adds, in its order.
 	Env []Variable
+
+	// Secrets are what came from rooms and is in Env, alone or as a part of a
+	// value. The name is that of the variable that is nothing else, or else the
+	// ID of the reference and its field, as in "db-config#password". What was
+	// encoded is there in both forms.
+	Secrets []Variable
 }
 
 // A Variable is one variable of an environment.

@@ -32,7 +32,7 @@ import (
 // order of m, and holds no values.
 func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string) (*Generation, error) {
 	names, values := inherit(inherited)
-	results := evaluate(m, s, values)
+	results, secrets := evaluate(m, s, values)
 
 	var errs []error
 	for _, e := range m.Entries {
@@ -47,7 +47,7 @@ func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string) (*Gener
 		return nil, errors.Join(errs...)
 	}
 
-	g := &Generation{Env: make([]Variable, 0, len(names)+len(m.Entries))}
+	g := &Generation{Env: make([]Variable, 0, len(names)+len(m.Entries)), Secrets: secrets}
 	set := func(r *result) {
 		if r.state == done {
 			g.Env = append(g.Env, Variable{r.entry.Name, secret.New(r.value)})

@@ -22,7 +22,7 @@ func newExec(a *app, signals *inject.Signals) *cobra.Command {
 		policy           render.Policy
 		command          = inject.Command{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals}
 		user, stopSignal string
-		once             bool
+		once, masked     bool
 	)
 	cmd := &cobra.Command{
 		Use:   "exec [-m FILE]... [--room NAME] -- COMMAND [ARG...]",
@@ -69,6 +69,11 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 				a.log.Warn("an argument is empty: the shell puts in the value of $NAME before roomenv sets it; write sh -c '... $NAME ...'")
 			}
 			command.Args, command.Env = args, generation.Environ()
+			if masked {
+				if err := a.mask(&command, generation.Secrets); err != nil {
+					return err
+				}
+			}
 			run := inject.Run
 			if once {
 				run = inject.Exec
@@ -92,6 +97,8 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 	cmd.Flags().BoolVar(&command.NoNewPrivs, "no-new-privs", false, "let nothing that the command runs gain privileges")
 	cmd.Flags().StringVar(&stopSignal, "stop-signal", "", "what the command gets when roomenv gets SIGTERM (default TERM)")
 	cmd.Flags().DurationVar(&command.StopTimeout, "stop-timeout", 0, "kill the command and its group this long after SIGTERM (default never; 10s with --stop-signal)")
+	cmd.Flags().BoolVar(&masked, "mask", false, "show fetched values as [NAME] in what the command prints")
+	cmd.MarkFlagsMutuallyExclusive("once", "mask")
 	cmd.MarkFlagsMutuallyExclusive("once", "stop-signal")
 	cmd.MarkFlagsMutuallyExclusive("once", "stop-timeout")
 	return cmd

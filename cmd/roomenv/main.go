@@ -70,6 +70,7 @@ $XDG_DATA_HOME/roomenv, or else in ~/.local/share/roomenv.`,
 		newParticipants(&a),
 		newRoom(&a),
 		newManifest(),
+		newMonitor(signals),
 		newVersion(),
 	)
 	return root

@@ -32,6 +32,9 @@ import (
 //	big FILE SIZE           writes SIZE bytes of text
 //	requestid               sets ID to the id of the request that stdout shows
 func TestMain(m *testing.M) {
+	if os.Args[0] == selfPath {
+		main() // as the monitor; testscript goes by names
+	}
 	testscript.Main(m, map[string]func(){
 		"roomenv": main,
 		"as":      as,

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/roomenv/roomenv/inject"
+	"github.com/roomenv/roomenv/mask"
+	"github.com/roomenv/roomenv/render"
+)
+
+// selfPath is roomenv on Linux, even when its file was replaced or removed.
+const selfPath = "/proc/self/exe"
+
+// mask has c mask the secrets in what it prints.
+func (a *app) mask(c *inject.Command, secrets []render.Variable) error {
+	values := make([]mask.Named, len(secrets))
+	for i, s := range secrets {
+		values[i] = mask.Named{Name: s.Name, Value: s.Value}
+	}
+	c.Mask = new(mask.Masker)
+	if names := c.Mask.Add(values...); names != nil {
+		a.log.Warn("values that are too short or too common to mask are shown as they are", "names", strings.Join(names, " "))
+	}
+	self := selfPath
+	if runtime.GOOS != "linux" {
+		var err error
+		if self, err = os.Executable(); err != nil {
+			return err
+		}
+	}
+	c.Monitor = []string{self, "monitor"}
+	if c.StopSignal != 0 {
+		c.Monitor = append(c.Monitor, "--stop-signal", strconv.Itoa(int(c.StopSignal)))
+	}
+	if c.StopTimeout != 0 {
+		c.Monitor = append(c.Monitor, "--stop-timeout", c.StopTimeout.String())
+	}
+	c.Monitor = append(c.Monitor, "--")
+	return nil
+}
+
+// newMonitor is for exec alone: what runs the command when its output is masked
+// on a terminal. The environment is the command's and says nothing to roomenv.
+func newMonitor(signals *inject.Signals) *cobra.Command {
+	command := inject.Command{Signals: signals}
+	var stopSignal string
+	cmd := &cobra.Command{
+		Use:               "monitor -- COMMAND [ARG...]",
+		Hidden:            true,
+		Args:              cobra.MinimumNArgs(1),
+		PersistentPreRunE: func(*cobra.Command, []string) error { return harden() },
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if command.StopSignal, err = parseSignal(stopSignal); err != nil {
+				return err
+			}
+			command.Args, command.Env = args, os.Environ()
+			code, err := inject.RunMonitor(cmd.Context(), command)
+			if err != nil || code != 0 {
+				return exitError{code, err}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().SetInterspersed(false)
+	cmd.Flags().StringVar(&stopSignal, "stop-signal", "", "as of exec")
+	cmd.Flags().DurationVar(&command.StopTimeout, "stop-timeout", 0, "as of exec")
+	return cmd
+}
