@@ -30,7 +30,7 @@ type child struct {
 }
 
 func newChild() *child {
-	tty, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	tty, err := openTerminal()
 	if err != nil {
 		return &child{terminal: -1, ownGroup: true}
 	}
@@ -39,6 +39,19 @@ func newChild() *child {
 	c := &child{terminal: tty, ownGroup: unix.Getpgrp() == unix.Getpid() && !piped()}
 	c.modes, _ = term.GetState(tty)
 	return c
+}
+
+func openTerminal() (fd int, err error) {
+	return unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+}
+
+func hasTerminal() bool {
+	tty, err := openTerminal()
+	if err != nil {
+		return false
+	}
+	_ = unix.Close(tty)
+	return true
 }
 
 func piped() bool {
@@ -85,11 +98,13 @@ func (c *child) restoreModes() {
 // forward passes one signal on.
 func (c *child) forward(sig syscall.Signal) {
 	if c.inner != nil {
-		switch sig {
-		case unix.SIGWINCH:
+		switch {
+		case c.inner.echoed(sig):
+			return
+		case sig == unix.SIGWINCH:
 			c.inner.resize()
 			return
-		case unix.SIGCONT:
+		case sig == unix.SIGCONT:
 			c.inner.attach()
 		}
 		_ = unix.Kill(c.pid, sig)

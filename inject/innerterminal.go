@@ -3,8 +3,9 @@ package inject
 import (
 	"cmp"
 	"context"
-	"io"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/creack/pty"
@@ -28,6 +29,9 @@ type innerTerminal struct {
 	outerFD int         // Fd would end the deadlines
 	modes   *term.State // of the outer terminal, nil unless it is raw
 	typing  chan struct{}
+	stop    chan struct{}
+
+	pressed chan os.Signal // see share
 }
 
 // RunMonitor is [Run] for the process that Command.Monitor starts.
@@ -72,9 +76,9 @@ func openInner() (t *innerTerminal, slave *os.File, err error) {
 		return nil, nil, err
 	}
 	defer master.Close()
-	t = &innerTerminal{}
+	t = &innerTerminal{pressed: make(chan os.Signal, 1)}
 	if t.master, _, err = nonblocking(unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 0)); err == nil {
-		t.outer, t.outerFD, err = nonblocking(unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0))
+		t.outer, t.outerFD, err = nonblocking(openTerminal())
 	}
 	if err == nil {
 		var modes *term.State
@@ -114,11 +118,75 @@ func (t *innerTerminal) attach() {
 	if err != nil || t.modes != nil {
 		return
 	}
-	t.modes, t.typing = modes, make(chan struct{})
-	go func() {
-		defer close(t.typing)
-		_, _ = io.Copy(struct{ io.Writer }{t.master}, struct{ io.Reader }{t.outer})
-	}()
+	t.modes, t.typing, t.stop = modes, make(chan struct{}), make(chan struct{})
+	go t.pass()
+}
+
+// pass passes on what is typed.
+func (t *innerTerminal) pass() {
+	defer close(t.typing)
+	buf := make([]byte, 4096)
+	for {
+		n, err := t.outer.Read(buf)
+		if err != nil {
+			return
+		}
+		t.share(buf[:n])
+		if _, err := t.master.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// share signals our process group if keys have the inner terminal signal the
+// child's: the script that runs roomenv gets its Ctrl-C too. We are in that group,
+// so the signal comes back to us, and [innerTerminal.echoed] knows it.
+func (t *innerTerminal) share(keys []byte) {
+	if unix.Getpgrp() == unix.Getpid() {
+		return // a shell's job: nobody else is in it
+	}
+	conn, err := t.master.SyscallConn()
+	if err != nil {
+		return
+	}
+	var modes *unix.Termios
+	_ = conn.Control(func(fd uintptr) { modes, _ = unix.IoctlGetTermios(int(fd), getTermios) })
+	if modes == nil || modes.Lflag&unix.ISIG == 0 {
+		return
+	}
+	for _, key := range keys {
+		var sig syscall.Signal
+		switch {
+		case key == 0: // disables a key
+		case key == modes.Cc[unix.VINTR]:
+			sig = unix.SIGINT
+		case key == modes.Cc[unix.VQUIT]:
+			sig = unix.SIGQUIT
+		}
+		if sig == 0 || signal.Ignored(sig) {
+			continue
+		}
+		select {
+		case t.pressed <- sig:
+			_ = unix.Kill(0, sig)
+		case <-t.stop:
+			return
+		}
+	}
+}
+
+// echoed reports whether a signal is what share sent, and not for the child, which
+// has its own.
+func (t *innerTerminal) echoed(sig os.Signal) bool {
+	if sig != unix.SIGINT && sig != unix.SIGQUIT {
+		return false
+	}
+	select {
+	case <-t.pressed:
+		return true
+	default:
+		return false
+	}
 }
 
 // detach gives the outer terminal back as it was.
@@ -135,6 +203,7 @@ func (t *innerTerminal) stopTyping() {
 	if t.modes == nil {
 		return
 	}
+	close(t.stop)
 	_ = t.outer.SetReadDeadline(time.Now())
 	_ = t.master.SetWriteDeadline(time.Now())
 	<-t.typing
@@ -174,14 +243,11 @@ func (t *innerTerminal) close() {
 	_ = t.outer.Close()
 }
 
-// onTerminal reports whether f is our controlling terminal.
+// onTerminal reports whether f is our controlling terminal: the kernel tells the
+// foreground of no other one.
 func onTerminal(f *os.File) bool {
-	session, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGSID)
-	if err != nil {
-		return false
-	}
-	ours, err := unix.Getsid(0)
-	return err == nil && session == ours
+	_, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPGRP)
+	return err == nil
 }
 
 func isPipe(f *os.File) bool {

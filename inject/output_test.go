@@ -274,6 +274,24 @@ func TestMaskedKeys(t *testing.T) {
 	}
 }
 
+// TestMaskedKeysInScript presses Ctrl-\ and Ctrl-C where a script runs roomenv:
+// each gets both once.
+func TestMaskedKeysInScript(t *testing.T) {
+	x := onTerminal(t, nil, "/bin/sh", "-c",
+		`trap 'echo script got it' INT QUIT; `+role+`=roomenv MASK=1 CHILD_ROLE=reporter "$SELF" "$SELF"; echo ended $?`)
+	x.until(t, "ready")
+	x.keys(t, "\x1c")
+	x.until(t, "got SIGQUIT")
+	x.keys(t, "a line takes its time\n")
+	lines := x.until(t, "read a line")
+	x.keys(t, "\x03")
+	lines = append(lines, x.until(t, "ended 42")...)
+	if count(lines, "got SIGQUIT") != 0 || count(lines, "got SIGINT") != 1 || count(lines, "script got it") != 2 {
+		t.Errorf("got %q", lines)
+	}
+	x.end(t, 0)
+}
+
 // TestMaskedSignals come from elsewhere and reach the child once.
 func TestMaskedSignals(t *testing.T) {
 	x := onMasked(t, []string{"CHILD_ROLE=reporter"}, self(t))

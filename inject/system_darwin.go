@@ -8,7 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const lastSignal = syscall.Signal(31)
+const (
+	lastSignal = syscall.Signal(31)
+	getTermios = unix.TIOCGETA
+)
 
 // sysProcAttr is empty: macOS has no parent-death signal.
 func sysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }

@@ -8,7 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const lastSignal = syscall.Signal(64)
+const (
+	lastSignal = syscall.Signal(64)
+	getTermios = unix.TCGETS
+)
 
 // sysProcAttr has the kernel kill the child when roomenv dies, even by
 // SIGKILL. A program that changes its user by set-user-ID loses that.
