@@ -90,7 +90,7 @@ func reporter() int {
 	got := make(chan os.Signal, 64)
 	for n := syscall.Signal(1); n < 32; n++ {
 		switch n {
-		case unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGURG, unix.SIGCHLD:
+		case unix.SIGTSTP, unix.SIGURG, unix.SIGCHLD:
 		default:
 			signal.Notify(got, n)
 		}

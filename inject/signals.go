@@ -66,14 +66,21 @@ func Catch(parent context.Context) (context.Context, *Signals) {
 }
 
 // catchable is all but what is roomenv's own: SIGURG and SIGPROF are the Go
-// runtime's (it lets nobody else have SIGPROF), SIGCHLD is [Run]'s, and SIGTTIN and SIGTTOU are about what roomenv itself
-// does to the terminal. SIGPIPE is caught, or else a log line to a stderr that
-// is gone would end roomenv and the child with it, but not passed on.
+// runtime's (it lets nobody else have SIGPROF), SIGCHLD is [Run]'s, and on a
+// terminal SIGTTIN and SIGTTOU are about what roomenv itself does to it. SIGPIPE
+// is caught, or else a log line to a stderr that is gone would end roomenv and
+// the child with it, but not passed on.
 func catchable() []os.Signal {
+	onTerminal := hasTerminal()
 	var all []os.Signal
 	for n := syscall.Signal(1); n <= lastSignal; n++ {
 		switch n {
-		case unix.SIGKILL, unix.SIGSTOP, unix.SIGURG, unix.SIGPROF, unix.SIGCHLD, unix.SIGTTIN, unix.SIGTTOU:
+		case unix.SIGKILL, unix.SIGSTOP, unix.SIGURG, unix.SIGPROF, unix.SIGCHLD:
+		case unix.SIGTTIN, unix.SIGTTOU:
+			// Without a terminal they are a program's own, as gunicorn's.
+			if !onTerminal {
+				all = append(all, n)
+			}
 		default:
 			// Notify would end the ignoring.
 			if !signal.Ignored(n) {

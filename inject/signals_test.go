@@ -13,7 +13,7 @@ func TestSignalsReachTheChildOnce(t *testing.T) {
 	w.expect(t, "ready")
 	for n := syscall.Signal(1); n < 32; n++ {
 		switch n {
-		case unix.SIGKILL, unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU: // stop or end
+		case unix.SIGKILL, unix.SIGSTOP, unix.SIGTSTP: // stop or end
 		case unix.SIGURG, unix.SIGPROF, unix.SIGCHLD, unix.SIGPIPE: // not forwarded
 			w.signal(t, n)
 		case unix.SIGTERM, unix.SIGINT: // the reporter's end
