@@ -9,9 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -57,7 +59,12 @@ func roomenv() int {
 	}
 	c := inject.Command{Args: os.Args[1:], Env: childEnv(), Signals: signals}
 	maskIn(&c)
-	code, err := inject.Run(ctx, c)
+	stopAndUser(&c)
+	run := inject.Run
+	if os.Getenv("EXEC") != "" {
+		run = inject.Exec
+	}
+	code, err := run(ctx, c)
 	if err != nil {
 		var i inject.Interrupted
 		if !errors.As(err, &i) {
@@ -69,6 +76,16 @@ func roomenv() int {
 		fmt.Printf("foreground again: %v\n", err == nil && group == unix.Getpgrp())
 	}
 	return code
+}
+
+func stopAndUser(c *inject.Command) {
+	n, _ := strconv.Atoi(os.Getenv("STOP_SIGNAL"))
+	c.StopSignal = syscall.Signal(n)
+	c.StopTimeout, _ = time.ParseDuration(os.Getenv("STOP_TIMEOUT"))
+	c.NoNewPrivs = os.Getenv("NO_NEW_PRIVS") != ""
+	if os.Getenv("AS_NOBODY") != "" {
+		c.User = &syscall.Credential{Uid: 65534, Gid: 65534, Groups: []uint32{65534, 7}}
+	}
 }
 
 func childEnv() []string {

@@ -34,14 +34,14 @@ func TestRealTimeSignal(t *testing.T) {
 }
 
 // gated starts roomenv with a gate before the child.
-func gated(t *testing.T, args ...string) (w *wrapper, gate *os.File) {
+func gated(t *testing.T, env []string, args ...string) (w *wrapper, gate *os.File) {
 	t.Helper()
 	r, gate, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = gate.Close() })
-	w = command(t, []string{"WAIT=1"}, args...)
+	w = command(t, append(env, "WAIT=1"), args...)
 	w.ExtraFiles = []*os.File{r}
 	w.start(t)
 	_ = r.Close()
@@ -51,7 +51,7 @@ func gated(t *testing.T, args ...string) (w *wrapper, gate *os.File) {
 
 func TestSignalBeforeStartEndsRoomenv(t *testing.T) {
 	for _, s := range []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT} {
-		w, gate := gated(t, "/bin/sh", "-c", "echo started")
+		w, gate := gated(t, nil, "/bin/sh", "-c", "echo started")
 		w.signal(t, s)
 		_ = gate.Close()
 		w.end(t, "", 128+int(s))
@@ -59,7 +59,7 @@ func TestSignalBeforeStartEndsRoomenv(t *testing.T) {
 }
 
 func TestSignalBeforeStartIsKept(t *testing.T) {
-	w, gate := gated(t, "/bin/sh", "-c", "read x")
+	w, gate := gated(t, nil, "/bin/sh", "-c", "read x")
 	w.signal(t, unix.SIGUSR1)
 	w.signal(t, unix.SIGPIPE)
 	if _, err := gate.WriteString("go\n"); err != nil {

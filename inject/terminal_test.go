@@ -18,6 +18,7 @@ type terminal struct {
 	*exec.Cmd
 	master *os.File
 	screen *bufio.Reader
+	last   string // line that was waited for
 }
 
 // onTerminal starts a session on a new terminal.
@@ -34,7 +35,7 @@ func onTerminal(t *testing.T, env []string, path string, args ...string) *termin
 		_ = c.Process.Kill()
 		_ = c.Wait()
 	})
-	return &terminal{c, master, bufio.NewReader(master)}
+	return &terminal{Cmd: c, master: master, screen: bufio.NewReader(master)}
 }
 
 func (x *terminal) keys(t *testing.T, s string) {
@@ -54,7 +55,7 @@ func (x *terminal) until(t *testing.T, want string) (before []string) {
 		for _, echo := range []string{"^C", "^Z", "^\\"} {
 			line = strings.TrimPrefix(line, echo)
 		}
-		if strings.HasPrefix(line, want) {
+		if x.last = line; strings.HasPrefix(line, want) {
 			return before
 		}
 		if err != nil {
@@ -191,4 +192,26 @@ func TestStopKeyWithoutShell(t *testing.T) {
 	x.keys(t, "\x04")
 	x.until(t, "end of input")
 	x.end(t, 42)
+}
+
+// TestModesAfterASignal has a signal end a child that made its terminal raw. A
+// child that exits may mean what it did.
+func TestModesAfterASignal(t *testing.T) {
+	for script, want := range map[string]string{
+		"stty raw -echo; kill -KILL $$": "cooked",
+		"stty raw -echo; exit 0":        "raw",
+	} {
+		for _, as := range []string{"job", "script"} {
+			x := onTerminal(t, nil, "/bin/sh", "-i")
+			line := role + `=roomenv "$SELF" /bin/sh -c '` + script + `'`
+			if as == "script" {
+				line = `sh -c '` + role + `=roomenv "$SELF" /bin/sh -c "` + script + `"; :'`
+				line = strings.ReplaceAll(line, "$$", `\$\$`)
+			}
+			x.keys(t, "stty -echo\n"+line+"; stty -a | grep -q -- -icanon && echo is raw || echo is cooked\n")
+			if before := x.until(t, "is "); x.last != "is "+want {
+				t.Errorf("%s as %s: %q after %q, want %s", script, as, x.last, before, want)
+			}
+		}
+	}
 }
