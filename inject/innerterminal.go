@@ -28,9 +28,10 @@ type innerTerminal struct {
 	outer   *os.File
 	outerFD int         // Fd would end the deadlines
 	modes   *term.State // of the outer terminal, nil unless it is raw
-	typing  chan struct{}
-	stop    chan struct{}
+	alike   bool        // the inner one had the modes of the outer one
 
+	typing  chan struct{}  // closed when pass has ended
+	stop    chan struct{}  // closed to end it
 	pressed chan os.Signal // see share
 }
 
@@ -69,7 +70,7 @@ func (o *output) terminal(c *Command, stdin, stdout, stderr *os.File) error {
 	return nil
 }
 
-// openInner makes a terminal like the one that controls us.
+// openInner makes a terminal for the child, and opens the outer one.
 func openInner() (t *innerTerminal, slave *os.File, err error) {
 	master, slave, err := pty.Open()
 	if err != nil {
@@ -79,12 +80,6 @@ func openInner() (t *innerTerminal, slave *os.File, err error) {
 	t = &innerTerminal{pressed: make(chan os.Signal, 1)}
 	if t.master, _, err = nonblocking(unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 0)); err == nil {
 		t.outer, t.outerFD, err = nonblocking(openTerminal())
-	}
-	if err == nil {
-		var modes *term.State
-		if modes, err = term.GetState(t.outerFD); err == nil {
-			err = term.Restore(int(slave.Fd()), modes)
-		}
 	}
 	if err != nil {
 		_ = t.master.Close()
@@ -118,6 +113,11 @@ func (t *innerTerminal) attach() {
 	if err != nil || t.modes != nil {
 		return
 	}
+	if !t.alike {
+		// Not from the background, where they are those of the shell's editor.
+		t.alike = true
+		t.control(func(fd int) { _ = term.Restore(fd, modes) })
+	}
 	t.modes, t.typing, t.stop = modes, make(chan struct{}), make(chan struct{})
 	go t.pass()
 }
@@ -145,12 +145,8 @@ func (t *innerTerminal) share(keys []byte) {
 	if unix.Getpgrp() == unix.Getpid() {
 		return // a shell's job: nobody else is in it
 	}
-	conn, err := t.master.SyscallConn()
-	if err != nil {
-		return
-	}
 	var modes *unix.Termios
-	_ = conn.Control(func(fd uintptr) { modes, _ = unix.IoctlGetTermios(int(fd), getTermios) })
+	t.control(func(fd int) { modes, _ = unix.IoctlGetTermios(fd, getTermios) })
 	if modes == nil || modes.Lflag&unix.ISIG == 0 {
 		return
 	}
@@ -215,14 +211,17 @@ func (t *innerTerminal) stopTyping() {
 // child with a SIGWINCH.
 func (t *innerTerminal) resize() {
 	size, err := unix.IoctlGetWinsize(t.outerFD, unix.TIOCGWINSZ)
-	if err != nil {
-		return
+	if err == nil {
+		t.control(func(fd int) { _ = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, size) })
 	}
-	conn, err := t.master.SyscallConn()
-	if err != nil {
-		return
+}
+
+// control calls f with the descriptor of the master, by which the inner terminal
+// is set and read too.
+func (t *innerTerminal) control(f func(fd int)) {
+	if conn, err := t.master.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) { f(int(fd)) })
 	}
-	_ = conn.Control(func(fd uintptr) { _ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, size) })
 }
 
 // suspend stops roomenv and all of its group, the shell's job, with the child,

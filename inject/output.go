@@ -43,6 +43,9 @@ func runMasked(ctx context.Context, c Command) (int, error) {
 	o.start()
 	c.Mask = nil
 	code, err := Run(ctx, c)
+	if o.inner != nil {
+		o.inner.detach() // what is typed from now on is for whoever comes next
+	}
 	o.finish(ctx)
 	return code, err
 }
@@ -125,6 +128,9 @@ func (o *output) finish(ctx context.Context) {
 func (o *output) close() {
 	if o.inner != nil {
 		o.inner.close()
+	}
+	for _, p := range o.pumps {
+		_ = p.from.Close()
 	}
 	for _, f := range o.childs {
 		_ = f.Close()

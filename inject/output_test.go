@@ -180,6 +180,40 @@ func TestMaskedReaderStalls(t *testing.T) {
 	}
 }
 
+// TestMaskedReaderStallsAtTheEnd has more output than the reader takes when the
+// context ends.
+func TestMaskedReaderStallsAtTheEnd(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c := masked(`head -c 100000 /dev/zero; echo written >&2`)
+	c.Stdout = w
+	written, stderr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer written.Close()
+	c.Stderr = stderr
+	done := make(chan error)
+	go func() {
+		_, err := inject.Run(ctx, c)
+		stderr.Close()
+		done <- err
+	}()
+	if _, err := io.ReadFull(written, make([]byte, len("written\n"))); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	r.Close() // ends the goroutine that still writes
+}
+
 // TestMaskedGrandchild ends although a process keeps the output open.
 func TestMaskedGrandchild(t *testing.T) {
 	in, hold, err := os.Pipe()
