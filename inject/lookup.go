@@ -27,10 +27,14 @@ type StartError struct {
 }
 
 func (e *StartError) Error() string {
-	if e.Err == nil {
-		return fmt.Sprintf("cannot run %q: %v", e.Command, e.Kind)
+	text := fmt.Sprintf("cannot run %q: %v", e.Command, e.Kind)
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
 	}
-	return fmt.Sprintf("cannot run %q: %v: %v", e.Command, e.Kind, e.Err)
+	if e.Hint != "" {
+		text += "\nhint: " + e.Hint
+	}
+	return text
 }
 
 func (e *StartError) Unwrap() []error { return []error{e.Kind, e.Err} }
