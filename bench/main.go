@@ -37,7 +37,7 @@ func bench(ctx context.Context, runs int) error {
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("cannot build roomenv: %w", err)
 	}
-	for _, part := range []func(context.Context, lab) error{startup, roundTrips, throughput, memory} {
+	for _, part := range []func(context.Context, lab) error{wrappers, startup, roundTrips, throughput, memory} {
 		dir, err := os.MkdirTemp(tmp, "lab")
 		if err != nil {
 			return err
