@@ -185,18 +185,31 @@ func (t *innerTerminal) echoed(sig os.Signal) bool {
 	}
 }
 
-// detach gives the outer terminal back as it was.
-func (t *innerTerminal) detach() {
-	if t.modes == nil {
-		return
-	}
+// end is for when the child has ended: what is typed from now on is for whoever
+// comes next. A child that exits, which no signal ended, may mean what it did to
+// the modes, as stty does.
+func (t *innerTerminal) end(code int) {
 	t.stopTyping()
-	_ = term.Restore(t.outerFD, t.modes)
-	t.modes = nil
+	if t.modes != nil && code < 128 {
+		t.control(func(fd int) {
+			if modes, err := term.GetState(fd); err == nil {
+				t.modes = modes
+			}
+		})
+	}
+}
+
+// detach gives the outer terminal back.
+func (t *innerTerminal) detach() {
+	t.stopTyping()
+	if t.modes != nil {
+		_ = term.Restore(t.outerFD, t.modes)
+		t.modes = nil
+	}
 }
 
 func (t *innerTerminal) stopTyping() {
-	if t.modes == nil {
+	if t.stop == nil {
 		return
 	}
 	close(t.stop)
@@ -205,6 +218,7 @@ func (t *innerTerminal) stopTyping() {
 	<-t.typing
 	_ = t.outer.SetReadDeadline(time.Time{})
 	_ = t.master.SetWriteDeadline(time.Time{})
+	t.stop = nil
 }
 
 // resize gives the inner terminal the size of the outer one. The kernel tells the

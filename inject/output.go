@@ -44,7 +44,7 @@ func runMasked(ctx context.Context, c Command) (int, error) {
 	c.Mask = nil
 	code, err := Run(ctx, c)
 	if o.inner != nil {
-		o.inner.detach() // what is typed from now on is for whoever comes next
+		o.inner.end(code)
 	}
 	o.finish(ctx)
 	return code, err

@@ -358,6 +358,20 @@ func TestMaskedSize(t *testing.T) {
 	}
 }
 
+// TestMaskedModes has the child change the modes of the terminal, which hold if it
+// exits, and not if a signal ends it.
+func TestMaskedModes(t *testing.T) {
+	for script, want := range map[string]string{
+		"stty -echo":                "-echo",
+		"stty -echo; kill -KILL $$": "echo",
+	} {
+		x := onTerminal(t, nil, "/bin/sh", "-c", role+`=roomenv MASK=1 "$SELF" /bin/sh -c '`+script+`'; stty -a | grep -o '[-]*echo '`)
+		if got := strings.TrimSpace(x.end(t, 0)); got != want {
+			t.Errorf("%s: %q, want %q", script, got, want)
+		}
+	}
+}
+
 // TestMaskedStopKey presses Ctrl-Z in an interactive shell, and brings the job
 // back.
 func TestMaskedStopKey(t *testing.T) {
