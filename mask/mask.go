@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -78,16 +79,17 @@ func common(v []byte) bool {
 	for _, c := range v {
 		distinct[c] = true
 	}
-	_, word := slices.BinarySearch(commonWords, string(bytes.ToLower(v)))
-	return word || len(distinct) <= 2
+	return len(distinct) <= 2 || slices.Contains(commonWords, string(bytes.ToLower(v)))
 }
 
 // commonWords are what fields of secrets hold beside passwords: hosts, users,
-// databases, environments, and what nobody has changed. Sorted.
-var commonWords = []string{
-	"0.0.0.0", "127.0.0.1", "123456", "changeme", "client", "database", "default", "development", "disabled",
-	"enabled", "example", "localhost", "master", "mongodb", "nobody", "password", "postgres",
-	"postgresql", "prefer", "primary", "private", "production", "public", "rabbitmq", "redis", "release",
-	"require", "secret", "server", "service", "service_account", "staging", "testing", "ubuntu", "unknown",
-	"us-east-1", "username", "verify-full", "warning",
-}
+// databases, environments, modes.
+var commonWords = strings.Fields(`
+	0.0.0.0 127.0.0.1 localhost
+	default disabled enabled example unknown warning
+	client server master primary private public service service_account
+	development production release staging testing
+	nobody password secret ubuntu username
+	database mongodb postgres postgresql rabbitmq prefer require verify-full
+	us-east-1
+`)
