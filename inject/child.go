@@ -139,23 +139,22 @@ func (c *child) stop(sig syscall.Signal) {
 }
 
 // Of the processes that outlive the child there is no event, so they are looked
-// for. One that SIGKILL does not end hangs in the kernel, or nobody takes its
-// status: it is not waited for any longer.
+// for, ever less often. One that SIGKILL does not end hangs in the kernel, and is
+// not waited for any longer.
 const (
-	groupInterval = 5 * time.Millisecond
-	killTimeout   = time.Second
+	minInterval = 2 * time.Millisecond
+	maxInterval = 100 * time.Millisecond
+	killTimeout = time.Second
 )
 
 // awaitGroup waits until nothing is left of the group of a child that has
 // ended. It kills the group when kill says so, or a signal that means hurry.
 func (c *child) awaitGroup(kill <-chan time.Time, signals <-chan syscall.Signal) {
-	look := time.NewTicker(groupInterval)
-	defer look.Stop()
 	var giveUp <-chan time.Time
-	for c.ownGroup && unix.Kill(-c.pid, 0) != unix.ESRCH {
+	for interval := minInterval; c.ownGroup && groupAlive(c.pid); interval = min(2*interval, maxInterval) {
 		hurry := false
 		select {
-		case <-look.C:
+		case <-time.After(interval):
 			reapOrphans(c.pid)
 		case sig := <-signals:
 			hurry = escalates(sig)

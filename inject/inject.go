@@ -66,8 +66,7 @@ type Command struct {
 // signal, or 125.
 //
 // Run writes nothing. Of the processes of roomenv only the child may end while
-// Run reaps orphans, which it does as PID 1, as a subreaper, and while it stops the
-// child.
+// Run reaps orphans, which it does as PID 1 and as a subreaper.
 func Run(ctx context.Context, c Command) (int, error) {
 	if len(c.Args) == 0 {
 		return 125, errNoCommand
@@ -110,10 +109,9 @@ func Run(ctx context.Context, c Command) (int, error) {
 	defer child.close()
 
 	var kill <-chan time.Time
-	stopping, disown := false, func() {}
-	defer func() { disown() }()
+	stopping := false
 	stop := func() {
-		stopping, disown = true, adopt()
+		stopping = true
 		child.stop(cmp.Or(c.StopSignal, unix.SIGTERM))
 		kill = time.After(cmp.Or(c.StopTimeout, 10*time.Second))
 	}

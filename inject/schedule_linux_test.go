@@ -3,6 +3,7 @@ package inject_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"io"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -21,7 +23,7 @@ import (
 
 var (
 	seed   = flag.Uint64("seed", 0, "of the random schedules; 0 takes the time")
-	rounds = flag.Int("rounds", 200, "how many random schedules")
+	rounds = flag.Int("rounds", 100, "how many random schedules")
 )
 
 // TestSchedules starts a child and sends it a signal at a random moment, so
@@ -29,17 +31,8 @@ var (
 // The moment is the one thing that is random about the outcome: a code that no
 // moment explains, output of a second life, or a process that is left, fails.
 func TestSchedules(t *testing.T) {
-	if *seed == 0 {
-		*seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("-seed %d -rounds %d", *seed, *rounds)
-	random := rand.New(rand.NewPCG(*seed, 0))
-
-	// A guard of the test itself: without it a signal that comes after the end
-	// of Catch would end the test.
-	guard := make(chan os.Signal, 1)
-	signal.Notify(guard, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP)
-	defer signal.Stop(guard)
+	random := newRandom(t)
+	guard(t)
 
 	for round := range *rounds {
 		sig := []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP}[random.IntN(4)]
@@ -88,8 +81,112 @@ func TestSchedules(t *testing.T) {
 		if readErr != nil || bytes.Count(out, []byte("once")) > 1 {
 			t.Errorf("round %d: output %q, %v", round, out, readErr)
 		}
-		if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
-			t.Errorf("round %d: process %d is left, %v", round, pid, err)
-		}
+		nothingLeft(t, round)
 	}
+}
+
+// TestRestartSchedules stops a child at a random moment and starts the next one,
+// a few times with one Catch, as a refresh does. The child has a process in its
+// group that may be deaf, and SIGTERM may come to roomenv too, before the stop,
+// as one more or to escalate it. When Run returns the group is gone, so that two
+// children never overlap; no child gets a signal that nobody sent.
+func TestRestartSchedules(t *testing.T) {
+	random := newRandom(t)
+	guard(t)
+	open := descriptors(t)
+	for round := range *rounds {
+		ctx, signals := inject.Catch(context.Background())
+		for range 1 + random.IntN(3) {
+			member := []string{`read x <&3`, `trap '' TERM INT; while read x <&3; do :; done`, `(read x <&3 &)`}[random.IntN(3)]
+			const child = `exec 3<&0; echo $$; trap 'echo term; exit 3' TERM; sh -c "$0" & read x; read y; exit 99`
+			terms := random.IntN(3)
+			first, between := random.Int64N(int64(4*time.Millisecond)), random.Int64N(int64(time.Millisecond))
+
+			in, hold, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			life, stop := context.WithCancel(context.WithoutCancel(ctx))
+			sent := make(chan error)
+			go func() {
+				time.Sleep(time.Duration(first)) // the schedule
+				stop()
+				var err error
+				for range terms {
+					time.Sleep(time.Duration(between))
+					err = errors.Join(err, unix.Kill(unix.Getpid(), unix.SIGTERM))
+				}
+				sent <- err
+			}()
+			c := sh("")
+			c.Args = []string{"/bin/sh", "-c", child, member}
+			c.Stdin, c.Stdout, c.Signals, c.StopTimeout = in, w, signals, 3*time.Millisecond
+			code, err := inject.Run(life, c)
+			_ = w.Close()
+			// The output has ended, because who had it has: nobody waits long here.
+			_ = r.SetReadDeadline(time.Now().Add(10 * time.Second))
+			out, readErr := io.ReadAll(r)
+			if e := <-sent; e != nil {
+				t.Fatal(e)
+			}
+			for _, f := range []*os.File{in, hold, r} {
+				_ = f.Close()
+			}
+
+			lines := strings.Fields(string(out))
+			if !slices.Contains([]int{3, 137, 143}, code) {
+				t.Errorf("round %d: code %d, %v", round, code, err)
+			}
+			if readErr != nil || len(lines) > 2 {
+				t.Errorf("round %d: output %q, %v", round, out, readErr)
+			}
+			nothingLeft(t, round)
+			if ctx.Err() != nil {
+				break // SIGTERM came between two children
+			}
+		}
+		signals.Close()
+	}
+	if left := descriptors(t); left > open {
+		t.Errorf("%d files were open, %d are", open, left)
+	}
+}
+
+func newRandom(t *testing.T) *rand.Rand {
+	t.Helper()
+	if *seed == 0 {
+		*seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("-seed %d -rounds %d", *seed, *rounds)
+	return rand.New(rand.NewPCG(*seed, 0))
+}
+
+// guard is of the test itself: without it a signal that comes after the end of
+// Catch would end the test.
+func guard(t *testing.T) {
+	t.Helper()
+	guard := make(chan os.Signal, 1)
+	signal.Notify(guard, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP)
+	t.Cleanup(func() { signal.Stop(guard) })
+}
+
+// nothingLeft looks for children of the test, zombies among them.
+func nothingLeft(t *testing.T, round int) {
+	t.Helper()
+	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
+		t.Errorf("round %d: process %d is left, %v", round, pid, err)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(open)
 }

@@ -1,7 +1,11 @@
 package inject
 
 import (
+	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -63,14 +67,32 @@ func reaper() bool {
 	return err == nil && on != 0
 }
 
-// adopt makes roomenv the parent of processes whose own is gone, so that those
-// of the child's group are reaped when they end however slow PID 1 is. It
-// returns what undoes it.
-func adopt() (undo func()) {
-	if reaper() || unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
-		return func() {}
+// groupAlive reports whether a process of the group is running. What has ended
+// and only waits for its parent to look holds nothing any more, and a parent such
+// as the PID 1 of some containers never looks.
+func groupAlive(group int) bool {
+	if unix.Kill(-group, 0) == unix.ESRCH {
+		return false
 	}
-	return func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) }
+	// What a process forks while the others are looked at may be missed once.
+	return runs(group) || runs(group)
+}
+
+func runs(group int) bool {
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil || len(files) == 0 {
+		return true
+	}
+	for _, file := range files {
+		// PID (COMMAND) STATE PARENT GROUP …, where a command may be any text
+		// (proc_pid_stat(5)).
+		stat, _ := os.ReadFile(file)
+		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+		if len(fields) > 2 && string(fields[2]) == strconv.Itoa(group) && fields[0][0] != 'Z' && fields[0][0] != 'X' {
+			return true
+		}
+	}
+	return false
 }
 
 // peek returns a process that can be waited for and leaves it so; 0 if there
