@@ -170,6 +170,37 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// TestAddWhileWriting rotates a value while another goroutine writes: who gets it
+// after Add may print it.
+func TestAddWhileWriting(t *testing.T) {
+	var m mask.Masker
+	values := make(chan string)
+	go func() {
+		defer close(values)
+		for i := range 200 {
+			v := fmt.Sprintf("hunter2-%x", i*7919)
+			m.Add(named(fmt.Sprint(i), v))
+			values <- v
+		}
+	}()
+	var out bytes.Buffer
+	w := m.Writer(&out)
+	var want strings.Builder
+	i := 0
+	for v := range values {
+		for _, part := range []string{"<" + v[:5], v[5:] + ">"} {
+			if _, err := w.Write([]byte(part)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fmt.Fprintf(&want, "<[%d]>", i)
+		i++
+	}
+	if out.String() != want.String() {
+		t.Errorf("got %.80q…, want %.80q…", out.String(), want.String())
+	}
+}
+
 // TestRelease pauses after each byte, where text must show but no more than the
 // beginning of a value may.
 func TestRelease(t *testing.T) {
