@@ -40,8 +40,9 @@ type Command struct {
 	User       *syscall.Credential // nil is roomenv's own
 	NoNewPrivs bool                // PR_SET_NO_NEW_PRIVS of prctl(2); Linux only
 
-	// Mask has the values that it knows replaced in what the child prints. nil
-	// gives the child the files themselves.
+	// Mask has the values that it knows replaced in what the child prints; Run
+	// returns when that is passed on, or soon after ctx has ended. nil gives the
+	// child the files themselves.
 	Mask *mask.Masker
 
 	// Monitor is this program with arguments that make it call [RunMonitor]
