@@ -75,7 +75,12 @@ func groupAlive(group int) bool {
 		return false
 	}
 	// What a process forks while the others are looked at may be missed once.
-	return runs(group) || runs(group)
+	for range 2 {
+		if runs(group) {
+			return true
+		}
+	}
+	return false
 }
 
 func runs(group int) bool {

@@ -255,10 +255,10 @@ var asWithout = func() (rows []row) {
 		{"folder, umask, niceness", "pwd; umask; cut -d' ' -f19 /proc/$$/stat", ""},
 		{"resource limits", "cat /proc/$$/limits", ""},
 		{"descriptors", "ls /proc/$$/fd", ""},
-		{"SIGHUP, SIGINT ignored (nohup, &)", "echo $((0x$(grep SigIgn /proc/$$/status | cut -f2) & 3))", ""},
-		{"other signals ignored", "grep SigIgn /proc/$$/status", "the default again"},
-		{"signals blocked", "grep SigBlk /proc/$$/status", ""},
-		{"dumpable, no_new_privs", "grep NoNewPrivs /proc/$$/status; stat -c %U /proc/$$/environ", ""},
+		{"SIGHUP, SIGINT ignored (nohup, &)", "echo $((0x$(grep SigIgn /proc/self/status | cut -f2) & 3))", ""},
+		{"other signals ignored", "grep SigIgn /proc/self/status", "the default again"},
+		{"signals blocked", "grep SigBlk /proc/self/status", ""},
+		{"dumpable, no_new_privs", "grep NoNewPrivs /proc/self/status; stat -c %U /proc/$$/environ", ""},
 	} {
 		rows = append(rows, row{"the command's " + x.situation, "as without", inherits(x.script), x.limit})
 	}

@@ -145,8 +145,7 @@ func stopKey(w wrapper) (string, error) {
 	defer x.close()
 	x.until("ready")
 	x.keys("\x1a")
-	x.keys("echo the shell reads\n")
-	if !x.until("the shell reads") || count(x.seen, "read echo") > 0 {
+	if !x.until("Stopped") { // the shell says so
 		return "does not stop", nil
 	}
 	x.keys("fg >/dev/null\n")
