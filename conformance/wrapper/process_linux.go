@@ -109,7 +109,7 @@ func start(cmd *exec.Cmd) (*talk, error) {
 func (t *talk) line() string {
 	s, err := t.lines.ReadString('\n')
 	if err != nil {
-		return hangs
+		return s + err.Error()
 	}
 	return strings.TrimSuffix(s, "\n")
 }

@@ -20,7 +20,7 @@ import (
 var rows = slices.Concat([]row{
 	{"the command exits with 42", "42, nothing printed", code("sh", "-c", "exit 42"), ""},
 	{"signal 15 ends the command", "143, nothing printed", code("sh", "-c", "kill -TERM $$"), ""},
-	{"there is no such command", "127", failure("no-such-command"), ""},
+	{"there is no such command", "127", failure("/no/such/command"), ""},
 	{"the command is not executable", "126", failure("/etc/passwd"), ""},
 	{"a grandchild keeps stdout open", "3, nothing printed", code("sh", "-c", "sleep 100 & echo $! >&2; exit 3"), ""},
 	{"signals to the wrapper", "each once", allSignals, ""},
@@ -99,8 +99,8 @@ func signals(command []string, all ...syscall.Signal) func(wrapper) (string, err
 					_ = unix.Kill(-t.cmd.Process.Pid, unix.SIGKILL)
 					t.end()
 				}()
-				if t.line() != "ready" {
-					return errHangs
+				if line := t.line(); line != "ready" {
+					return fmt.Errorf("the command says %q before it is ready", line)
 				}
 				if err := t.cmd.Process.Signal(s); err != nil {
 					return err
