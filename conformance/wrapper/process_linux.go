@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -121,6 +122,19 @@ func (t *talk) end() (rest []string) {
 	_, _ = wait(t.cmd)
 	_ = t.pipe.Close()
 	return strings.Split(strings.TrimSpace(string(b)), "\n")
+}
+
+// kill ends what may be stopped: the wrapper, and the command in whatever group
+// or session it is.
+func (t *talk) kill() {
+	pid := t.cmd.Process.Pid
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	for _, child := range strings.Fields(string(children)) {
+		if n, err := strconv.Atoi(child); err == nil {
+			_ = unix.Kill(n, unix.SIGKILL)
+		}
+	}
+	_ = unix.Kill(-pid, unix.SIGKILL)
 }
 
 // report is the program to run under a wrapper: it prints each signal that it

@@ -96,7 +96,7 @@ func signals(command []string, all ...syscall.Signal) func(wrapper) (string, err
 					return err
 				}
 				defer func() {
-					_ = unix.Kill(-t.cmd.Process.Pid, unix.SIGKILL)
+					t.kill()
 					t.end()
 				}()
 				if line := t.line(); line != "ready" {

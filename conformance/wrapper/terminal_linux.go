@@ -50,19 +50,34 @@ func onTerminal(args ...string) (*terminal, error) {
 	return x, nil
 }
 
-// close ends all of the session, even what is stopped or deaf.
+// close ends all of the session, even what is stopped or deaf, and what a wrapper
+// has put into a session of its own.
 func (x *terminal) close() {
-	processes, _ := filepath.Glob("/proc/[0-9]*")
-	for _, p := range processes {
-		pid, _ := strconv.Atoi(filepath.Base(p))
-		if session, err := unix.Getsid(pid); err == nil && session == x.cmd.Process.Pid {
-			_ = unix.Kill(pid, unix.SIGKILL)
+	var all []int
+	files, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range files {
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		stat, _ := os.ReadFile(file)
+		var parent int
+		if _, rest, ok := strings.Cut(string(stat), ") "); ok {
+			parent, _ = strconv.Atoi(strings.Fields(rest)[1])
 		}
+		if x.has(pid) || parent > 0 && x.has(parent) {
+			all = append(all, pid)
+		}
+	}
+	for _, pid := range all {
+		_ = unix.Kill(pid, unix.SIGKILL)
 	}
 	_ = x.cmd.Wait()
 	_ = x.master.Close()
 	for range x.screen {
 	}
+}
+
+func (x *terminal) has(pid int) bool {
+	session, err := unix.Getsid(pid)
+	return err == nil && session == x.cmd.Process.Pid
 }
 
 func (x *terminal) keys(s string) { _, _ = io.WriteString(x.master, s) }
