@@ -84,6 +84,8 @@ func show(t manifest.Template) string {
 			b.WriteString("<" + p.Reference.Target.String() + "#" + p.Reference.Field + ">")
 		case p.Variable != nil:
 			b.WriteString("{" + p.Variable.Name + p.Variable.Operator + show(p.Variable.Word) + "}")
+		case p.File != "":
+			b.WriteString("file:" + p.File)
 		default:
 			b.WriteString("[" + p.Literal + "]")
 		}

@@ -24,6 +24,7 @@ func FuzzYAML(f *testing.F) {
 		"version: 1\nenv:\n  A: room:secret/db#user\n  B: {secret: x, default: 1}\n  C:\n",
 		"{\"version\": 1, \"env\": {\"A\": \"x ${B:-y}\"}}", "a: *b", "- - -", "{{{{{{", "? a\n: b", "a: |\n  b\n", "\t", "a: \"\\x00\"", "a: 'b''c'",
 		"version: 1\noauth:\n  x:\n    client_secret: room:secret/s\n    scopes: [a, b]\n    connector: {server_url: https://m}\n", "scopes:\n- a\n- - b\n", "scopes: [[",
+		"version: 1\nfiles:\n  a/b: {template: '{{ with secret \"x\" }}{{ json . }}{{ end }}', mode: \"0400\", env: A}\n  c: {format: json, entries: {A: x}}",
 	} {
 		f.Add(text)
 	}
@@ -85,6 +86,9 @@ func checkTemplate(t *testing.T, template manifest.Template) {
 				t.Fatalf("invalid variable %q", p.Variable.Name)
 			}
 			checkTemplate(t, p.Variable.Word)
+		}
+		if p.File != "" {
+			set++
 		}
 		if set != 1 {
 			t.Fatalf("a part is %d things: %v", set, p)

@@ -9,10 +9,9 @@ import (
 
 // Load reads the layers of a manifest: the variables of environ whose whole
 // value is a reference, then files in their order. A name in a later layer
-// replaces the earlier one and keeps its place, and so does an OAuth client. A
-// file whose name ends in
-// .yaml, .yml or .json is YAML, every other is .env-style. environ is in the
-// form of os.Environ.
+// replaces the earlier one and keeps its place, and so does the path of a file
+// for the child and an OAuth client. A file whose name ends in .yaml, .yml or
+// .json is YAML, every other is .env-style. environ is in the form of os.Environ.
 //
 // The error is an [Errors] with all faults of all layers.
 func Load(files []string, environ []string) (*Manifest, error) {
@@ -33,7 +32,8 @@ func Load(files []string, environ []string) (*Manifest, error) {
 	}
 	items := merge(layers)
 	checkCycles(items)
-	checkClients(items, clients)
+	items, contents := collectFiles(sources, items)
+	checkClients(items, contents, clients)
 	var errs Errors
 	for _, s := range sources {
 		errs = append(errs, s.errors()...)
@@ -42,6 +42,9 @@ func Load(files []string, environ []string) (*Manifest, error) {
 		return nil, errs
 	}
 	m := &Manifest{OAuth: clients}
+	for _, f := range contents {
+		m.Files = append(m.Files, f.File)
+	}
 	for _, it := range items {
 		m.Entries = append(m.Entries, it.Entry)
 	}

@@ -1,13 +1,18 @@
-// Package manifest reads what the user asked for: which variables a child gets
-// and where their values come from. It knows neither network nor values.
+// Package manifest reads what the user asked for: which variables and files a
+// child gets and where their values come from. It knows neither network nor values.
 package manifest
 
-import "time"
+import (
+	"io/fs"
+	"time"
+)
 
 // A Manifest is the validated sum of its layers.
 type Manifest struct {
 	// Entries are in the order of their first appearance, one for each Name.
 	Entries []Entry
+	// Files are one for each Path.
+	Files []File
 	// OAuth are the clients that references of the kind [OAuth] name.
 	OAuth map[string]OAuthClient
 }
@@ -16,6 +21,7 @@ type Manifest struct {
 type Entry struct {
 	Name  string
 	Value Template
+	Unset bool // the variable is absent, whatever the environment has
 	Pos   Position
 }
 
@@ -41,11 +47,13 @@ type Position struct {
 // A Template is the parts of a value, in order; their texts are joined.
 type Template []Part
 
-// A Part is one of a literal, a reference and a variable.
+// A Part is one of a literal, a reference, a variable and a file: the path of
+// one of the manifest's Files, which stands for where it is.
 type Part struct {
 	Literal   string
 	Reference *Reference
 	Variable  *Variable
+	File      string
 }
 
 // A Variable stands for the value of another entry or of an inherited
@@ -72,6 +80,10 @@ type Reference struct {
 	Optional bool    // absent rather than an error when missing
 	Default  *string // in place of a missing value
 	Base64   bool    // encode the value as standard base64
+	// File and Mode ask for a file with the value, in the place of which its path
+	// stands. [Load] makes a [Part] and a [File] of them.
+	File string
+	Mode fs.FileMode
 }
 
 // A Target is the part of a [Reference] that decides what is fetched: two

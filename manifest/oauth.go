@@ -104,7 +104,7 @@ func (y *yamlFile) clientSecret(f field) *Target {
 	case text == "":
 	case fault != nil || r.Kind != Secret:
 		y.fail(y.offset(f.value.GetToken()), "client_secret is no reference to a secret", hint)
-	case strings.ContainsAny(text, "#") || r.Optional || r.Default != nil || r.Base64:
+	case strings.ContainsAny(text, "#") || r.Optional || r.Default != nil || r.Base64 || r.File != "":
 		y.fail(y.offset(f.value.GetToken()), "client_secret is not a whole secret", hint)
 	}
 	return &r.Target
@@ -158,19 +158,27 @@ func (y *yamlFile) connector(connector field) *Connector {
 
 // checkClients records each reference to a client that is not described, or
 // not well enough to ask for its authorization.
-func checkClients(items []item, clients map[string]OAuthClient) {
-	for _, it := range items {
-		it.Value.references(func(r *Reference) {
+func checkClients(items []item, files []fileItem, clients map[string]OAuthClient) {
+	check := func(t Template, fail func(message, hint string)) {
+		t.references(func(r *Reference) {
 			if r.Kind != OAuth {
 				return
 			}
 			switch client, ok := clients[r.ID]; {
 			case !ok:
-				it.source.fail(it.off, it.Name+" refers to an OAuth client that no manifest describes", "describe it below oauth: in a YAML manifest; another -m will do")
+				fail("refers to an OAuth client that no manifest describes", "describe it below oauth: in a YAML manifest; another -m will do")
 			case r.From != "" && client.RedirectURI == "":
-				it.source.fail(it.off, it.Name+" asks for the authorization of a client that has no redirect_uri", redirectHint)
+				fail("asks for the authorization of a client that has no redirect_uri", redirectHint)
 			}
 		})
+	}
+	for _, it := range items {
+		check(it.Value, func(message, hint string) { it.source.fail(it.off, it.Name+" "+message, hint) })
+	}
+	for _, f := range files {
+		for _, e := range f.Entries {
+			check(e.Value, func(message, hint string) { f.fail("it "+message, hint) })
+		}
 	}
 }
 

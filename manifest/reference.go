@@ -67,7 +67,7 @@ var (
 		OAuth:   {"delegated_to", "delegated_by", "from"},
 		Request: {"url", "type", "delegate_to", timeoutKey},
 	}
-	valueKeys = []string{"optional", "default", "encoding"}
+	valueKeys = []string{"optional", "default", "encoding", "file", "mode"}
 
 	roomName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 	pointer  = regexp.MustCompile(`^(/([^~/]|~[01])*)+$`)
@@ -227,10 +227,17 @@ func (r *Reference) parseQuery(query string) *fault {
 				return &fault{valueAt, message, hint}
 			}
 			r.Timeout = timeout
+		case key == "file", key == "mode":
+			if message, hint := r.setFile(key, value); message != "" {
+				return &fault{valueAt, message, hint}
+			}
 		default:
 			*r.text(key) = value
 		}
 		at += len(pair) + 1
+	}
+	if r.Mode != 0 && r.File == "" {
+		return &fault{0, "mode is there without file", "write file=PATH&mode=0400"}
 	}
 	return nil
 }

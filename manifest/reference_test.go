@@ -50,6 +50,7 @@ func TestParseReference(t *testing.T) {
 		{"room:request/alice?timeout=3600&delegate_to=b&type=git&url=u#password", manifest.Reference{
 			Target: manifest.Target{Kind: manifest.Request, ID: "alice", URL: "u", Type: "git", DelegatedTo: "b", Timeout: time.Hour}, Field: "password",
 		}},
+		{"room:secret/db?file=tls/key.pem&mode=0440", with(secret("db"), func(r *manifest.Reference) { r.File, r.Mode = "tls/key.pem", 0o440 })},
 		{"room:secret/db?encoding=base64", with(secret("db"), func(r *manifest.Reference) { r.Base64 = true })},
 	} {
 		got, err := manifest.ParseReference(test.text)
@@ -92,7 +93,9 @@ func TestParseReferenceErrors(t *testing.T) {
 		{"room://" + strings.Repeat("a", 64) + "/secret/x", "not the name of a room"},
 		{"room:secret/x?", "unknown key"},
 		{"room:secret/x?typ=a", `did you mean "type"`},
-		{"room:secret/x?file=a", "unknown key"},
+		{"room:secret/x?file=/a", "not the path of a file"},
+		{"room:secret/x?file=a&mode=0077", "not the mode of a file"},
+		{"room:secret/x?file=", "file is empty"},
 		{"room:secret/x?type", "write type=VALUE"},
 		{"room:secret/x?type=", "type is empty"},
 		{"room:secret/x?type=a&type=a", "twice"},

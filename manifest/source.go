@@ -28,6 +28,7 @@ type source struct {
 	lines []int  // where each line starts; none for an inherited variable
 	shown []bool // for each byte of text: it may be printed
 	fault []fault
+	files []fileItem
 }
 
 // A fault is an Error to be.

@@ -26,6 +26,8 @@ func Schema() []byte { return slices.Clone(schema) }
 //	version: 1
 //	env:
 //	  NAME: text | number | boolean | null | {secret: ID, ...} | {oauth: CLIENT, ...} | {request: {...}, ...} | {value: text}
+//	files:
+//	  PATH: text | {secret: ID, ...} | ... | {value: text} | {template: text} | {format: json, entries: {NAME: ...}}
 //	oauth:
 //	  CLIENT: {...}
 type yamlFile struct {
@@ -35,7 +37,11 @@ type yamlFile struct {
 	last struct{ line, column, off int }
 }
 
-var topKeys = []string{"version", "env", "oauth"}
+var (
+	topKeys = []string{"version", "env", "files", "oauth"}
+	// referenceKeys are those of references of all kinds.
+	referenceKeys = slices.Concat(kinds, targetKeys[Secret], targetKeys[OAuth], []string{"room", "field"}, valueKeys)
+)
 
 const (
 	typeHint = "write text, a number, true or false, or one of {secret: ID}, {oauth: CLIENT}, {request: {…}} and {value: text}"
@@ -68,7 +74,9 @@ func parseYAML(s *source) layer {
 					y.fail(y.offset(f.value.GetToken()), "unknown version", "this program knows version: 1")
 				}
 			case "env":
-				l.items = y.env(f.value)
+				l.items = append(l.items, y.env(f.value)...)
+			case "files":
+				l.items = append(l.items, y.filesOf(f.value)...)
 			case "oauth":
 				l.clients = y.clients(f.value)
 			default:
@@ -76,6 +84,7 @@ func parseYAML(s *source) layer {
 			}
 		}
 	}
+	checkNames(l.items)
 	if !version && y.fault == nil {
 		y.fail(0, "the version is missing", "write version: 1 at the top")
 	}
@@ -97,7 +106,7 @@ func isOne(n ast.Node) bool {
 // only those of scopes, and in no other list.
 func (y *yamlFile) checkTokens(tokens token.Tokens) bool {
 	const (
-		maxNesting = 4
+		maxNesting = 6
 		maxKeys    = 10_000 // the parser's time grows with the square: this is a quarter of a second
 		quote      = "put quotes around a text that starts with such a character"
 	)
@@ -268,7 +277,11 @@ func (y *yamlFile) literal(f field) Template {
 
 // mapping reads {value: text} or a reference: {secret: ID, ...} and its like.
 func (y *yamlFile) mapping(env field) Template {
-	fields := y.fields(env.value, "", "")
+	return y.value(env, y.fields(env.value, "", ""))
+}
+
+// value reads what gives one value, the fields of env or some of them.
+func (y *yamlFile) value(env field, fields []field) Template {
 	form := ""
 	for _, f := range fields {
 		if f.key == "value" || form == "" && slices.Contains(kinds, f.key) {
@@ -278,7 +291,7 @@ func (y *yamlFile) mapping(env field) Template {
 	known := []string{"value"}
 	switch form {
 	case "":
-		known = slices.Concat(known, kinds, targetKeys[Secret], targetKeys[OAuth], []string{"room", "field"}, valueKeys)
+		known = slices.Concat(known, referenceKeys)
 	case Secret, OAuth:
 		known = slices.Concat([]string{form, "room", "field"}, queryKeys(form))
 	case Request:
@@ -308,6 +321,9 @@ func (y *yamlFile) mapping(env field) Template {
 		}
 		return nil
 	}
+	if r.Mode != 0 && r.File == "" && len(y.fault) == faults {
+		y.fail(env.off, "mode is there without file", "write file: PATH too")
+	}
 	return Template{{Reference: &r}}
 }
 
@@ -328,6 +344,11 @@ func (y *yamlFile) reference(r *Reference, f field) {
 	case Request:
 		y.request(r, f)
 		return
+	case "file":
+		if b, ok := f.value.(*ast.BoolNode); ok && b.Value {
+			r.File = ownName
+			return
+		}
 	}
 	text := y.name(f)
 	var message, hint string
@@ -345,6 +366,8 @@ func (y *yamlFile) reference(r *Reference, f field) {
 		if text != "base64" {
 			message, hint = "unknown encoding", "write encoding: base64, or leave it out"
 		}
+	case "file", "mode":
+		message, hint = r.setFile(f.key, text)
 	default:
 		*r.text(f.key) = text
 	}
@@ -386,22 +409,25 @@ func (y *yamlFile) request(r *Reference, request field) {
 // name reads a text that is not empty. It returns "" for a fault, which is
 // recorded.
 func (y *yamlFile) name(f field) string {
-	at := y.offset(f.value.GetToken())
-	switch f.value.(type) {
-	case *ast.StringNode, *ast.LiteralNode:
-	default:
-		y.fail(at, f.key+" is not text", `write text, with quotes if it looks like a number: "1"`)
-		return ""
-	}
-	text, _ := y.scalar(f.value)
-	if text == "" {
+	text, ok := y.textOf(f)
+	if ok && text == "" {
 		hint := "leave it out"
 		if f.key == Secret {
 			hint = "write the id of the secret"
 		}
-		y.fail(at, f.key+" is empty", hint)
+		y.fail(y.offset(f.value.GetToken()), f.key+" is empty", hint)
 	}
 	return text
+}
+
+// textOf returns the text of a field that has to be one.
+func (y *yamlFile) textOf(f field) (string, bool) {
+	switch f.value.(type) {
+	case *ast.StringNode, *ast.LiteralNode:
+		return y.scalar(f.value)
+	}
+	y.fail(y.offset(f.value.GetToken()), f.key+" is not text", `write text, with quotes if it looks like a number: "1"`)
+	return "", false
 }
 
 func (y *yamlFile) boolean(f field) bool {
