@@ -99,7 +99,7 @@ func Resolve(ctx context.Context, m *manifest.Manifest, s Source) (*Snapshot, er
 // without.
 func distinct(m *manifest.Manifest) (targets []manifest.Target, needed map[manifest.Target]bool) {
 	needed = make(map[manifest.Target]bool)
-	for _, e := range m.Entries {
+	for _, e := range m.Values() {
 		walk(e.Value, false, func(r *manifest.Reference, _ bool) {
 			before, seen := needed[r.Target]
 			if !seen {
@@ -118,7 +118,7 @@ func table(m *manifest.Manifest, failed map[manifest.Target]error) (rows []Row) 
 	if len(failed) == 0 {
 		return nil
 	}
-	for _, e := range m.Entries {
+	for _, e := range m.Values() {
 		seen := make(map[string]bool)
 		walk(e.Value, false, func(r *manifest.Reference, inWord bool) {
 			err := failed[r.Target]

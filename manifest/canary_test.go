@@ -46,6 +46,15 @@ oauth:
     token_endpoint: https://hunter2
     scopes: [hunter2, "hunter2"]
 `,
+		"files.yaml": `version: 1
+files:
+  p/q: "x hunter2 ${room:secret/a?default=hunter2}"
+  r: {template: '{{ secret "a" | print "hunter2" 7 }} hunter2', mode: "0400"}
+  s:
+    template: |
+      hunter2 {{ with $x := secret "a?default=hunter2" }}{{ print $x "hunter2" }}{{ end }}
+  t: {format: json, entries: {A: "hunter2", B: {value: hunter2}}}
+`,
 	}
 	insertions := []string{"", " ", "\n", "\"", "'", "`", "$", "${", "}", "{", "#", " #", ":", ": ", "=", "?", "&", "%", "\\", "\t", "é", "-", "*", "[", "]", ",", "|", "@", "\x01", "\r"}
 	faulty := 0

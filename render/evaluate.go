@@ -31,8 +31,13 @@ const (
 type result struct {
 	entry *manifest.Entry
 	state state
-	value []byte  // when done
-	errs  []error // none for an entry that failed because of another one
+	value []byte // when done
+	// title is what a secret is called that is all of the value; "" has it go by
+	// its reference.
+	title string
+	// binary is whether the value may hold a NUL byte, as that of a file.
+	binary bool
+	errs   []error // none for an entry that failed because of another one
 }
 
 func (r *result) fail(format string, args ...any) {
@@ -44,27 +49,35 @@ type evaluation struct {
 	snapshot  *fetch.Snapshot
 	inherited map[string]string
 	results   map[string]*result
-	left      int // of maxTotal
+	files     map[string]*fileResult // by path
+	dir       string                 // where they will be
+	left      int                    // of maxTotal
 	secrets   []Variable
 }
 
-// evaluate evaluates each entry of m once.
-func evaluate(m *manifest.Manifest, s *fetch.Snapshot, inherited map[string]string) (results map[string]*result, secrets []Variable) {
-	e := &evaluation{snapshot: s, inherited: inherited, results: make(map[string]*result, len(m.Entries)), left: maxTotal}
+// evaluate evaluates each entry and each file of m once.
+func evaluate(m *manifest.Manifest, s *fetch.Snapshot, inherited map[string]string, dir string) *evaluation {
+	e := &evaluation{
+		snapshot: s, inherited: inherited, results: make(map[string]*result, len(m.Entries)),
+		files: newFiles(m), dir: dir, left: maxTotal,
+	}
 	for i := range m.Entries {
-		e.results[m.Entries[i].Name] = &result{entry: &m.Entries[i]}
+		e.results[m.Entries[i].Name] = &result{entry: &m.Entries[i], title: m.Entries[i].Name}
 	}
 	for _, entry := range m.Entries {
 		e.entry(e.results[entry.Name], 0)
 	}
-	return e.results, e.secrets
+	for i := range m.Files {
+		e.file(e.files[m.Files[i].Path], 0)
+	}
+	return e
 }
 
 func (e *evaluation) entry(r *result, depth int) {
 	if r.state != pending {
 		return
 	}
-	if _, set := e.inherited[r.entry.Name]; r.entry.Inherits() && !set {
+	if _, set := e.inherited[r.entry.Name]; r.entry.Unset || r.entry.Inherits() && !set {
 		r.state = absent
 		return
 	}
@@ -73,7 +86,7 @@ func (e *evaluation) entry(r *result, depth int) {
 	if r.state != running {
 		return
 	}
-	if bytes.IndexByte(value, 0) >= 0 {
+	if !r.binary && bytes.IndexByte(value, 0) >= 0 {
 		r.fail("the value holds a NUL byte, which no variable can hold")
 		return
 	}
@@ -93,6 +106,8 @@ func (e *evaluation) template(b []byte, r *result, t manifest.Template, depth in
 			b = e.reference(b, r, p.Reference)
 		case p.Variable != nil:
 			b = e.variable(b, r, p.Variable, depth)
+		case p.File != "":
+			b = e.path(b, r, p.File, depth)
 		default:
 			b = e.text(b, r, []byte(p.Literal))
 		}
@@ -102,7 +117,7 @@ func (e *evaluation) template(b []byte, r *result, t manifest.Template, depth in
 
 func (e *evaluation) text(b []byte, r *result, text []byte) []byte {
 	if len(text) > e.left {
-		r.fail("all values together are more than %d MiB", maxTotal>>20)
+		r.fail("%w", errTooLarge)
 		return b
 	}
 	e.left -= len(text)
@@ -145,7 +160,7 @@ func (e *evaluation) reference(b []byte, r *result, ref *manifest.Reference) []b
 			e.secret(r, ref, text)
 		}
 	}
-	if bytes.IndexByte(text, 0) >= 0 {
+	if !r.binary && bytes.IndexByte(text, 0) >= 0 {
 		r.fail("the value of %s holds a NUL byte, which no variable can hold: add encoding=base64 to the reference", ref)
 		return b
 	}
@@ -156,8 +171,8 @@ func (e *evaluation) reference(b []byte, r *result, ref *manifest.Reference) []b
 func (e *evaluation) secret(r *result, ref *manifest.Reference, text []byte) {
 	name := ref.ID
 	switch value := r.entry.Value; {
-	case len(value) == 1 && value[0].Reference == ref:
-		name = r.entry.Name
+	case r.title != "" && len(value) == 1 && value[0].Reference == ref:
+		name = r.title
 	case ref.Field != "":
 		name += "#" + ref.Field
 	}

@@ -10,11 +10,13 @@ type Generation struct {
 	// Env is the complete environment, each name once: inherited variables in
 	// their order, then what the manifest adds, in its order.
 	Env []Variable
+	// Files are in the order of the manifest.
+	Files []File
 
-	// Secrets are what came from rooms and is in Env, alone or as a part of a
-	// value. The name is that of the variable that is nothing else, or else the
-	// ID of the reference and its field, as in "db-config#password". What was
-	// encoded is there in both forms.
+	// Secrets are what came from rooms and is in Env or Files, alone or as a part
+	// of a value. The name is that of the variable or the path of the file that is
+	// nothing else, or else the ID of the reference and its field, as in
+	// "db-config#password". What was encoded is there in both forms.
 	Secrets []Variable
 }
 

@@ -23,7 +23,7 @@ type Policy struct {
 }
 
 // Render is the function of that name, under the policy.
-func (p Policy) Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string) (*Generation, error) {
+func (p Policy) Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir string) (*Generation, error) {
 	if err := p.check(m); err != nil {
 		return nil, err
 	}
@@ -31,12 +31,15 @@ func (p Policy) Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []stri
 		name, _, _ := strings.Cut(variable, "=")
 		return slices.Contains(p.Strip, name)
 	})
-	g, err := Render(m, s, inherited)
+	g, err := Render(m, s, inherited, dir)
 	if err != nil || !p.Pristine {
 		return g, err
 	}
 	entries := byName(m)
 	_, values := inherit(inherited)
+	if dir != "" {
+		delete(values, CredentialsDirectory) // it is dir, which is not inherited
+	}
 	g.Env = slices.DeleteFunc(g.Env, func(v Variable) bool {
 		_, named := entries[v.Name]
 		_, ok := values[v.Name]
@@ -49,6 +52,10 @@ func (p Policy) Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []stri
 // secret is not always who may run code where it is read.
 func (p Policy) check(m *manifest.Manifest) error {
 	entries := byName(m)
+	if len(m.Files) > 0 {
+		// A path that is made of it leads to a file like one of [manifest.Part].
+		entries[CredentialsDirectory] = manifest.Entry{Value: manifest.Template{{File: "."}}}
+	}
 	var errs []error
 	for _, e := range m.Entries {
 		if Dangerous(e.Name) && !slices.Contains(p.Allow, e.Name) && fetched(entries, e.Value, map[string]bool{e.Name: true}) {
@@ -68,10 +75,10 @@ func byName(m *manifest.Manifest) map[string]manifest.Entry {
 }
 
 // fetched reports whether a part of t can come from a room, be it by way of
-// other entries.
+// other entries or in a file that it leads to.
 func fetched(entries map[string]manifest.Entry, t manifest.Template, seen map[string]bool) bool {
 	for _, part := range t {
-		if part.Reference != nil {
+		if part.Reference != nil || part.File != "" {
 			return true
 		}
 		v := part.Variable

@@ -33,12 +33,26 @@ func TestPolicy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := test.policy.Render(m, s, inherited)
+		g, err := test.policy.Render(m, s, inherited, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := g.Environ(); !slices.Equal(got, test.want) {
 			t.Errorf("%s\ngot  %q\nwant %q", name, got, test.want)
+		}
+	}
+}
+
+// The folder of the files is not inherited, even when a variable of its name is.
+func TestPristineFiles(t *testing.T) {
+	m := file(entry("KEY", text("k")))
+	for dir, want := range map[string][]string{"/run/x/current": {"CREDENTIALS_DIRECTORY=/run/x/current", "KEY=k"}, "": {"KEY=k"}} {
+		g, err := render.Policy{Pristine: true}.Render(m, &fetch.Snapshot{}, []string{"CREDENTIALS_DIRECTORY=/run/systemd", "HOME=/root"}, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := g.Environ(); !slices.Equal(got, want) {
+			t.Errorf("in %q: got %q, want %q", dir, got, want)
 		}
 	}
 }
@@ -60,6 +74,9 @@ func TestDangerous(t *testing.T) {
 		{"NODE_OPTIONS", template{is("UNSET :-", ref("a"))}, true},
 		{"IFS", template{ref("missing", optional)}, true},
 		{"PYTHONPATH", template{ref("a", fallback("/safe"))}, true},
+		{"LD_PRELOAD", template{{File: "l.so"}}, true},
+		{"NODE_OPTIONS", template{text("--require "), is("UNSET :-", manifest.Part{File: "l.so"})}, true},
+		{"PYTHONPATH", template{is("CREDENTIALS_DIRECTORY"), text("/lib")}, true},
 		{"LD_PRELOAD", template{text("/lib/ours.so")}, false},
 		{"PATH", template{is("PATH"), text("/opt"), is("LITERAL")}, false},
 		{"ENV", template{is("ENV")}, false},
@@ -67,18 +84,19 @@ func TestDangerous(t *testing.T) {
 		{"ENVIRONMENT", template{ref("a")}, false},
 	} {
 		m := file(append(slices.Clone(other), entry(test.name, test.value...))...)
+		m.Files = []manifest.File{{Path: "l.so", Entries: []manifest.Entry{entry("", ref("a"))}}}
 		s, err := fetch.Resolve(t.Context(), m, room{"a": "value-of-a"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = render.Policy{}.Render(m, s, nil)
+		_, err = render.Policy{}.Render(m, s, nil, "")
 		if refused := err != nil; refused != test.refused {
 			t.Errorf("%s %v: got %v", test.name, test.value, err)
 		}
 		if err != nil && (!strings.Contains(err.Error(), "--allow "+test.name) || !strings.Contains(err.Error(), ".env.room:4:1") || strings.Contains(err.Error(), "value-of-a")) {
 			t.Errorf("the error reads %q", err)
 		}
-		if _, err = (render.Policy{Allow: []string{test.name}}).Render(m, s, nil); err != nil {
+		if _, err = (render.Policy{Allow: []string{test.name}}).Render(m, s, nil, ""); err != nil {
 			t.Errorf("%s is allowed and refused: %v", test.name, err)
 		}
 	}

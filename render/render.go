@@ -3,6 +3,7 @@ package render
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/roomenv/roomenv/fetch"
@@ -10,9 +11,9 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Render returns the environment of a child: the inherited one with the entries
-// of m over it. inherited is as from [os.Environ]; of several entries for one
-// name the last counts.
+// Render returns what a child gets: the inherited environment with the entries of
+// m over it, and the files of m, which will be in the folder dir. inherited is as
+// from [os.Environ]; of several entries for one name the last counts.
 //
 //   - An entry of m owns its name. When it is absent, because an optional
 //     reference in it is missing, an inherited variable of that name is gone too:
@@ -28,11 +29,17 @@ import (
 // shell. A reference whose value is missing, or whose field is missing or null,
 // takes its default; with none it makes its entry absent if it is optional.
 //
+// [CredentialsDirectory] is dir, unless m sets it or dir is "".
+//
 // The error names every entry that cannot be rendered, one on a line, in the
 // order of m, and holds no values.
-func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string) (*Generation, error) {
+func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir string) (*Generation, error) {
+	if dir != "" {
+		inherited = append(slices.Clip(inherited), CredentialsDirectory+"="+dir)
+	}
 	names, values := inherit(inherited)
-	results, secrets := evaluate(m, s, values)
+	e := evaluate(m, s, values, dir)
+	results := e.results
 
 	var errs []error
 	for _, e := range m.Entries {
@@ -43,11 +50,12 @@ func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string) (*Gener
 			errs = append(errs, fmt.Errorf("cannot set %s (%s): %w", e.Name, e.Pos, err))
 		}
 	}
-	if errs != nil {
+	files, fileErrs := e.renderFiles(m)
+	if errs = append(errs, fileErrs...); errs != nil {
 		return nil, errors.Join(errs...)
 	}
 
-	g := &Generation{Env: make([]Variable, 0, len(names)+len(m.Entries)), Secrets: secrets}
+	g := &Generation{Env: make([]Variable, 0, len(names)+len(m.Entries)), Files: files, Secrets: e.secrets}
 	set := func(r *result) {
 		if r.state == done {
 			g.Env = append(g.Env, Variable{r.entry.Name, secret.New(r.value)})

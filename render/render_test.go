@@ -43,7 +43,11 @@ func (r room) render(t testing.TB, m *manifest.Manifest, inherited ...string) (*
 	if err != nil {
 		t.Fatal(err)
 	}
-	return render.Render(m, s, inherited)
+	dir := ""
+	if len(m.Files) > 0 {
+		dir = "/run/dir"
+	}
+	return render.Render(m, s, inherited, dir)
 }
 
 type template = manifest.Template
@@ -356,7 +360,7 @@ func TestEntriesAreEvaluatedOnce(t *testing.T) {
 }
 
 func TestNoReferences(t *testing.T) {
-	g, err := render.Render(new(manifest.Manifest), new(fetch.Snapshot), []string{"A=1"})
+	g, err := render.Render(new(manifest.Manifest), new(fetch.Snapshot), []string{"A=1"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

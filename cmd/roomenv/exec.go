@@ -126,7 +126,7 @@ func (a *app) generation(ctx context.Context, m *manifest.Manifest, policy rende
 	if err != nil {
 		return nil, err
 	}
-	return policy.Render(m, snapshot, os.Environ())
+	return policy.Render(m, snapshot, os.Environ(), "")
 }
 
 // foundManifest is the manifest that is used when none is named.
