@@ -1,0 +1,339 @@
+// Package tmpfs keeps the files of generations in memory, where a process can
+// read them and no disk ever holds them.
+package tmpfs
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Dir is a folder on a tmpfs or ramfs that holds the files of one generation
+// at a time, with a lock on it for as long as it is open. Its methods are for
+// one goroutine. A nil Dir holds no files.
+//
+//	DIR/generation-7/tls/key.pem
+//	DIR/current -> generation-7
+type Dir struct {
+	path   string
+	root   *os.Root
+	self   *os.File // the folder itself, which has the lock
+	base   *os.Root // holds it, if it is to be removed with its files
+	owner  *syscall.Credential
+	number int // of the current generation
+}
+
+// Names in a Dir.
+const (
+	current = "current"
+	next    = "next"
+	prefix  = "generation-"
+
+	run = "run-" // in a base: the folder of one process
+)
+
+var ours = regexp.MustCompile(`^(current|next|generation-[0-9]+)$`)
+
+// Open opens the folder at path, which it makes if need be. With no path it
+// makes a folder for this process alone, in the first of these that will do:
+// $XDG_RUNTIME_DIR/roomenv, /run/roomenv and /dev/shm/roomenv-UID.
+//
+// A folder must be on a tmpfs or ramfs, belong to the user and be closed to all
+// others, and path must hold nothing else. What processes have left that were
+// killed is removed: the kernel releases their locks. If a process is alive and
+// has path, the error is [ErrInUse].
+//
+// The files belong to owner, as which the child runs; nil is the user itself.
+// Others than root can only name themselves. The folders above a generation let
+// the owner pass through.
+func Open(path string, owner *syscall.Credential) (*Dir, error) {
+	d, err := openAny(path)
+	if err != nil || owner == nil {
+		return d, err
+	}
+	d.owner = owner
+	errs := []error{d.root.Chmod(".", 0o711)}
+	if d.base != nil {
+		errs = append(errs, d.base.Chmod(".", 0o711))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot let user %d into %s: %w", owner.Uid, d.path, reason(err)), d.Close())
+	}
+	return d, nil
+}
+
+func openAny(path string) (*Dir, error) {
+	if path == "" {
+		return openRun()
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot keep files in %s: %w", path, err)
+	}
+	root, self, err := open(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot keep files in %s: %w", path, err)
+	}
+	d := &Dir{path: path, root: root, self: self}
+	if err := d.claim(); err != nil {
+		d.release()
+		return nil, fmt.Errorf("cannot keep files in %s: %w", path, err)
+	}
+	return d, nil
+}
+
+// ErrInUse is why a folder is refused that another process has open.
+var ErrInUse = errors.New("another roomenv keeps its files there\nhint: end that one, or name a folder for each with --dir")
+
+// claim takes the lock and removes what a killed process has left.
+func (d *Dir) claim() error {
+	if err := lock(d.self); err != nil {
+		return err
+	}
+	names, err := d.self.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !ours.MatchString(name) {
+			return fmt.Errorf("it holds %q\nhint: name an empty folder, or one that is not there yet", name)
+		}
+	}
+	return d.clear()
+}
+
+// lock fails with ErrInUse. The kernel takes the lock back when the process
+// ends, however it ends (flock(2)).
+func lock(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrInUse
+	}
+	return err
+}
+
+// open opens a folder that is ours alone and in memory.
+func open(path string) (*os.Root, *os.File, error) {
+	parent, err := os.OpenRoot(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%w: %s\nhint: make that folder", reason(err), filepath.Dir(path))
+	} else if err != nil {
+		return nil, nil, reason(err)
+	}
+	defer parent.Close()
+	name := filepath.Base(path)
+	entry, err := parent.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := mkdir(parent, name); err != nil {
+			return nil, nil, err
+		}
+		entry, err = parent.Lstat(name)
+	}
+	if err != nil {
+		return nil, nil, reason(err)
+	}
+	switch {
+	case entry.Mode()&fs.ModeSymlink != 0:
+		return nil, nil, errors.New("it is a symbolic link\nhint: name the folder that it leads to")
+	case !entry.IsDir():
+		return nil, nil, errors.New("it is not a folder")
+	}
+	root, err := parent.OpenRoot(name)
+	if err != nil {
+		return nil, nil, reason(err)
+	}
+	self, err := root.Open(".")
+	if err == nil {
+		if err = check(self, entry); err == nil {
+			return root, self, nil
+		}
+		_ = self.Close()
+	}
+	_ = root.Close()
+	return nil, nil, reason(err)
+}
+
+// mkdir makes a folder where it will be in memory, so that none is left on a
+// disk.
+func mkdir(parent *os.Root, name string) error {
+	self, err := parent.Open(".")
+	if err != nil {
+		return reason(err)
+	}
+	defer self.Close()
+	if err := inMemory(self); err != nil {
+		return err
+	}
+	if err := parent.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return reason(err)
+	}
+	return nil
+}
+
+// check looks at the folder that was opened, and not at what has its name now.
+func check(self *os.File, entry fs.FileInfo) error {
+	info, err := self.Stat()
+	if err != nil {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t).Uid
+	switch {
+	case !os.SameFile(info, entry):
+		return errors.New("another folder took its place")
+	case owner != uint32(os.Geteuid()):
+		return fmt.Errorf("it belongs to the user %d, and roomenv runs as %d\nhint: name a folder of this user with --dir", owner, os.Geteuid())
+	case info.Mode().Perm()&0o066 != 0: // 0711 is what Open makes for another owner
+		return fmt.Errorf("its mode is %04o, so that others can read or write it\nhint: `chmod 700` it, or name a new folder in it", info.Mode().Perm())
+	}
+	return inMemory(self)
+}
+
+// reason is err without the operation and the name that package os puts before
+// it.
+func reason(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
+	}
+	return err
+}
+
+// openRun makes a folder for this process.
+func openRun() (*Dir, error) {
+	var bases []string
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		bases = append(bases, filepath.Join(dir, "roomenv"))
+	}
+	bases = append(bases, "/run/roomenv", "/dev/shm/roomenv-"+strconv.Itoa(os.Geteuid()))
+	var failed strings.Builder
+	for _, path := range bases {
+		base, self, err := open(path)
+		if err == nil {
+			_ = self.Close()
+			sweep(base)
+			var d *Dir
+			if d, err = newRun(path, base); err == nil {
+				return d, nil
+			}
+			_ = base.Close()
+		}
+		text, _, _ := strings.Cut(err.Error(), "\n")
+		fmt.Fprintf(&failed, "\n  %s: %s", path, text)
+	}
+	return nil, fmt.Errorf("cannot keep files in memory: there is no folder for them%s\nhint: mount a tmpfs, and name a folder in it with --dir", &failed)
+}
+
+// newRun makes a folder in base, which the Dir closes.
+func newRun(path string, base *os.Root) (*Dir, error) {
+	for {
+		name := run + rand.Text()
+		if err := base.Mkdir(name, 0o700); err != nil {
+			return nil, reason(err)
+		}
+		d, err := lockRun(base, name)
+		switch {
+		case err == nil:
+			d.path, d.base = filepath.Join(path, name), base
+			return d, nil
+		case !errors.Is(err, ErrInUse) && !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
+		// Before it had a lock, another process took it for that of a dead one.
+	}
+}
+
+// lockRun opens the folder of a process and takes its lock.
+func lockRun(base *os.Root, name string) (*Dir, error) {
+	root, err := base.OpenRoot(name)
+	if err != nil {
+		return nil, reason(err)
+	}
+	d := &Dir{root: root}
+	if d.self, err = root.Open("."); err == nil {
+		if err = lock(d.self); err == nil {
+			_, err = base.Lstat(name) // it may be gone since it was opened
+		}
+	}
+	if err != nil {
+		d.release()
+		return nil, reason(err)
+	}
+	return d, nil
+}
+
+// sweep removes the folders of processes that are dead. It is not the business
+// of this process if it cannot.
+func sweep(base *os.Root) {
+	entries, _ := fs.ReadDir(base.FS(), ".")
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), run) {
+			continue
+		}
+		if dead, err := lockRun(base, e.Name()); err == nil {
+			_ = base.RemoveAll(e.Name())
+			dead.release()
+		}
+	}
+}
+
+// Current is the path at which the files of the current generation are.
+func (d *Dir) Current() string {
+	if d == nil {
+		return ""
+	}
+	return filepath.Join(d.path, current)
+}
+
+// clear removes all that Write makes: the link first, so that nobody finds half
+// a generation by it.
+func (d *Dir) clear() error {
+	err := remove(d.root, current)
+	entries, readErr := fs.ReadDir(d.root.FS(), ".")
+	err = errors.Join(err, readErr)
+	for _, e := range entries {
+		if ours.MatchString(e.Name()) {
+			err = errors.Join(err, remove(d.root, e.Name()))
+		}
+	}
+	return err
+}
+
+func remove(root *os.Root, name string) error {
+	if err := root.RemoveAll(name); err != nil {
+		return fmt.Errorf("cannot remove %s: %w", name, reason(err))
+	}
+	return nil
+}
+
+// Close removes the files, and the folder if Open named it.
+func (d *Dir) Close() error {
+	if d == nil {
+		return nil
+	}
+	defer d.release()
+	err := d.clear()
+	if d.base != nil {
+		err = errors.Join(err, remove(d.base, filepath.Base(d.path)))
+		_ = d.base.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot clear %s: %w", d.path, err)
+	}
+	return nil
+}
+
+// release gives the lock back.
+func (d *Dir) release() {
+	if d.self != nil {
+		_ = d.self.Close()
+	}
+	_ = d.root.Close()
+}
