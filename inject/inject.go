@@ -26,6 +26,10 @@ type Command struct {
 	// What the child gets as it is; nil is roomenv's own.
 	Stdin, Stdout, Stderr *os.File
 
+	// ExtraFiles are what the child gets beside them: entry i as descriptor
+	// 3+i, none for nil. What roomenv has inherited there is not passed on.
+	ExtraFiles []*os.File
+
 	// Signals are those that [Catch] returned with the context of Run. nil
 	// means that they are caught only while Run runs.
 	Signals *Signals
@@ -169,9 +173,13 @@ func start(c Command) (*child, error) {
 	}
 	k := newChild()
 	k.inner, k.monitored = c.inner, c.monitored
+	files := []uintptr{fd(c.Stdin, 0), fd(c.Stdout, 1), fd(c.Stderr, 2)}
+	for _, f := range c.ExtraFiles {
+		files = append(files, fd(f, ^uintptr(0)))
+	}
 	attr := &syscall.ProcAttr{
 		Env:   c.Env,
-		Files: []uintptr{fd(c.Stdin, 0), fd(c.Stdout, 1), fd(c.Stderr, 2)},
+		Files: files,
 		Sys:   k.attributes(),
 	}
 	attr.Sys.Credential = c.User

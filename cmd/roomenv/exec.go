@@ -14,6 +14,7 @@ import (
 	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
+	"github.com/roomenv/roomenv/render/tmpfs"
 )
 
 func newExec(a *app, signals *inject.Signals) *cobra.Command {
@@ -21,6 +22,7 @@ func newExec(a *app, signals *inject.Signals) *cobra.Command {
 		files            []string
 		policy           render.Policy
 		command          = inject.Command{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals}
+		dir              string
 		user, stopSignal string
 		once, masked     bool
 	)
@@ -58,16 +60,29 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 			if err != nil {
 				return err
 			}
-			generation, err := a.generation(cmd.Context(), m, policy)
+			if once && len(m.Files) > 0 {
+				return errOnceFiles
+			}
+			folder, err := openFolder(m, dir, command.User)
+			if err != nil {
+				return err
+			}
+			defer a.closeFolder(folder)
+			generation, err := a.generation(cmd.Context(), m, policy, folder.Current())
 			if err != nil {
 				return err
 			}
 			if err := render.CheckSize(args, generation); err != nil {
 				return err
 			}
-			if term.IsTerminal(2) && expandedBefore(args, m, os.Getenv) {
-				a.log.Warn("an argument is empty: the shell puts in the value of $NAME before roomenv sets it; write sh -c '... $NAME ...'")
+			if err := folder.Write(generation.Files); err != nil {
+				return err
 			}
+			if command.ExtraFiles, err = tmpfs.Memfds(generation.Files, command.User); err != nil {
+				return err
+			}
+			defer tmpfs.CloseAll(command.ExtraFiles)
+			a.warnExpanded(args, m)
 			command.Args, command.Env = args, generation.Environ()
 			if masked {
 				if err := a.mask(&command, generation.Secrets); err != nil {
@@ -89,6 +104,7 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 	cmd.Flags().SetInterspersed(false)
 	cmd.Flags().StringArrayVarP(&files, "manifest", "m", nil, "manifest to read; repeat to layer, the later one wins")
 	a.roomFlag(cmd.Flags())
+	cmd.Flags().StringVar(&dir, "dir", "", "folder on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm)")
 	cmd.Flags().BoolVar(&once, "once", false, "replace roomenv with the command, which then has its PID")
 	cmd.Flags().BoolVar(&policy.Pristine, "pristine", false, "inherit only the variables that the manifest names")
 	cmd.Flags().StringArrayVar(&policy.Strip, "strip", nil, "variable not to inherit, such as MESHAGENT_TOKEN; repeatable")
@@ -111,8 +127,9 @@ func loadManifest(files []string) (*manifest.Manifest, error) {
 	return manifest.Load(files, os.Environ())
 }
 
-// generation follows the arrows: manifest, fetch, render.
-func (a *app) generation(ctx context.Context, m *manifest.Manifest, policy render.Policy) (_ *render.Generation, err error) {
+// generation follows the arrows: manifest, fetch, render. The files will be in
+// dir.
+func (a *app) generation(ctx context.Context, m *manifest.Manifest, policy render.Policy, dir string) (_ *render.Generation, err error) {
 	source, err := a.rooms()
 	if err != nil {
 		return nil, err
@@ -126,7 +143,7 @@ func (a *app) generation(ctx context.Context, m *manifest.Manifest, policy rende
 	if err != nil {
 		return nil, err
 	}
-	return policy.Render(m, snapshot, os.Environ(), "")
+	return policy.Render(m, snapshot, os.Environ(), dir)
 }
 
 // foundManifest is the manifest that is used when none is named.
@@ -137,6 +154,12 @@ func foundManifest() []string {
 		}
 	}
 	return nil
+}
+
+func (a *app) warnExpanded(args []string, m *manifest.Manifest) {
+	if term.IsTerminal(2) && expandedBefore(args, m, os.Getenv) {
+		a.log.Warn("an argument is empty: the shell puts in the value of $NAME before roomenv sets it; write sh -c '... $NAME ...'")
+	}
 }
 
 // expandedBefore reports whether args look as if a shell had put the empty value

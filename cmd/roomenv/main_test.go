@@ -30,6 +30,8 @@ import (
 //	damage FILE HOW         spoils a file
 //	nul FILE                writes a NUL byte in between
 //	big FILE SIZE           writes SIZE bytes of text
+//	memory VAR              a new folder on a tmpfs, see files_test.go
+//	killed SIGNAL ARG...    runs roomenv and kills it when its child has printed a line
 //	requestid               sets ID to the id of the request that stdout shows
 func TestMain(m *testing.M) {
 	if os.Args[0] == selfPath {
@@ -62,6 +64,8 @@ func TestScripts(t *testing.T) {
 			"damage":   damage,
 			"nul":      nul,
 			"big":      big,
+			"memory":   memory,
+			"killed":   killed,
 
 			"requestid": requestID,
 		},
