@@ -207,7 +207,7 @@ func TestLoadEnvironmentErrors(t *testing.T) {
 	want := `cannot read environment: variable BROKEN: unknown kind of reference
   hint: one of secret, oauth, request
 cannot read environment: variable MORE: unknown key in the reference
-  hint: one of type, name, delegated_to, optional, default, encoding
+  hint: one of type, name, delegated_to, optional, default, encoding, file, mode
 cannot read environment: the name of the variable "a.b" is not valid
   hint: a name has letters A-Z and a-z, digits and _, and does not start with a digit
 cannot read m.env:1:1: ${A:-…} within A, which is a reference in the environment
@@ -318,11 +318,19 @@ func TestErrorsUnwrap(t *testing.T) {
 
 // The examples of the documentation are manifests.
 func TestDocumentation(t *testing.T) {
-	page, err := os.ReadFile("../docs/manifest.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, start := range map[string]string{"m.env": "    # .env.room\n", "m.yaml": "    version: 1\n"} {
+	for _, example := range []struct {
+		page, name, start string
+		entries           int
+	}{
+		{"manifest.md", "m.env", "    # .env.room\n", 8},
+		{"manifest.md", "m.yaml", "    version: 1\n", 8},
+		{"files.md", "m.yaml", "    version: 1\n", 2}, // the variables with paths
+	} {
+		page, err := os.ReadFile("../docs/" + example.page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := example.start
 		_, rest, found := strings.Cut(string(page), start)
 		if !found {
 			t.Fatalf("no example that starts with %q", start)
@@ -334,9 +342,9 @@ func TestDocumentation(t *testing.T) {
 			}
 			text += line
 		}
-		entries, errs := manifest.Parse(name, strings.ReplaceAll("\n"+text, "\n    ", "\n"))
-		if errs != nil || len(entries) < 8 {
-			t.Errorf("%s: %d entries, %v", name, len(entries), errs)
+		entries, errs := manifest.Parse(example.name, strings.ReplaceAll("\n"+text, "\n    ", "\n"))
+		if errs != nil || len(entries) < example.entries {
+			t.Errorf("%s, %s: %d entries, %v", example.page, example.name, len(entries), errs)
 		}
 	}
 }
