@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 
@@ -17,6 +18,7 @@ import (
 type authorizations struct {
 	secrets
 	providers *oauth.Providers
+	now       func() time.Time
 	inFlight  *singleflight.Group // refreshes and registrations, by address
 }
 

@@ -39,8 +39,8 @@ type credential struct {
 	info Info
 }
 
-func (c credential) valid() bool {
-	return c.Expiration.IsZero() || time.Now().Add(expiryMargin).Before(c.Expiration)
+func (c credential) valid(now time.Time) bool {
+	return c.Expiration.IsZero() || now.Add(expiryMargin).Before(c.Expiration)
 }
 
 // grants reports whether c is a credential of client with all of scopes.
@@ -160,7 +160,7 @@ func (s authorizations) fresh(ctx context.Context, a Address, client oauth.Clien
 		return c, err
 	case !c.grants(client, scopes):
 		return c, ErrNotFound
-	case c.valid():
+	case c.valid(s.now()):
 		return c, nil
 	}
 	// A provider that replaces refresh tokens has done so when it answers: who
@@ -183,7 +183,7 @@ func (s authorizations) refresh(ctx context.Context, a Address, client oauth.Cli
 	for {
 		c, err := s.load(a)
 		switch {
-		case err != nil || c.valid():
+		case err != nil || c.valid(s.now()):
 			return c, err
 		case c.RefreshToken.Len() == 0 || !c.grants(client, nil):
 			return c, ErrNotFound

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 
@@ -18,9 +19,9 @@ type secrets struct {
 	pending *pending
 }
 
-func secretsToolkit(store *Store, pending *pending, providers *oauth.Providers) toolkit {
+func secretsToolkit(store *Store, pending *pending, providers *oauth.Providers, now func() time.Time) toolkit {
 	s := secrets{store, pending}
-	o := authorizations{s, providers, new(singleflight.Group)}
+	o := authorizations{s, providers, now, new(singleflight.Group)}
 	return toolkit{
 		title:       "Secrets",
 		description: "Values that participants store in the room, each for itself and for those it delegates them to",

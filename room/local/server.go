@@ -51,6 +51,9 @@ type ServerConfig struct {
 	Key func(keyID string) (secret.Value, bool)
 
 	Logger *slog.Logger // nil: none
+
+	// Now is the wall clock, by which tokens expire. nil: time.Now.
+	Now func() time.Time
 }
 
 // A Server serves every room of one store at /rooms/NAME. A room is there as
@@ -60,6 +63,7 @@ type Server struct {
 	store    *Store
 	key      func(keyID string) (secret.Value, bool)
 	log      *slog.Logger
+	now      func() time.Time
 	toolkits map[string]toolkit
 
 	providers oauth.Providers
@@ -78,13 +82,16 @@ type Server struct {
 
 // NewServer returns a server that is ready to serve.
 func NewServer(c ServerConfig) *Server {
-	s := &Server{store: c.Store, key: c.Key, log: c.Logger, pending: newPending(), rooms: map[string]*activation{}}
+	s := &Server{store: c.Store, key: c.Key, log: c.Logger, now: c.Now, pending: newPending(), rooms: map[string]*activation{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	if s.now == nil {
+		s.now = time.Now
+	}
 	s.running, s.stop = context.WithCancel(context.Background())
 	s.toolkits = map[string]toolkit{
-		wire.Secrets:   secretsToolkit(c.Store, s.pending, &s.providers),
+		wire.Secrets:   secretsToolkit(c.Store, s.pending, &s.providers, s.now),
 		wire.Messaging: messagingToolkit(),
 	}
 	return s
@@ -118,7 +125,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	room := path[1]
 	jwt, protocol := bearer(r)
-	who, err := token.Verify(jwt, s.verificationKey, time.Now())
+	who, err := token.Verify(jwt, s.verificationKey, s.now())
 	if err == nil && who.Room != room {
 		err = errors.New("for another room")
 	}

@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +34,7 @@ type testServer struct {
 	store *local.Store
 	dir   string
 	log   *lockedBuffer
+	ahead atomic.Int64 // what the clock is ahead of the real one
 }
 
 type lockedBuffer struct {
@@ -57,6 +59,7 @@ func serve(t testing.TB) *testServer {
 	s.store = openStore(t, s.dir+"/room.db")
 	s.local = local.NewServer(local.ServerConfig{
 		Store:  s.store,
+		Now:    func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
 		Key:    func(keyID string) (secret.Value, bool) { return value("other"), keyID == "other" },
 		Logger: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
