@@ -11,7 +11,8 @@ package main
 //   - When the child has run, its exit code is ours and roomenv says nothing:
 //     the child has spoken.
 //   - Silence is success. Progress and details are log lines, off by default.
-//   - Bytes of a secret appear nowhere but in the answer of `secret get`.
+//   - Bytes of a secret appear nowhere but in the answer of a command that is
+//     asked for it.
 
 import (
 	"bytes"

@@ -32,7 +32,7 @@ func main() {
 		report()
 		return
 	}
-	write := flag.Bool("write", false, "write the table into docs/wrapper.md")
+	write := flag.Bool("write", false, "write the table into README.md")
 	flag.Parse()
 	if err := compare(*write); err != nil {
 		fmt.Fprintln(os.Stderr, "wrapper:", err)
@@ -114,7 +114,7 @@ func ours(table string) string {
 // document compares our part of the table in the page with this one, or replaces
 // all of it.
 func document(table string, write bool) error {
-	const page, begin, end = "docs/wrapper.md", "<!-- conformance/wrapper/run -write -->\n", "<!-- end -->\n"
+	const page, begin, end = "README.md", "<!-- conformance/wrapper/run -write -->\n", "<!-- end -->\n"
 	text, err := os.ReadFile(page)
 	if err != nil {
 		return err
