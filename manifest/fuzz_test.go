@@ -25,6 +25,7 @@ func FuzzYAML(f *testing.F) {
 		"{\"version\": 1, \"env\": {\"A\": \"x ${B:-y}\"}}", "a: *b", "- - -", "{{{{{{", "? a\n: b", "a: |\n  b\n", "\t", "a: \"\\x00\"", "a: 'b''c'",
 		"version: 1\noauth:\n  x:\n    client_secret: room:secret/s\n    scopes: [a, b]\n    connector: {server_url: https://m}\n", "scopes:\n- a\n- - b\n", "scopes: [[",
 		"version: 1\nfiles:\n  a/b: {template: '{{ with secret \"x\" }}{{ json . }}{{ end }}', mode: \"0400\", env: A}\n  c: {format: json, entries: {A: x}}",
+		"version: 1\nexec:\n  mask: true\n  strip: [A, B]\n  allow:\n  - C\n  stop_signal: INT\n  stop_timeout: 10s\n",
 	} {
 		f.Add(text)
 	}

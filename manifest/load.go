@@ -10,7 +10,7 @@ import (
 // Load reads the layers of a manifest: the variables of environ whose whole
 // value is a reference, then files in their order. A name in a later layer
 // replaces the earlier one and keeps its place, and so does the path of a file
-// for the child and an OAuth client. A file whose name ends in .yaml, .yml or
+// for the child, an OAuth client and a setting of exec. A file whose name ends in .yaml, .yml or
 // .json is YAML, every other is .env-style. environ is in the form of os.Environ.
 //
 // The error is an [Errors] with all faults of all layers.
@@ -18,6 +18,7 @@ func Load(files []string, environ []string) (*Manifest, error) {
 	var sources []*source
 	layers := [][]item{inherited(environ)}
 	clients := map[string]OAuthClient{}
+	var exec Exec
 	for _, it := range layers[0] {
 		sources = append(sources, it.source)
 	}
@@ -25,7 +26,7 @@ func Load(files []string, environ []string) (*Manifest, error) {
 		s := open(file)
 		sources = append(sources, s)
 		if s.err == nil && s.checkUTF8() {
-			l := parse(s)
+			l := parse(s, &exec)
 			layers = append(layers, l.items)
 			maps.Copy(clients, l.clients)
 		}
@@ -41,7 +42,7 @@ func Load(files []string, environ []string) (*Manifest, error) {
 	if errs != nil {
 		return nil, errs
 	}
-	m := &Manifest{OAuth: clients}
+	m := &Manifest{OAuth: clients, Exec: exec}
 	for _, f := range contents {
 		m.Files = append(m.Files, f.File)
 	}
@@ -64,10 +65,11 @@ type layer struct {
 	clients map[string]OAuthClient
 }
 
-func parse(s *source) layer {
+// parse reads a file over the settings of earlier ones.
+func parse(s *source, exec *Exec) layer {
 	switch strings.ToLower(filepath.Ext(s.file)) {
 	case ".yaml", ".yml", ".json":
-		return parseYAML(s)
+		return parseYAML(s, exec)
 	}
 	return layer{items: parseDotenv(s)}
 }

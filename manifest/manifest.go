@@ -15,6 +15,7 @@ type Manifest struct {
 	Files []File
 	// OAuth are the clients that references of the kind [OAuth] name.
 	OAuth map[string]OAuthClient
+	Exec  Exec
 }
 
 // An Entry is one environment variable.

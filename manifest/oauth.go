@@ -119,16 +119,13 @@ func (y *yamlFile) endpoint(f field) string {
 }
 
 func (y *yamlFile) scopes(f field) []string {
-	list, ok := f.value.(*ast.SequenceNode)
-	if !ok {
-		y.fail(y.offset(f.value.GetToken()), "scopes is not a list", "write scopes: [one, two]")
-		return nil
-	}
-	scopes := make([]string, 0, len(list.Values))
-	for _, n := range list.Values {
+	const hint = "write scopes: [one, two]"
+	nodes := y.list(f, hint)
+	scopes := make([]string, 0, len(nodes))
+	for _, n := range nodes {
 		scope := y.name(field{"a scope", 0, n})
 		if strings.ContainsAny(scope, " \t\n") {
-			y.fail(y.offset(n.GetToken()), "a scope has no spaces", "write scopes: [one, two]")
+			y.fail(y.offset(n.GetToken()), "a scope has no spaces", hint)
 		}
 		scopes = append(scopes, scope)
 	}

@@ -30,6 +30,8 @@ func Schema() []byte { return slices.Clone(schema) }
 //	  PATH: text | {secret: ID, ...} | ... | {value: text} | {template: text} | {format: json, entries: {NAME: ...}}
 //	oauth:
 //	  CLIENT: {...}
+//	exec:
+//	  mask: true
 type yamlFile struct {
 	*source
 	// last is the latest offset that was asked for: a line of a million
@@ -38,7 +40,8 @@ type yamlFile struct {
 }
 
 var (
-	topKeys = []string{"version", "env", "files", "oauth"}
+	topKeys  = []string{"version", "env", "files", "oauth", "exec"}
+	listKeys = []string{scopesKey, StripKey, AllowKey}
 	// referenceKeys are those of references of all kinds.
 	referenceKeys = slices.Concat(kinds, targetKeys[Secret], targetKeys[OAuth], []string{"room", "field"}, valueKeys)
 )
@@ -49,7 +52,7 @@ const (
 	textHint = "a text with { } [ ] , # or \": \" in it needs quotes"
 )
 
-func parseYAML(s *source) layer {
+func parseYAML(s *source, exec *Exec) layer {
 	y := &yamlFile{source: s}
 	tokens := lexer.Tokenize(s.text)
 	if !y.checkTokens(tokens) {
@@ -79,6 +82,8 @@ func parseYAML(s *source) layer {
 				l.items = append(l.items, y.filesOf(f.value)...)
 			case "oauth":
 				l.clients = y.clients(f.value)
+			case "exec":
+				y.exec(f.value, exec)
 			default:
 				y.fail(f.off, "unknown key", didYouMean(f.key, topKeys...))
 			}
@@ -103,7 +108,7 @@ func isOne(n ast.Node) bool {
 
 // checkTokens refuses what this format has no use for before the parser, which
 // is recursive, sees it: anchors and what else could nest or multiply. Lists are
-// only those of scopes, and in no other list.
+// only those of listKeys, and in no other list.
 func (y *yamlFile) checkTokens(tokens token.Tokens) bool {
 	const (
 		maxNesting = 6
@@ -112,7 +117,7 @@ func (y *yamlFile) checkTokens(tokens token.Tokens) bool {
 	)
 	start := len(y.fault)
 	nesting, documents, keys, line := 0, 0, 0, 0
-	list, flow := false, false // of scopes, one entry in a line or [a, b]
+	list, flow := false, false // one entry in a line or [a, b]
 	for _, t := range tokens {
 		at := y.offset(t)
 		if keys > maxKeys {
@@ -144,7 +149,7 @@ func (y *yamlFile) checkTokens(tokens token.Tokens) bool {
 			keys++
 			y.showAt(at, ",")
 		case token.SequenceEntryType, token.SequenceStartType:
-			first := isScopes(t.Prev)
+			first := isListKey(t.Prev)
 			if !first && (!list || t.Type == token.SequenceStartType || t.Prev.Position.Line == t.Position.Line) {
 				y.fail(at, "a list is not known here", "write NAME: value, and "+quote)
 			}
@@ -169,9 +174,9 @@ func (y *yamlFile) checkTokens(tokens token.Tokens) bool {
 	return len(y.fault) == start
 }
 
-// isScopes reports whether t is the colon of "scopes:".
-func isScopes(t *token.Token) bool {
-	return t != nil && t.Type == token.MappingValueType && t.Prev != nil && t.Prev.Value == scopesKey
+// isListKey reports whether t is the colon after a key whose value is a list.
+func isListKey(t *token.Token) bool {
+	return t != nil && t.Type == token.MappingValueType && t.Prev != nil && slices.Contains(listKeys, t.Prev.Value)
 }
 
 // showAt shows want, if that is what is there: the scanner's positions are not
