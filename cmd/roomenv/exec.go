@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,9 @@ func newExec(a *app, signals *inject.Signals) *cobra.Command {
 		Long: `exec fetches every value that the manifest names, all at once, and runs the
 command with them in its environment. Unless all required values are there, the
 command is not started.
+
+A YAML manifest may have the settings of these flags below exec:, for example
+mask: true; a flag wins.
 
 Without -m the manifest is .env.room in the current folder, or else
 roomenv.yaml; neither needs to be there. An inherited variable whose whole value
@@ -47,10 +51,13 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 			if e.command.User, err = parseUser(user); err != nil {
 				return err
 			}
-			if e.command.StopSignal, err = parseSignal(stopSignal); err != nil {
+			if e.command.StopSignal, err = parseSignal("--stop-signal "+strconv.Quote(stopSignal), stopSignal); err != nil {
 				return err
 			}
 			if e.manifest, err = loadManifest(files); err != nil {
+				return err
+			}
+			if err := e.applySettings(cmd.Flags()); err != nil {
 				return err
 			}
 			e.command.Args = args

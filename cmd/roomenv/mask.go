@@ -55,7 +55,7 @@ func newMonitor(signals *inject.Signals) *cobra.Command {
 		Args:              cobra.MinimumNArgs(1),
 		PersistentPreRunE: func(*cobra.Command, []string) error { return harden() },
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if command.StopSignal, err = parseSignal(stopSignal); err != nil {
+			if command.StopSignal, err = parseSignal("--stop-signal", stopSignal); err != nil {
 				return err
 			}
 			command.Args, command.Env = args, os.Environ()

@@ -52,8 +52,9 @@ func parseUser(s string) (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: numbers[0], Gid: numbers[1], Groups: numbers[2:]}, nil
 }
 
-// parseSignal reads TERM, SIGTERM or 15. "" is 0.
-func parseSignal(s string) (syscall.Signal, error) {
+// parseSignal reads TERM, SIGTERM or 15, the value of what errors call setting.
+// "" is 0.
+func parseSignal(setting, s string) (syscall.Signal, error) {
 	if s == "" {
 		return 0, nil
 	}
@@ -62,7 +63,7 @@ func parseSignal(s string) (syscall.Signal, error) {
 		sig = syscall.Signal(n)
 	}
 	if sig == 0 {
-		return 0, hint(fmt.Errorf("cannot use --stop-signal %q: there is no such signal", s), "write a name such as INT or QUIT, or a number")
+		return 0, hint(fmt.Errorf("cannot use %s: there is no such signal", setting), "write a name such as INT or QUIT, or a number")
 	}
 	return sig, nil
 }
