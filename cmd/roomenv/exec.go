@@ -20,7 +20,10 @@ func newExec(a *app, signals *inject.Signals) *cobra.Command {
 	var files []string
 	var user, stopSignal string
 	cmd := &cobra.Command{
-		Use:   "exec [-m FILE]... [--room NAME] -- COMMAND [ARG...]",
+		// cobra would add "[flags]" at the end, where flags are the command's.
+		DisableFlagsInUseLine: true,
+
+		Use:   "exec [FLAG...] -- COMMAND [ARG...]",
 		Short: "Run a command with the secrets of a manifest in its environment",
 		Long: `exec fetches every value that the manifest names, all at once, and runs the
 command with them in its environment. Unless all required values are there, the
