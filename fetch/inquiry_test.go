@@ -50,9 +50,13 @@ func (r *rooms) join(t testing.TB, name string, deaf bool) person {
 // provide answers the next request.
 func (p person) provide(t testing.TB, value string) {
 	t.Helper()
-	e := <-p.asked
-	if err := p.Secrets().Provide(t.Context(), e.ID, secret.New([]byte(value))); err != nil {
-		t.Error(err)
+	select {
+	case e := <-p.asked:
+		if err := p.Secrets().Provide(t.Context(), e.ID, secret.New([]byte(value))); err != nil {
+			t.Error(err)
+		}
+	case <-soon(t).Done():
+		t.Error("nobody asked")
 	}
 }
 
@@ -238,7 +242,6 @@ func TestPending(t *testing.T) {
 // A room that comes back has forgotten who was asked what, and everyone is
 // there under another id: they are asked again.
 func TestRequestOutlivesTheRoom(t *testing.T) {
-	t.Skip("fails in about one of 40 runs, for a reason not found yet: the request ends and nobody is asked again")
 	t.Parallel()
 	dir := t.TempDir()
 	holder, err := local.Open(dir, local.Options{})

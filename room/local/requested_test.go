@@ -573,6 +573,36 @@ func TestRequestsAndRestart(t *testing.T) {
 	}
 }
 
+// A room that ends answers nothing: to a client an error would be the answer,
+// where it asks the next holder after a connection that drops.
+func TestRequestsAreNotAnsweredByTheEnd(t *testing.T) {
+	s := serve(t)
+	ann := s.connect("ann", scoped())
+	var bots []*peer
+	for range 20 { // of which each had an even chance to be answered
+		bots = append(bots, s.connect("bot", scoped()))
+	}
+	var last wire.SecretRequest
+	for i, bot := range bots {
+		for range 5 {
+			bot.ask(t, ann, dbURL, "")
+		}
+		if i == 0 {
+			last = ann.asked(t)
+		}
+	}
+	s.wantAskers(last.RequestID, 5*len(bots))
+	if err := s.local.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, bot := range bots {
+		if m, err := bot.receive(t.Context()); err == nil {
+			c, _ := wire.UnpackContent(m.Payload)
+			t.Errorf("the end of the room is answered with %s %v", m.Type, c)
+		}
+	}
+}
+
 // The process that serves the room is killed while a request waits. Clients
 // come back and ask again, under new ids; what was provided is not asked for
 // twice.

@@ -239,8 +239,13 @@ func (s *session) find(m wire.Message) (tool, wire.Content, error) {
 	return tool{}, nil, wire.Error{Code: wire.NotFound, Text: fmt.Sprintf("this room does not know requests of type %.80q", m.Type)}
 }
 
-// fail answers the request called id with err.
+// fail answers the request called id with err. What fails as the session ends is
+// not answered: a client takes an error for the answer, and asks again when the
+// connection drops.
 func (s *session) fail(ctx context.Context, id uint64, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	s.log.Debug("request failed", "id", id, "reason", err)
 	return s.respond(ctx, id, errorContent(err))
 }
