@@ -17,6 +17,14 @@ type Exec struct {
 	// system.
 	StopSignal  string
 	StopTimeout time.Duration
+	// OnChange is for variables that have none of their own; nil is [Restart].
+	OnChange *OnChange
+	// Overlap starts the new command before the old one is stopped, once it is
+	// Ready.
+	Overlap bool
+	Ready   Ready
+	// RestartOnFailure starts a command again that ends with another code than 0.
+	RestartOnFailure bool
 	// Pos is where the value of each key is that the manifest has, by the key.
 	Pos map[string]Position
 }

@@ -21,6 +21,7 @@ type File struct {
 	Entries []Entry
 	Text    string // of a GoTemplate
 	Pos     Position
+	Keeping
 }
 
 // Formats of files.

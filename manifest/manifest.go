@@ -14,8 +14,9 @@ type Manifest struct {
 	// Files are one for each Path.
 	Files []File
 	// OAuth are the clients that references of the kind [OAuth] name.
-	OAuth map[string]OAuthClient
-	Exec  Exec
+	OAuth   map[string]OAuthClient
+	Refresh Refresh
+	Exec    Exec
 }
 
 // An Entry is one environment variable.
@@ -24,6 +25,9 @@ type Entry struct {
 	Value Template
 	Unset bool // the variable is absent, whatever the environment has
 	Pos   Position
+	Keeping
+	// ExpiresAt asks for NAME_EXPIRES_AT: when the token in Value ends.
+	ExpiresAt bool
 }
 
 // Inherits reports whether the value of e is only the [Variable] of its own
