@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
@@ -31,6 +34,7 @@ type app struct {
 	LogFormat string       `envconfig:"ROOMENV_LOG_FORMAT" default:"text"`
 	Room      string       `envconfig:"MESHAGENT_ROOM"`
 	Token     secret.Value `envconfig:"MESHAGENT_TOKEN"`
+	TokenFile string       `envconfig:"ROOMENV_TOKEN_FILE"`
 	RoomURL   string       `envconfig:"MESHAGENT_ROOM_URL"`
 	APIURL    string       `envconfig:"MESHAGENT_API_URL"`
 	APIKey    secret.Value `envconfig:"MESHAGENT_API_KEY"`
@@ -57,6 +61,7 @@ func (a *app) logFlags(f *pflag.FlagSet) {
 
 func (a *app) roomFlag(f *pflag.FlagSet) {
 	f.String("room", "", "the room to use (default $MESHAGENT_ROOM; for the local room \"default\")")
+	f.String("token-file", "", "file with the participant token, read for each connection (default $ROOMENV_TOKEN_FILE; wins over $MESHAGENT_TOKEN)")
 }
 
 func (a *app) dataFlag(f *pflag.FlagSet) {
@@ -70,6 +75,7 @@ func (a *app) init(cmd *cobra.Command) error {
 	}
 	for name, field := range map[string]*string{
 		"log-level": &a.LogLevel, "log-format": &a.LogFormat, "room": &a.chosen, "data": &a.Data,
+		"token-file": &a.TokenFile,
 	} {
 		if f := cmd.Flags().Lookup(name); f != nil && f.Changed {
 			*field = f.Value.String()
@@ -95,6 +101,11 @@ func (r rooms) dial(ctx context.Context, name string) (*room.Client, error) {
 // key to make one and the name of a room, else on this machine.
 func (a *app) rooms() (rooms, error) {
 	switch {
+	case a.TokenFile != "":
+		if _, err := a.fileToken(); err != nil {
+			return rooms{}, err
+		}
+		return a.networkRooms(func(string) (secret.Value, error) { return a.fileToken() })
 	case a.Token.Len() > 0:
 		return a.networkRooms(func(string) (secret.Value, error) { return a.Token, nil })
 	case a.APIKey.Len() > 0 && cmp.Or(a.chosen, a.Room) != "":
@@ -110,7 +121,7 @@ func (a *app) rooms() (rooms, error) {
 func (a *app) networkRooms(tokenFor func(room string) (secret.Value, error)) (rooms, error) {
 	chosen := cmp.Or(a.chosen, a.Room)
 	if chosen == "" {
-		return rooms{}, hint(errors.New("cannot tell which room to join: MESHAGENT_TOKEN is set but MESHAGENT_ROOM is not"),
+		return rooms{}, hint(errors.New("cannot tell which room to join: there is a token but MESHAGENT_ROOM is not set"),
 			"set MESHAGENT_ROOM, or name the room with --room")
 	}
 	base := strings.TrimRight(cmp.Or(a.RoomURL, a.APIURL, defaultURL), "/")
@@ -123,6 +134,35 @@ func (a *app) networkRooms(tokenFor func(room string) (secret.Value, error)) (ro
 		}
 	}
 	return rooms{config, func() error { return nil }}, nil
+}
+
+// maxToken bounds what is read of a token file, in bytes.
+const maxToken = 64 << 10
+
+// fileToken reads the token file, which whoever rotates tokens replaces.
+func (a *app) fileToken() (secret.Value, error) {
+	failed := func(err error) (secret.Value, error) {
+		if pe, ok := errors.AsType[*fs.PathError](err); ok {
+			err = pe.Err
+		}
+		return secret.Value{}, hint(fmt.Errorf("cannot use the token file %s: %w", a.TokenFile, err), "name a file with a participant token with --token-file or ROOMENV_TOKEN_FILE")
+	}
+	f, err := os.Open(a.TokenFile)
+	if err != nil {
+		return failed(err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxToken+1))
+	b = bytes.TrimSpace(b)
+	switch {
+	case err != nil:
+		return failed(err)
+	case len(b) == 0:
+		return failed(errors.New("it is empty"))
+	case len(b) > maxToken:
+		return failed(fmt.Errorf("it has more than %d KiB", maxToken>>10))
+	}
+	return secret.New(b), nil
 }
 
 // tokenLifetime is enough for one attempt to connect; each gets a new token.
