@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 )
 
 // counts are the numbers of secrets that are measured.
@@ -18,14 +19,15 @@ var counts = []int{1, 10, 100, 1000}
 
 func main() {
 	runs := flag.Int("runs", 15, "runs of each command, of which the median counts")
+	still := flag.Duration("idle", time.Minute, "how long an exec is watched that does nothing")
 	flag.Parse()
-	if err := bench(context.Background(), *runs); err != nil {
+	if err := bench(context.Background(), *runs, *still); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(ctx context.Context, runs int) error {
+func bench(ctx context.Context, runs int, still time.Duration) error {
 	tmp, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err
@@ -37,7 +39,7 @@ func bench(ctx context.Context, runs int) error {
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("cannot build roomenv: %w", err)
 	}
-	for _, part := range []func(context.Context, lab) error{wrappers, startup, roundTrips, throughput, memory} {
+	for _, part := range []func(context.Context, lab) error{wrappers, startup, roundTrips, throughput, memory, rotation, idle(still)} {
 		dir, err := os.MkdirTemp(tmp, "lab")
 		if err != nil {
 			return err

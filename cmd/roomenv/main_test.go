@@ -33,6 +33,8 @@ import (
 //	memory VAR              a new folder on a tmpfs, see files_test.go
 //	killed SIGNAL ARG...    runs roomenv and kills it when its child has printed a line
 //	requestid               sets ID to the id of the request that stdout shows
+//	await FILE REGEXP       waits until the file has a line that matches
+//	hosted                  puts what is like the hosted service at ROOM_URL
 func TestMain(m *testing.M) {
 	if os.Args[0] == selfPath {
 		main() // as the monitor; testscript goes by names
@@ -68,6 +70,8 @@ func TestScripts(t *testing.T) {
 			"killed":   killed,
 
 			"requestid": requestID,
+			"await":     await,
+			"hosted":    hostedRoom,
 		},
 	})
 }
@@ -98,6 +102,7 @@ func requestID(ts *testscript.TestScript, _ bool, _ []string) {
 //	exit CODE     ends with CODE
 //	kill SIGNAL   ends by that signal, by number
 //	cat           copies stdin to stdout
+//	record LOG NAME...  writes to LOG what becomes of it, see record
 func child() {
 	args := os.Args[1:]
 	switch args[0] {
@@ -117,6 +122,8 @@ func child() {
 		signal.Reset(syscall.Signal(n))
 		_ = syscall.Kill(os.Getpid(), syscall.Signal(n))
 		select {}
+	case "record":
+		record(args[1], args[2:])
 	case "cat":
 		in := bufio.NewScanner(os.Stdin)
 		for in.Scan() {

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/roomenv/roomenv/internal/hosted"
+)
+
+// record is the child that writes down what becomes of it, a line each, until
+// SIGTERM ends it:
+//
+//	start NAME="VALUE"...   of NAME_FILE, what is in that file
+//	SIGNAL NAME="VALUE"...  the same for SIGHUP and SIGUSR1
+//	end
+func record(log string, names []string) {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
+	event := "start"
+	for {
+		line := event
+		for _, name := range names {
+			value, ok := os.LookupEnv(name)
+			switch {
+			case !ok:
+				line += " " + name
+				continue
+			case strings.HasSuffix(name, "_FILE"):
+				b, _ := os.ReadFile(value)
+				value = string(b)
+			}
+			line += fmt.Sprintf(" %s=%q", name, value)
+		}
+		note(log, line)
+		sig := <-signals
+		if sig == syscall.SIGTERM {
+			break
+		}
+		event = sig.String()
+	}
+	note(log, "end")
+}
+
+// note appends a line at once, as several children may.
+func note(log, line string) {
+	f, err := os.OpenFile(log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = f.WriteString(line + "\n")
+		_ = f.Close()
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+// await waits until a file has a line that matches.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: await FILE REGEXP")
+	}
+	file, line := ts.MkAbs(args[0]), regexp.MustCompile("(?m)"+args[1])
+	changes, err := fsnotify.NewWatcher()
+	ts.Check(err)
+	defer changes.Close()
+	ts.Check(changes.Add(filepath.Dir(file)))
+	limit := time.After(time.Minute)
+	for {
+		text, _ := os.ReadFile(file)
+		if line.Match(text) {
+			return
+		}
+		select {
+		case <-changes.Events:
+		case err := <-changes.Errors:
+			ts.Fatalf("%v", err)
+		case <-limit:
+			ts.Fatalf("no line of %s matches %s within a minute:\n%s", args[0], args[1], text)
+		}
+	}
+}
+
+// hostedRoom makes the room at ROOM_URL one that does not tell of changes.
+func hostedRoom(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: hosted")
+	}
+	proxy := &hosted.Proxy{Upstream: ts.Getenv("ROOM_URL")}
+	server := httptest.NewServer(proxy)
+	ts.Defer(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	ts.Setenv("ROOM_URL", server.URL)
+}
