@@ -60,6 +60,7 @@ type followed struct {
 	State
 	needed        bool
 	now, told     mark      // of the State, and of the one in the last snapshot
+	answeredAt    time.Time // last
 	asking, again bool      // a question is in flight; another one is to follow
 	waiter        *waiter   // for a person; nil is nobody
 	renewal       time.Time // when to ask for a token, before it ends
@@ -209,7 +210,7 @@ func (s *following) askRound() {
 			s.ask(t)
 		}
 		good := t.held && t.Revoked.IsZero() && t.waiter == nil
-		if o := oldest[r]; r.pushes && good && (o == nil || t.Confirmed.Before(o.Confirmed)) {
+		if o := oldest[r]; r.pushes && good && (o == nil || t.answeredAt.Before(o.answeredAt)) {
 			oldest[r] = t
 		}
 	}
@@ -320,8 +321,10 @@ func (s *following) wait(t *followed) {
 // answered takes the answer for t.
 func (s *following) answered(t *followed, value secret.Value, err error, now time.Time) {
 	t.answer(value, err, now, t.needed)
+	t.answeredAt = now
 	t.renewal = s.renewal(t, now)
-	switch pending := errors.Is(err, ErrPending); {
+	_, asks := s.source.(Asker)
+	switch pending := asks && errors.Is(err, ErrPending); {
 	case pending && t.waiter == nil:
 		s.wait(t)
 	case err == nil && t.waiter != nil:
