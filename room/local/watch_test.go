@@ -1,13 +1,17 @@
 package local_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/room/wire"
@@ -313,5 +317,131 @@ func TestWatchCredential(t *testing.T) {
 	}
 	for _, w := range watchers {
 		w.wantChanges(t, "set "+id, "set "+id, "set "+id, "deleted "+id) // authorized, expired by hand, refreshed, deleted
+	}
+}
+
+// A follower is a client that watches, and what it heard.
+type follower struct {
+	*room.Client
+	heard chan string
+}
+
+func follow(t testing.TB, c *room.Client) follower {
+	f := follower{c, make(chan string, 1000)}
+	ctx, cancel := context.WithCancel(t.Context())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		err := c.Secrets().Watch(ctx, func(changes []room.Change) {
+			if changes == nil {
+				f.heard <- "anything"
+			}
+			for _, c := range changes {
+				words := "set"
+				if c.Deleted {
+					words = "deleted"
+				}
+				f.heard <- words + " " + c.ID + "/" + c.DelegatedTo
+			}
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		watching.Wait()
+	})
+	f.want(t, "anything")
+	return f
+}
+
+func (f follower) want(t testing.TB, want ...string) {
+	t.Helper()
+	for _, want := range want {
+		select {
+		case got := <-f.heard:
+			if got != want {
+				t.Fatalf("heard %s, want %s", got, want)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("heard nothing, want %s", want)
+		}
+	}
+}
+
+// What our client hears of this room, beginning with what it may have missed
+// when another process takes it over.
+func TestClientWatches(t *testing.T) {
+	dir := t.TempDir()
+	first, second := openRoom(t, dir), openRoom(t, dir)
+	if err := first.Hold(); err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	ann := dialAs(t, second, "ann", func(c *room.Config) {
+		c.OnSecretRequested = func(ctx context.Context, c *room.Client, r room.SecretRequested) {
+			if err := c.Secrets().Provide(ctx, r.ID, value("v")); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	bot := follow(t, dialAs(t, second, "bot", unasked))
+	set := func(c *room.Client, id, delegatedTo string) {
+		t.Helper()
+		if err := c.Secrets().Set(ctx, room.NewSecret{ID: id, DelegatedTo: delegatedTo, Value: value("v")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(bot.Client, "own", "")
+	set(bot.Client, "own", "")
+	set(ann, "hers", "")
+	set(ann, "shared", "bot")
+	if err := bot.Secrets().Delete(ctx, "own", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := ann.Secrets().Delete(ctx, "shared", "bot"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bot.Secrets().Request(ctx, room.SecretRequest{ParticipantID: ann.Session().ParticipantID, URL: "u", Type: "t"}); err != nil {
+		t.Fatal(err)
+	}
+	bot.want(t, "set own/", "set own/", "set shared/bot", "deleted own/", "deleted shared/bot", "set "+local.RequestedID("u", "t")+"/bot")
+
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	bot.want(t, "anything")
+	var want []string
+	for i := range 100 {
+		set(ann, fmt.Sprint(i), "bot")
+		want = append(want, fmt.Sprintf("set %d/bot", i))
+	}
+	bot.want(t, want...)
+	bot.Reconnect()
+	bot.want(t, "anything")
+	set(ann, "last", "bot")
+	bot.want(t, "set last/bot")
+}
+
+// A watch that ends leaves nothing in the room, nor does one that a client
+// without the scope asks for.
+func TestClientWatchEnds(t *testing.T) {
+	s := serve(t)
+	c := s.dial("ann", scoped(), asksNobody(t))
+	for range 2 * local.MaxStreams {
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := c.Secrets().Watch(ctx, func([]room.Change) { cancel() }); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Secrets().List(t.Context()); err != nil { // answered behind the last close
+		t.Fatal(err)
+	}
+	quiet := s.dial("quiet", &token.Scope{}, asksNobody(t))
+	if err := quiet.Secrets().Watch(t.Context(), func([]room.Change) { t.Error("it is not open") }); !errors.Is(err, room.ErrPermissionDenied) {
+		t.Error(err)
+	}
+	if n := local.Watches(s.store); n != 0 {
+		t.Errorf("%d watch", n)
 	}
 }
