@@ -54,6 +54,17 @@ func (l *line) get(dial func() (*room.Client, error)) (*room.Client, error) {
 	return l.client, l.err
 }
 
+// reconnect makes the client come back with a new token; one that there is not is
+// dialled by the next call.
+func (l *line) reconnect() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pause = 0
+	if l.client != nil {
+		l.client.Reconnect()
+	}
+}
+
 func (l *line) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -156,6 +158,36 @@ func (r *Rooms) token(ctx context.Context, client *room.Client, t manifest.Targe
 			ParticipantID: participantID, Connector: connector, OAuth: oauth, RedirectURI: described.RedirectURI, DelegateTo: t.DelegatedTo,
 		})
 	})
+}
+
+// Watch is that of a [Watcher]; rooms of this project tell of changes.
+func (r *Rooms) Watch(ctx context.Context, name string, f func(ids []string)) error {
+	client, err := r.client(ctx, name)
+	if err != nil {
+		return classify(err)
+	}
+	return classify(client.Secrets().Watch(ctx, func(changes []room.Change) {
+		if changes == nil {
+			r.requests.Add(1) // that opened the stream
+			f(nil)
+			return
+		}
+		ids := make([]string, len(changes))
+		for i, c := range changes {
+			ids[i] = c.ID
+		}
+		f(ids)
+	}))
+}
+
+// Reconnect has every connection made anew, with a token that is asked for then.
+func (r *Rooms) Reconnect() {
+	r.mu.Lock()
+	lines := slices.Collect(maps.Values(r.lines))
+	r.mu.Unlock()
+	for _, l := range lines {
+		l.reconnect()
+	}
 }
 
 func (r *Rooms) line(name string) *line {
