@@ -51,12 +51,12 @@ var (
 const component = `([^/.\x00-\x1f\x7f]|\.[^/.\x00-\x1f\x7f]|\.\.[^/\x00-\x1f\x7f])[^/\x00-\x1f\x7f]*`
 
 // Values returns all that has a value in m: the entries, then those of each
-// file under the file's path.
+// file under the file's path and kept as the file is.
 func (m *Manifest) Values() []Entry {
 	all := slices.Clone(m.Entries)
 	for _, f := range m.Files {
 		for _, e := range f.Entries {
-			all = append(all, Entry{Name: f.Path, Value: e.Value, Pos: e.Pos})
+			all = append(all, Entry{Name: f.Path, Value: e.Value, Pos: e.Pos, Keeping: f.Keeping})
 		}
 	}
 	return all
