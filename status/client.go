@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/roomenv/roomenv/peer"
@@ -72,6 +73,12 @@ func (p Process) do(ctx context.Context, method, path string, want int, read fun
 			err = errors.New(response.Status)
 		} else {
 			err = read(io.LimitReader(response.Body, maxReport))
+		}
+	}
+	if asked, ok := errors.AsType[*url.Error](err); ok {
+		err = asked.Err // without an address that is none
+		if asked.Timeout() {
+			err = fmt.Errorf("it does not answer: %w", err)
 		}
 	}
 	if err != nil {
