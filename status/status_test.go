@@ -203,6 +203,9 @@ func TestSilent(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := syscall.Wait4(cmd.Process.Pid, nil, syscall.WUNTRACED, nil); err != nil { // until it is stopped
+		t.Fatal(err)
+	}
 	found := find(t)
 	if len(found) != 1 {
 		t.Fatalf("found %v", found)
