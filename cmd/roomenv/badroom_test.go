@@ -26,9 +26,9 @@ import (
 // misbehaviour is what a room does with a connection instead of serving it.
 // The keys are the modes of the command badroom.
 var misbehaviour = map[string]http.HandlerFunc{
-	"forbidden": status(http.StatusForbidden),
-	"absent":    status(http.StatusNotFound),
-	"disabled":  status(http.StatusLocked),
+	"forbidden": answers(http.StatusForbidden),
+	"absent":    answers(http.StatusNotFound),
+	"disabled":  answers(http.StatusLocked),
 	"html": func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "<html>\x1b[31mnot a room\x1b[0m</html>")
 	},
@@ -62,7 +62,7 @@ var misbehaviour = map[string]http.HandlerFunc{
 	}),
 }
 
-func status(code int) http.HandlerFunc {
+func answers(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 

@@ -64,6 +64,8 @@ $XDG_DATA_HOME/roomenv, or else in ~/.local/share/roomenv.`,
 	a.logFlags(root.PersistentFlags())
 	root.AddCommand(
 		newExec(&a, signals),
+		newStatus(&a),
+		newRefresh(&a),
 		newSecret(&a),
 		newOAuth(&a),
 		newRequests(&a),

@@ -206,15 +206,19 @@ func reason(err error) error {
 	return err
 }
 
+// bases are where the folders of processes are made, in order of preference.
+func bases() []string {
+	var paths []string
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		paths = append(paths, filepath.Join(dir, "roomenv"))
+	}
+	return append(paths, "/run/roomenv", "/dev/shm/roomenv-"+strconv.Itoa(os.Geteuid()))
+}
+
 // openRun makes a folder for this process.
 func openRun() (*Dir, error) {
-	var bases []string
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		bases = append(bases, filepath.Join(dir, "roomenv"))
-	}
-	bases = append(bases, "/run/roomenv", "/dev/shm/roomenv-"+strconv.Itoa(os.Geteuid()))
 	var failed strings.Builder
-	for _, path := range bases {
+	for _, path := range bases() {
 		base, self, err := open(path)
 		if err == nil {
 			_ = self.Close()

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roomenv/roomenv/peer"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -139,7 +140,7 @@ func (e *Embedded) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := checkPeer(conn.(*net.UnixConn)); err != nil {
+	if _, err := peer.Check(conn.(*net.UnixConn)); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -171,7 +172,7 @@ func (e *Embedded) holderPID() int {
 		return 0
 	}
 	defer conn.Close()
-	pid, _ := checkPeer(conn.(*net.UnixConn))
+	pid, _ := peer.Check(conn.(*net.UnixConn))
 	return pid
 }
 
@@ -257,7 +258,7 @@ func (e *Embedded) newHolder() (*holder, error) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(server.log.Handler(), slog.LevelDebug),
 	}}
-	h.serving.Go(func() { _ = h.http.Serve(corked{peerListener{l}}) })
+	h.serving.Go(func() { _ = h.http.Serve(corked{peer.Listener{UnixListener: l}}) })
 	return h, nil
 }
 
@@ -285,20 +286,4 @@ func (h *holder) close() error {
 	err := h.http.Close() // removes the socket
 	h.serving.Wait()
 	return errors.Join(err, h.server.Close(), h.store.Close())
-}
-
-// peerListener takes processes of the same user only.
-type peerListener struct{ *net.UnixListener }
-
-func (l peerListener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.AcceptUnix()
-		if err != nil {
-			return nil, err
-		}
-		if _, err := checkPeer(conn); err == nil {
-			return conn, nil
-		}
-		conn.Close()
-	}
 }

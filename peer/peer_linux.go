@@ -1,4 +1,4 @@
-package local
+package peer
 
 import (
 	"fmt"
@@ -8,10 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkPeer refuses the other end of a Unix socket unless it is of the same
-// user or of root, and returns its process id: that of the process that
-// listens, for the one that connected (unix(7), SO_PEERCRED).
-func checkPeer(conn *net.UnixConn) (pid int, err error) {
+// Check refuses the other end of a Unix socket unless it is of the same user or
+// of root, and returns its process id: that of the process that listens, for the
+// one that connected, and 0 if it is not in our PID namespace (unix(7),
+// SO_PEERCRED).
+func Check(conn *net.UnixConn) (pid int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, err
