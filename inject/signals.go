@@ -142,17 +142,22 @@ func (s *Signals) forChild(sig syscall.Signal) bool {
 	case s.claimed:
 		return true
 	}
+	return withoutChild(sig, s.cancel)
+}
+
+// withoutChild acts on a signal that comes while there is no child, and reports
+// whether it is to be kept for the next one. interrupt ends roomenv.
+func withoutChild(sig syscall.Signal, interrupt context.CancelCauseFunc) (keep bool) {
 	switch sig {
 	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
-		s.cancel(Interrupted{sig})
-		return false
+		interrupt(Interrupted{sig})
 	case unix.SIGTSTP:
 		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
-		return false
 	case unix.SIGCONT:
-		return false
+	default:
+		return true
 	}
-	return true
+	return false
 }
 
 // claim makes the signals the child's from now on. It fails when one came
