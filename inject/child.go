@@ -213,3 +213,9 @@ func (c *child) moveForeground(from, to int) {
 	}
 	_ = fromBackground(func() error { return unix.IoctlSetPointerInt(c.terminal, unix.TIOCSPGRP, to) })
 }
+
+// takeTerminal gives c what another child has of the terminal.
+func (c *child) takeTerminal(from *child) {
+	c.modes = from.modes
+	c.moveForeground(from.pid, c.pid)
+}

@@ -64,19 +64,10 @@ type Command struct {
 // which may be [Interrupted]. The code goes with it: 127, 126, 128 + the
 // signal, or 125.
 //
-// Run writes nothing. Of the processes of roomenv only the child may end while
-// Run reaps orphans, which it does as PID 1 and as a subreaper.
-func Run(ctx context.Context, c Command) (int, error) {
-	if len(c.Args) == 0 {
-		return 125, errNoCommand
-	}
-	l := &loop{signals: c.Signals}
-	if l.signals == nil {
-		ctx, l.signals = Catch(ctx)
-		defer l.signals.Close()
-	}
-	return l.run(ctx, c)
-}
+// Run writes nothing. Of the processes that roomenv has started, only those that
+// Run has may end while it reaps orphans, which it does as PID 1 and as a
+// subreaper.
+func Run(ctx context.Context, c Command) (int, error) { return new(Supervisor).Run(ctx, c, nil) }
 
 var errNoCommand = errors.New("cannot run a command: none is given")
 

@@ -19,16 +19,30 @@ type life struct {
 	stopTimeout time.Duration
 	stopsOnTerm bool
 
-	code    int
-	hasCode bool   // the child has ended
-	asked   bool   // it was asked to end
-	killing *alarm // when it is killed
-	gaveUp  bool   // on what is left of its group
+	began    time.Time
+	code     int
+	hasCode  bool   // the child has ended
+	byItself bool   // and was not asked to
+	told     bool   // it was passed a signal that means to end
+	asked    bool   // it was asked to end, or what it left was
+	killing  *alarm // when it is killed
+	gaveUp   bool   // on what is left of its group
+	draining bool   // nothing is left but what it has printed
+
+	// Of a candidate:
+	update  *Update
+	probing *task // the question whether it is ready
+	unready error // the last answer
+	failed  error // why it was given up
+	halted  bool  // it does not run, as if by Ctrl-Z
 }
 
 // begin starts a child.
 func (l *loop) begin(c Command) (*life, error) {
-	f := &life{loop: l, command: c}
+	f := &life{loop: l, command: c, began: time.Now()}
+	if l.Overlap {
+		c.Monitor = nil
+	}
 	if c.Mask != nil {
 		if err := f.output.mask(&c); err != nil {
 			f.output.close()
@@ -59,6 +73,15 @@ func (f *life) stop() {
 	f.killing = f.loop.clock.after(f.stopTimeout, f.hurry)
 }
 
+// meant reports whether somebody meant the child to end that has ended.
+func (f *life) meant() bool {
+	switch syscall.Signal(f.code - 128) {
+	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
+		return true
+	}
+	return f.told
+}
+
 // killTimeout is how long the group is waited for when it was killed. A process
 // that SIGKILL does not end hangs in the kernel.
 const killTimeout = time.Second
@@ -76,10 +99,16 @@ func (f *life) signalGroup(sig syscall.Signal) {
 	}
 }
 
-func (f *life) stopped(sig syscall.Signal) { f.suspend(sig) }
+func (f *life) stopped(sig syscall.Signal) {
+	if f == f.loop.current {
+		f.suspend(sig)
+	} else {
+		f.halted = true
+	}
+}
 
 func (f *life) ended(code int, killed bool) {
-	f.code, f.hasCode, f.killed = code, true, killed
+	f.code, f.hasCode, f.killed, f.byItself = code, true, killed, !f.asked
 	f.loop.ended(f)
 	f.awaitGroup(minInterval)
 }
@@ -101,6 +130,7 @@ func (f *life) awaitGroup(interval time.Duration) {
 	}
 	l.clock.cancel(f.killing)
 	f.child.close()
+	f.draining = true
 	if f.output.pumps == nil {
 		l.over(f)
 		return

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +17,7 @@ import (
 // A loop is one call of Run. All that it knows is its goroutine's, which is locked
 // to a thread.
 type loop struct {
+	Supervisor
 	signals *Signals
 	ctx     context.Context // of what goes on beside the loop
 	cancel  context.CancelCauseFunc
@@ -26,15 +28,27 @@ type loop struct {
 	posted    chan func() // by those who work beside the loop
 	closed    chan struct{}
 
-	lives   []*life
-	current *life // gets the signals
+	lives     []*life
+	current   *life            // gets the signals; nil while none is to run
+	candidate *life            // is to take its place
+	kept      []syscall.Signal // for the next one
+
+	command  Command // what is started next
+	next     *Update // waits until it can be applied
+	failures int     // one after the other
+	retry    *alarm  // of what has failed
+
+	tasks map[*task]bool
+	hook  *hook   // runs
+	hooks []*hook // are to be run
 
 	ending bool // nothing is started any more
 	code   int
 	err    error
 }
 
-func (l *loop) run(ctx context.Context, c Command) (int, error) {
+func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
+	c := l.command
 	if err := l.signals.claim(); err != nil {
 		return exitCode(err), cannotRun(c, err)
 	}
@@ -58,11 +72,11 @@ func (l *loop) run(ctx context.Context, c Command) (int, error) {
 	signal.Notify(ended, unix.SIGCHLD)
 	defer signal.Stop(ended)
 
-	l.ctx, l.cancel = context.WithCancelCause(ctx)
-	defer l.cancel(nil)
-	l.processes = processes{}
+	l.processes, l.tasks = processes{}, map[*task]bool{}
 	l.posted, l.closed = make(chan func()), make(chan struct{})
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	defer l.working.Wait()
+	defer l.cancel(nil)
 	defer close(l.closed)
 
 	var err error
@@ -70,13 +84,24 @@ func (l *loop) run(ctx context.Context, c Command) (int, error) {
 		return exitCode(err), err
 	}
 	cancelled := ctx.Done()
-	for !l.ending || len(l.lives) > 0 {
+	for !l.ending || len(l.lives)+len(l.tasks) > 0 {
+		if l.ending {
+			updates = nil
+		}
 		select {
 		case sig := <-l.signals.out:
 			l.signal(sig)
 		case <-cancelled:
 			cancelled = nil
-			l.end()
+			l.cancelled(context.Cause(ctx))
+		case u, ok := <-updates:
+			if !ok {
+				updates = nil
+			} else if ctx.Err() != nil {
+				u.applied(ErrDropped)
+			} else {
+				l.update(&u)
+			}
 		case <-l.clock.next():
 			l.clock.ring()
 		case then := <-l.posted:
@@ -105,33 +130,119 @@ func (l *loop) async(work, then func()) {
 func (l *loop) signal(sig syscall.Signal) {
 	f := l.current
 	switch {
-	case f.asked && escalates(sig):
-		f.hurry()
-	case f.hasCode:
-		// What it printed is still passed on, but not for long.
-		withoutChild(sig, l.cancel)
+	case l.ending && escalates(sig) && l.hurry():
+	case f == nil || f.hasCode:
+		if withoutChild(sig, l.interrupt) && !slices.Contains(l.kept, sig) {
+			l.kept = append(l.kept, sig)
+		}
 	case f.stopsOnTerm && sig == unix.SIGTERM:
 		l.end()
+	case f.asked && escalates(sig):
+		l.end()
+		fallthrough
 	default:
+		f.told = f.told || escalates(sig)
 		f.forward(sig)
 	}
 }
 
-// ended is for when a child has ended.
-func (l *loop) ended(*life) { l.ending = true }
+// hurry kills what was asked to end, and reports whether there is any.
+func (l *loop) hurry() (any bool) {
+	for _, f := range l.lives {
+		if f.asked && !f.draining {
+			f.hurry()
+			any = true
+		}
+	}
+	return any
+}
+
+// interrupt is for a signal that comes while no child runs.
+func (l *loop) interrupt(cause error) {
+	if !l.ending {
+		l.fail(exitCode(cause), cannotRun(l.command, cause))
+	}
+	l.cancel(cause) // what was printed is still passed on, but not for long
+}
+
+func (l *loop) cancelled(cause error) {
+	if l.current == nil {
+		l.fail(exitCode(cause), cannotRun(l.command, cause))
+	}
+	l.end()
+}
+
+// ended is for when a child has ended, and maybe not all of its group.
+func (l *loop) ended(f *life) {
+	if time.Since(f.began) >= steady {
+		l.failures = 0
+	}
+	switch {
+	case !f.byItself:
+	case f == l.candidate:
+		l.abandon(f, fmt.Errorf("it ended before it was ready: exit code %d", f.code))
+	case f != l.current:
+	case l.candidate != nil && !l.candidate.asked && !f.meant():
+		l.handOver()
+	case f.code == 0 || f.meant() || !l.RestartOnFailure:
+		l.end()
+	default:
+		f.stop() // what it has left
+	}
+}
 
 // over is for when nothing is left of a child.
 func (l *loop) over(f *life) {
 	l.lives = slices.DeleteFunc(l.lives, func(g *life) bool { return f == g })
-	l.code = f.code
+	switch {
+	case f == l.candidate:
+		l.rolledBack(f)
+	case f != l.current:
+	case l.ending:
+		if l.err == nil {
+			l.code = f.code
+		}
+	default:
+		l.current = nil
+		if f.byItself {
+			l.crashed(f.code, nil)
+		}
+	}
+	l.proceed()
 }
 
-// end ends what runs.
+// end ends all that runs. The exit code is that of the current child, if there is
+// one.
 func (l *loop) end() {
+	if l.ending {
+		return
+	}
 	l.ending = true
+	if l.next != nil {
+		l.next.applied(ErrDropped)
+		l.next = nil
+	}
+	if l.candidate != nil {
+		l.abandon(l.candidate, ErrDropped)
+	}
 	for _, f := range l.lives {
 		if !f.hasCode {
 			f.stop()
 		}
+	}
+	for t := range l.tasks {
+		t.kill()
+	}
+}
+
+// fail is end for when there is no child to have the code of.
+func (l *loop) fail(code int, err error) {
+	l.code, l.err = code, err
+	l.end()
+}
+
+func (l *loop) observe(e Event) {
+	if l.Observe != nil {
+		l.Observe(e)
 	}
 }
