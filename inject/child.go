@@ -3,7 +3,6 @@ package inject
 import (
 	"os"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -27,6 +26,18 @@ type child struct {
 
 	inner     *innerTerminal // what the child runs on in place of ours, or nil
 	monitored bool           // see Command
+}
+
+// start starts the child of c.
+func start(c Command) (*child, error) {
+	k := newChild()
+	k.inner, k.monitored = c.inner, c.monitored
+	var err error
+	if k.pid, err = fork(c, k.attributes()); err != nil {
+		k.close()
+		return nil, err
+	}
+	return k, nil
 }
 
 func newChild() *child {
@@ -138,68 +149,13 @@ func (c *child) stop(sig syscall.Signal) {
 	_ = unix.Kill(target, unix.SIGCONT)
 }
 
-// Of the processes that outlive the child there is no event, so they are looked
-// for, ever less often. One that SIGKILL does not end hangs in the kernel, and is
-// not waited for any longer.
-const (
-	minInterval = 2 * time.Millisecond
-	maxInterval = 100 * time.Millisecond
-	killTimeout = time.Second
-)
-
-// awaitGroup waits until nothing is left of the group of a child that has
-// ended. It kills the group when kill says so, or a signal that means hurry.
-func (c *child) awaitGroup(kill <-chan time.Time, signals <-chan syscall.Signal) {
-	var giveUp <-chan time.Time
-	for interval := minInterval; c.ownGroup && groupAlive(c.pid); interval = min(2*interval, maxInterval) {
-		hurry := false
-		select {
-		case <-time.After(interval):
-			reapOrphans(c.pid)
-		case sig := <-signals:
-			hurry = escalates(sig)
-		case <-kill:
-			hurry = true
-		case <-giveUp:
-			return
-		}
-		if hurry {
-			c.stop(unix.SIGKILL)
-			kill, giveUp = nil, time.After(killTimeout)
-		}
-	}
-}
-
 // escalates reports whether sig, coming while the child is asked to end, says
 // that there was time enough.
 func escalates(sig syscall.Signal) bool { return sig == unix.SIGTERM || sig == unix.SIGINT }
 
-// poll looks at what became of the child and returns its exit code once it
-// has ended.
-func (c *child) poll() (code int, ended bool) {
-	for {
-		var status unix.WaitStatus
-		pid, err := unix.Wait4(c.pid, &status, unix.WNOHANG|unix.WUNTRACED, nil)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return 125, true // ECHILD: somebody else took its status
-		case pid == 0:
-			return 0, false
-		case status.Exited():
-			return status.ExitStatus(), true
-		case status.Signaled():
-			c.killed = true
-			return 128 + int(status.Signal()), true
-		case status.Stopped():
-			c.stopped(status.StopSignal())
-		}
-	}
-}
-
-// stopped stops roomenv with its child, so that the shell sees the job stop.
+// suspend stops roomenv with its child, so that the shell sees the job stop.
 // The shell's fg sends SIGCONT, which [child.forward] acts on.
-func (c *child) stopped(sig syscall.Signal) {
+func (c *child) suspend(sig syscall.Signal) {
 	switch {
 	case c.inner != nil:
 		if !c.inner.suspend() {
@@ -256,4 +212,10 @@ func (c *child) moveForeground(from, to int) {
 		return
 	}
 	_ = fromBackground(func() error { return unix.IoctlSetPointerInt(c.terminal, unix.TIOCSPGRP, to) })
+}
+
+// takeTerminal gives c what another child has of the terminal.
+func (c *child) takeTerminal(from *child) {
+	c.modes = from.modes
+	c.moveForeground(from.pid, c.pid)
 }

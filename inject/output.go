@@ -27,34 +27,25 @@ const (
 	inFlight = 1 << 20
 )
 
-// runMasked is [Run] with the output of the child masked: on the terminal by one
-// of its own between the child and ours, and else by pipes.
-func runMasked(ctx context.Context, c Command) (int, error) {
-	stdin, stdout, stderr := orOwn(c.Stdin, os.Stdin), orOwn(c.Stdout, os.Stdout), orOwn(c.Stderr, os.Stderr)
-	var o output
-	defer o.close()
-	err := o.terminal(&c, stdin, stdout, stderr)
-	if err == nil {
-		err = o.pipes(&c, stdout, stderr)
-	}
-	if err != nil {
-		return 125, fmt.Errorf("cannot mask the output: %w", err)
-	}
-	o.start()
-	c.Mask = nil
-	code, err := Run(ctx, c)
-	if o.inner != nil {
-		o.inner.end(code)
-	}
-	o.finish(ctx)
-	return code, err
-}
-
-// An output is the streams that a child writes to.
+// An output is the streams that a child writes to where they are masked: on the
+// terminal by one of its own between the child and ours, and else by pipes.
 type output struct {
 	pumps  []*pump
 	childs []*os.File // ends of the child
 	inner  *innerTerminal
+}
+
+// mask has c write to o.
+func (o *output) mask(c *Command) error {
+	stdin, stdout, stderr := orOwn(c.Stdin, os.Stdin), orOwn(c.Stdout, os.Stdout), orOwn(c.Stderr, os.Stderr)
+	err := o.terminal(c, stdin, stdout, stderr)
+	if err == nil {
+		err = o.pipes(c, stdout, stderr)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot mask the output: %w", err)
+	}
+	return nil
 }
 
 // pipes gives the child pipes for stdout and stderr, as far as they are not on an

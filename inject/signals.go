@@ -20,6 +20,10 @@ import (
 // the others are kept for the child that [Run] starts, which gets them as soon
 // as it runs. While there is a child all of them are the child's.
 type Signals struct {
+	// Hangup has something when SIGHUP has come, beside what else that does.
+	Hangup <-chan struct{}
+
+	hangup chan<- struct{} // has one slot: how often it came does not matter
 	caught chan os.Signal
 	out    chan syscall.Signal // what is kept, to whoever runs a child
 	cancel context.CancelCauseFunc
@@ -52,7 +56,10 @@ func (e Interrupted) ExitCode() int { return 128 + int(e.Signal) }
 // their default action.
 func Catch(parent context.Context) (context.Context, *Signals) {
 	ctx, cancel := context.WithCancelCause(parent)
+	hangup := make(chan struct{}, 1)
 	s := &Signals{
+		Hangup: hangup,
+		hangup: hangup,
 		caught: make(chan os.Signal, 64),
 		out:    make(chan syscall.Signal),
 		ctx:    ctx,
@@ -134,6 +141,12 @@ func (s *Signals) run() {
 // forChild acts on a signal that is for roomenv and reports whether it is for
 // the child.
 func (s *Signals) forChild(sig syscall.Signal) bool {
+	if sig == unix.SIGHUP {
+		select {
+		case s.hangup <- struct{}{}:
+		default:
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -142,17 +155,22 @@ func (s *Signals) forChild(sig syscall.Signal) bool {
 	case s.claimed:
 		return true
 	}
+	return withoutChild(sig, s.cancel)
+}
+
+// withoutChild acts on a signal that comes while there is no child, and reports
+// whether it is to be kept for the next one. interrupt ends roomenv.
+func withoutChild(sig syscall.Signal, interrupt context.CancelCauseFunc) (keep bool) {
 	switch sig {
 	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
-		s.cancel(Interrupted{sig})
-		return false
+		interrupt(Interrupted{sig})
 	case unix.SIGTSTP:
 		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
-		return false
 	case unix.SIGCONT:
-		return false
+	default:
+		return true
 	}
-	return true
+	return false
 }
 
 // claim makes the signals the child's from now on. It fails when one came

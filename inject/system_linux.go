@@ -43,15 +43,16 @@ func setNoNewPrivs() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0
 
 // reapOrphans collects the processes that ended and have roomenv as their
 // parent only because their own is gone. They come to PID 1 and to subreapers.
-// It peeks first, because to wait for any process could take the child's status.
-// A child that ended hides orphans behind it: they stay for the next time.
-func reapOrphans(child int) {
+// It peeks first, because to wait for any process could take the status of one
+// that is ours. One of ours that ended hides orphans behind it: they stay for the
+// next time.
+func reapOrphans(ours func(pid int) bool) {
 	if !reaper() {
 		return
 	}
 	for {
 		pid := peek()
-		if pid <= 0 || pid == child {
+		if pid <= 0 || ours(pid) {
 			return
 		}
 		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)

@@ -68,12 +68,12 @@ func (e *execution) run(ctx context.Context) (_ int, err error) {
 		return inject.Run(ctx, command)
 	}
 	ctx, stop := context.WithCancel(ctx)
-	fresh := make(chan inject.Command)
+	fresh := make(chan inject.Update)
 	var following sync.WaitGroup
 	following.Go(func() { e.follow(ctx, rooms, snapshot, fresh) })
 	defer following.Wait()
 	defer stop()
-	return inject.Supervise(ctx, command, fresh)
+	return new(inject.Supervisor).Run(ctx, command, fresh)
 }
 
 // resolve fetches all values and shows whom it waits for.
@@ -116,7 +116,7 @@ func (e *execution) prepare(snapshot *fetch.Snapshot) (inject.Command, error) {
 
 // follow prepares the command anew for each value that is provided. One that
 // cannot be used leaves the command as it is.
-func (e *execution) follow(ctx context.Context, rooms *fetch.Rooms, last *fetch.Snapshot, fresh chan<- inject.Command) {
+func (e *execution) follow(ctx context.Context, rooms *fetch.Rooms, last *fetch.Snapshot, fresh chan<- inject.Update) {
 	follower := fetch.Follower{Source: rooms, Log: e.log}
 	for snapshot := range follower.Follow(ctx, e.manifest, last) {
 		provided := func(t manifest.Target) bool {
@@ -133,7 +133,7 @@ func (e *execution) follow(ctx context.Context, rooms *fetch.Rooms, last *fetch.
 			continue
 		}
 		select {
-		case fresh <- command:
+		case fresh <- inject.Update{Command: command, Action: inject.Restart}:
 		case <-ctx.Done():
 			return
 		}

@@ -1,0 +1,88 @@
+package inject
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+const hookTimeout = time.Minute
+
+// A hook is one that has not succeeded yet.
+type hook struct {
+	command  Command
+	failures int
+	again    *alarm // it waits to be run again
+	replaced bool   // the same one waits to be run
+}
+
+// addHooks has hooks run with what else c says, in place of those with the same
+// arguments.
+func (l *loop) addHooks(c Command, hooks [][]string) {
+	for _, args := range hooks {
+		same := func(h *hook) bool { return slices.Equal(h.command.Args, args) }
+		if l.hook != nil && same(l.hook) {
+			l.hook.replaced = true
+		}
+		l.hooks = slices.DeleteFunc(l.hooks, func(h *hook) bool {
+			if !same(h) {
+				return false
+			}
+			l.clock.cancel(h.again)
+			return true
+		})
+		h := &hook{command: c}
+		h.command.Args = args
+		l.hooks = append(l.hooks, h)
+	}
+	l.nextHook()
+}
+
+// nextHook runs the first hook that can be run.
+func (l *loop) nextHook() {
+	i := slices.IndexFunc(l.hooks, func(h *hook) bool { return h.again == nil })
+	if l.ending || l.hook != nil || i < 0 {
+		return
+	}
+	l.hook = l.hooks[i]
+	l.hooks = slices.Delete(l.hooks, i, i+1)
+	l.runHook(l.hook)
+}
+
+func (l *loop) runHook(h *hook) {
+	c := h.command
+	c.Stderr = orOwn(c.Stderr, os.Stderr)
+	c.Stdout = c.Stderr
+	var masked output
+	if c.Mask != nil {
+		w, err := masked.pipe(c.Mask, c.Stderr)
+		if err != nil {
+			l.hookEnded(h, fmt.Errorf("cannot mask the output: %w", err))
+			return
+		}
+		c.Stdout, c.Stderr = w, w
+		masked.start()
+	}
+	l.do(c, hookTimeout, func(err error) {
+		if c.Mask != nil {
+			l.async(func() { masked.finish(l.ctx); masked.close() }, func() {})
+		}
+		l.hookEnded(h, err)
+	})
+}
+
+func (l *loop) hookEnded(h *hook, err error) {
+	l.hook = nil
+	if err != nil && !h.replaced && !l.ending {
+		wait := backoff(h.failures)
+		h.failures++
+		h.again = l.clock.after(wait, func() {
+			h.again = nil
+			l.nextHook()
+		})
+		l.hooks = append(l.hooks, h)
+		l.observe(Event{Kind: HookFailed, Hook: h.command.Args, Err: err, Wait: wait})
+	}
+	l.nextHook()
+}

@@ -1,0 +1,138 @@
+package inject
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// A Supervisor runs a command that may change while it runs.
+type Supervisor struct {
+	// Overlap has a restart start the new child first, and stop the old one only
+	// when the new one is [Ready]. If that does not come to pass, the new one is
+	// stopped and the old one stays. Masked output goes through pipes then, also on
+	// a terminal, which cannot have two children.
+	//
+	// Until it is ready the new child gets no signals and the terminal is the old
+	// one's. If that ends by itself meanwhile, unless it was meant to end (see
+	// RestartOnFailure), the new one takes its place as it is.
+	Overlap bool
+	Ready   Ready
+
+	// RestartOnFailure has a child that fails started again, after a time that
+	// doubles from 100 ms to 30 s, and begins anew once a child has run for 10 s.
+	// What it leaves of its process group is stopped before. It has not failed if
+	// its code is 0, if SIGHUP, SIGINT, SIGQUIT or SIGTERM ended it (128 + N), or
+	// if SIGINT or SIGTERM was passed on to it.
+	RestartOnFailure bool
+
+	// Observe is told what happens, by the goroutine of Run: it must not wait for
+	// it. nil is nobody.
+	Observe func(Event)
+}
+
+// An Event is something that happened to the command.
+type Event struct {
+	Kind EventKind
+	Code int           // exit code of what Crashed
+	Err  error         // why; nil for a child that Crashed after it had started
+	Hook []string      // the one that failed
+	Wait time.Duration // until it is tried again: Crashed and HookFailed
+}
+
+// An EventKind says what happened.
+type EventKind int
+
+// Kinds of [Event].
+const (
+	Restarted  EventKind = iota // a child has been started for an Update
+	Stopped                     // the child has been stopped for an Update
+	RolledBack                  // the new child did not get ready, and the old one stays
+	Crashed                     // the child failed, or did not start, and is started again
+	HookFailed                  // a hook failed, and is run again
+)
+
+// An Update is what is run from now on, and what becomes of the child that runs.
+type Update struct {
+	Command Command
+	Action  Action
+
+	// Signals go to the child if it stays: with [Keep].
+	Signals []syscall.Signal
+
+	// Hooks are commands to run, one after the other, when the update is applied:
+	// with the environment, user and folder of Command, without input, and with
+	// roomenv's stderr for what they print. One that fails, or takes longer than a
+	// minute, is run again, ever less often, until it succeeds or another Update
+	// brings it; it holds up nothing. What it leaves of its process group is
+	// killed, and all of it when Run ends.
+	Hooks [][]string
+
+	// Applied is called once, by the goroutine of Run, for which it must not wait:
+	// with nil when the child has been told, with [ErrDropped], or with why the
+	// old child stays. It may be nil.
+	Applied func(error)
+}
+
+// ErrDropped is why an [Update] was not applied if nothing is wrong with it: one
+// that came later took its place, or Run ended.
+var ErrDropped = errors.New("the update was dropped")
+
+// An Action is what becomes of the child.
+type Action int
+
+// Actions of an [Update].
+const (
+	Keep    Action = iota // it stays; Command is for the next start
+	Restart               // it is stopped, and Command started
+	Stop                  // it is stopped; a Restart starts Command
+)
+
+// replacing is u in place of one that came before and is not applied.
+func (u *Update) replacing(before *Update) *Update {
+	if u.Action == Keep {
+		u.Action = before.Action
+		u.Signals = append(slices.Clone(before.Signals), u.Signals...)
+	}
+	u.Hooks = append(slices.Clone(before.Hooks), u.Hooks...)
+	before.applied(ErrDropped)
+	return u
+}
+
+func (u *Update) applied(err error) {
+	if u.Applied != nil {
+		u.Applied(err)
+	}
+}
+
+// Run is [Run] for a command that is another one with each Update. Run is always
+// ready to receive one, and does what the newest says: while a child is being
+// stopped, an Update that comes is the one whose Command is started next.
+//
+// A child that ends by itself ends Run, with its code, and so does a Command that
+// does not start once the child before is gone, unless RestartOnFailure is set.
+// SIGTERM or SIGINT that comes while a child is stopped for an Update goes to that
+// child, which is the last one then. While there is none, SIGHUP, SIGINT, SIGQUIT
+// and SIGTERM end Run, with [Interrupted].
+func (s *Supervisor) Run(ctx context.Context, c Command, updates <-chan Update) (int, error) {
+	if len(c.Args) == 0 {
+		return 125, errNoCommand
+	}
+	l := &loop{Supervisor: *s, signals: c.Signals, command: c}
+	if l.signals == nil {
+		ctx, l.signals = Catch(ctx)
+		defer l.signals.Close()
+	}
+	return l.run(ctx, updates)
+}
+
+// firstWait and maxWait are how long it takes until what failed is tried again.
+const (
+	firstWait = 100 * time.Millisecond
+	maxWait   = 30 * time.Second
+)
+
+// backoff is the time to wait after so many failures before.
+func backoff(failures int) time.Duration { return min(firstWait<<min(failures, 16), maxWait) }
