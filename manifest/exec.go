@@ -37,13 +37,21 @@ const (
 	AllowKey       = "allow"
 	StopSignalKey  = "stop_signal"
 	StopTimeoutKey = "stop_timeout"
+
+	OnChangeKey         = onChangeKey
+	OverlapKey          = "restart"
+	ReadyKey            = "ready"
+	RestartOnFailureKey = "restart_on_failure"
 )
 
-var execKeys = []string{MaskKey, PristineKey, StripKey, AllowKey, StopSignalKey, StopTimeoutKey}
+var execKeys = []string{
+	MaskKey, PristineKey, StripKey, AllowKey, StopSignalKey, StopTimeoutKey,
+	OnChangeKey, OverlapKey, ReadyKey, RestartOnFailureKey,
+}
 
-// exec reads the mapping of settings into e: each replaces that of an earlier
-// file.
-func (y *yamlFile) exec(n ast.Node, e *Exec) {
+// exec reads the mapping of exec: each key replaces that of an earlier file.
+func (y *yamlFile) exec(n ast.Node, s *settings) {
+	e := &s.exec
 	for _, f := range y.fields(n, "exec", "write mask: true, indented, below exec:") {
 		switch f.key {
 		case MaskKey:
@@ -58,14 +66,19 @@ func (y *yamlFile) exec(n ast.Node, e *Exec) {
 			e.StopSignal = y.name(f)
 		case StopTimeoutKey:
 			e.StopTimeout = y.duration(f)
+		case OnChangeKey:
+			e.OnChange = y.onChange(f)
+		case OverlapKey:
+			e.Overlap = y.word(f, "overlap") != ""
+		case ReadyKey:
+			e.Ready = y.ready(f)
+		case RestartOnFailureKey:
+			e.RestartOnFailure = y.boolean(f)
 		default:
 			y.fail(f.off, "unknown key", didYouMean(f.key, execKeys...))
 			continue
 		}
-		if e.Pos == nil {
-			e.Pos = map[string]Position{}
-		}
-		e.Pos[f.key] = y.position(y.offset(f.value.GetToken()))
+		s.set(y, &e.Pos, f)
 	}
 }
 

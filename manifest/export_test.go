@@ -4,7 +4,7 @@ package manifest
 func Parse(file, text string) ([]Entry, Errors) {
 	s := newSource(file, text)
 	var entries []Entry
-	for _, it := range parse(s, new(Exec)).items {
+	for _, it := range parse(s, new(settings)).items {
 		entries = append(entries, it.Entry)
 	}
 	return entries, s.errors()

@@ -51,7 +51,7 @@ var (
 const component = `([^/.\x00-\x1f\x7f]|\.[^/.\x00-\x1f\x7f]|\.\.[^/\x00-\x1f\x7f])[^/\x00-\x1f\x7f]*`
 
 // Values returns all that has a value in m: the entries, then those of each
-// file under the file's path and kept as the file is.
+// file under the file's path and with its [Keeping].
 func (m *Manifest) Values() []Entry {
 	all := slices.Clone(m.Entries)
 	for _, f := range m.Files {
@@ -113,7 +113,8 @@ func checkNames(items []item) {
 
 // collectFiles returns the files of all layers, of which a later one replaces
 // an earlier one of its path, with those that references ask for; and the
-// items, in which the path stands in the place of such a reference.
+// items, in which the path stands in the place of such a reference, with those
+// that file=true and expires_at=true ask for.
 func collectFiles(sources []*source, items []item) ([]item, []fileItem) {
 	var files []fileItem
 	place := map[string]int{}
@@ -133,6 +134,7 @@ func collectFiles(sources []*source, items []item) ([]item, []fileItem) {
 	}
 	var out []item
 	for _, it := range items {
+		expiry := it.expiry(names)
 		own := it.referenceFiles(func(f fileItem) {
 			if _, ok := place[f.Path]; ok {
 				f.fail("it is there already", "give one of them another path; ${NAME} is the path in the variable NAME")
@@ -141,7 +143,12 @@ func collectFiles(sources []*source, items []item) ([]item, []fileItem) {
 			place[f.Path] = len(files)
 			files = append(files, f)
 		})
+		it.keep(&it.Keeping, it.Value)
+		last := len(out)
 		out = append(out, it)
+		if expiry != nil {
+			out = append(out, *expiry)
+		}
 		if !own {
 			continue
 		}
@@ -152,12 +159,13 @@ func collectFiles(sources []*source, items []item) ([]item, []fileItem) {
 		if names[path.Name] {
 			it.source.fail(it.off, path.Name+" is set twice", "file=true on "+it.Name+" sets it too")
 		}
-		out[len(out)-1].Value, out[len(out)-1].Unset = nil, true
+		out[last].Value, out[last].Unset = nil, true
 		out = append(out, path)
 	}
 	checkFolders(files, place)
-	for _, f := range files {
-		f.checkReferences()
+	for i := range files {
+		files[i].checkReferences()
+		files[i].keepFile()
 	}
 	return out, files
 }
@@ -175,7 +183,7 @@ func (it *item) referenceFiles(add func(fileItem)) (own bool) {
 			continue
 		}
 		r := *p.Reference
-		f := fileItem{File{Path: r.File, Mode: defaultMode, Pos: it.Pos}, it.source, it.off}
+		f := fileItem{File{Path: r.File, Mode: defaultMode, Pos: it.Pos, Keeping: r.Keeping}, it.source, it.off}
 		if r.Mode != 0 {
 			f.Mode = r.Mode
 		}
@@ -185,7 +193,7 @@ func (it *item) referenceFiles(add func(fileItem)) (own bool) {
 				it.source.fail(it.off, "file=true is not the whole value", "write file=PATH, which stands for the path within text")
 			}
 		}
-		r.File, r.Mode = "", 0
+		r.File, r.Mode, r.Keeping = "", 0, Keeping{}
 		f.Entries = []Entry{{Value: Template{{Reference: &r}}, Pos: it.Pos}}
 		it.Value[i] = Part{File: f.Path}
 		add(f)

@@ -26,6 +26,8 @@ func FuzzYAML(f *testing.F) {
 		"version: 1\noauth:\n  x:\n    client_secret: room:secret/s\n    scopes: [a, b]\n    connector: {server_url: https://m}\n", "scopes:\n- a\n- - b\n", "scopes: [[",
 		"version: 1\nfiles:\n  a/b: {template: '{{ with secret \"x\" }}{{ json . }}{{ end }}', mode: \"0400\", env: A}\n  c: {format: json, entries: {A: x}}",
 		"version: 1\nexec:\n  mask: true\n  strip: [A, B]\n  allow:\n  - C\n  stop_signal: INT\n  stop_timeout: 10s\n",
+		"version: 1\nrefresh: {max_stale: 0, on_revoked: keep}\nexec: {on_change: {command: [a, b]}, restart: overlap, ready: {tcp: \":1\", timeout: 1s}}\n" +
+			"env:\n  A: {oauth: x, expires_at: true, on_change: {signal: HUP}, max_stale: 1m, then: stop}\n  B: room:secret/b?on_change=none\n",
 	} {
 		f.Add(text)
 	}
@@ -91,6 +93,9 @@ func checkTemplate(t *testing.T, template manifest.Template) {
 		if p.File != "" {
 			set++
 		}
+		if p.Expiry != nil {
+			set++
+		}
 		if set != 1 {
 			t.Fatalf("a part is %d things: %v", set, p)
 		}
@@ -111,7 +116,7 @@ func isName(s string) bool {
 // a target survives being written and read again.
 func FuzzParseReference(f *testing.F) {
 	for _, text := range []string{
-		"room:secret/db", "room:secret/db?type=a%2Bb&name=n&delegated_to=p&optional=true&default=x&encoding=base64#/a/b",
+		"room:secret/db", "room:oauth/x?expires_at=true&on_change=none&max_stale=1m&then=stop&on_revoked=keep", "room:secret/db?type=a%2Bb&name=n&delegated_to=p&optional=true&default=x&encoding=base64#/a/b",
 		"room://my-room/secret/db%2Fx#a%20b", "room:oauth/github?from=a&delegated_by=b", "room:request/alice?url=u&type=t&delegate_to=d&timeout=60", "room:secret/", "room:secret/x?type=", "room:secret/%ff", "room:secret/a:b@c",
 	} {
 		f.Add(text)

@@ -145,6 +145,8 @@ func (g goTemplate) call(function string, argument *tmpl.StringNode) {
 		r, f := parseReference(scheme + function + "/" + argument.Text)
 		if f != nil {
 			g.fail(at, f.message, f.hint)
+		} else if r.asks() {
+			g.fail(at, "a reference in a template says how it is kept current", nestedHint)
 		}
 		e.Value = Template{{Reference: &r}}
 	}

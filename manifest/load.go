@@ -10,7 +10,7 @@ import (
 // Load reads the layers of a manifest: the variables of environ whose whole
 // value is a reference, then files in their order. A name in a later layer
 // replaces the earlier one and keeps its place, and so does the path of a file
-// for the child, an OAuth client and a setting of exec. A file whose name ends in .yaml, .yml or
+// for the child, an OAuth client and a setting of refresh or exec. A file whose name ends in .yaml, .yml or
 // .json is YAML, every other is .env-style. environ is in the form of os.Environ.
 //
 // The error is an [Errors] with all faults of all layers.
@@ -18,7 +18,7 @@ func Load(files []string, environ []string) (*Manifest, error) {
 	var sources []*source
 	layers := [][]item{inherited(environ)}
 	clients := map[string]OAuthClient{}
-	var exec Exec
+	var settings settings
 	for _, it := range layers[0] {
 		sources = append(sources, it.source)
 	}
@@ -26,7 +26,7 @@ func Load(files []string, environ []string) (*Manifest, error) {
 		s := open(file)
 		sources = append(sources, s)
 		if s.err == nil && s.checkUTF8() {
-			l := parse(s, &exec)
+			l := parse(s, &settings)
 			layers = append(layers, l.items)
 			maps.Copy(clients, l.clients)
 		}
@@ -35,6 +35,7 @@ func Load(files []string, environ []string) (*Manifest, error) {
 	checkCycles(items)
 	items, contents := collectFiles(sources, items)
 	checkClients(items, contents, clients)
+	settings.check()
 	var errs Errors
 	for _, s := range sources {
 		errs = append(errs, s.errors()...)
@@ -42,11 +43,13 @@ func Load(files []string, environ []string) (*Manifest, error) {
 	if errs != nil {
 		return nil, errs
 	}
-	m := &Manifest{OAuth: clients, Exec: exec}
+	m := &Manifest{OAuth: clients, Refresh: settings.refresh, Exec: settings.exec}
 	for _, f := range contents {
+		f.Freshness = f.over(m.Refresh.Freshness)
 		m.Files = append(m.Files, f.File)
 	}
 	for _, it := range items {
+		it.Freshness = it.over(m.Refresh.Freshness)
 		m.Entries = append(m.Entries, it.Entry)
 	}
 	return m, nil
@@ -66,10 +69,10 @@ type layer struct {
 }
 
 // parse reads a file over the settings of earlier ones.
-func parse(s *source, exec *Exec) layer {
+func parse(s *source, over *settings) layer {
 	switch strings.ToLower(filepath.Ext(s.file)) {
 	case ".yaml", ".yml", ".json":
-		return parseYAML(s, exec)
+		return parseYAML(s, over)
 	}
 	return layer{items: parseDotenv(s)}
 }

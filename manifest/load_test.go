@@ -207,7 +207,7 @@ func TestLoadEnvironmentErrors(t *testing.T) {
 	want := `cannot read environment: variable BROKEN: unknown kind of reference
   hint: one of secret, oauth, request
 cannot read environment: variable MORE: unknown key in the reference
-  hint: one of type, name, delegated_to, optional, default, encoding, file, mode
+  hint: one of type, name, delegated_to, optional, default, encoding, file, mode, on_change, max_stale, then, on_revoked
 cannot read environment: the name of the variable "a.b" is not valid
   hint: a name has letters A-Z and a-z, digits and _, and does not start with a digit
 cannot read m.env:1:1: ${A:-…} within A, which is a reference in the environment

@@ -26,8 +26,6 @@ type Entry struct {
 	Unset bool // the variable is absent, whatever the environment has
 	Pos   Position
 	Keeping
-	// ExpiresAt asks for NAME_EXPIRES_AT: when the token in Value ends.
-	ExpiresAt bool
 }
 
 // Inherits reports whether the value of e is only the [Variable] of its own
@@ -52,13 +50,15 @@ type Position struct {
 // A Template is the parts of a value, in order; their texts are joined.
 type Template []Part
 
-// A Part is one of a literal, a reference, a variable and a file: the path of
-// one of the manifest's Files, which stands for where it is.
+// A Part is one of a literal, a reference, a variable, a file (the path of one
+// of the manifest's Files, which stands for where it is) and when the token of a
+// target expires, which is absent if that is not known.
 type Part struct {
 	Literal   string
 	Reference *Reference
 	Variable  *Variable
 	File      string
+	Expiry    *Target
 }
 
 // A Variable stands for the value of another entry or of an inherited
@@ -89,6 +89,12 @@ type Reference struct {
 	// stands. [Load] makes a [Part] and a [File] of them.
 	File string
 	Mode fs.FileMode
+	// ExpiresAt asks for NAME_EXPIRES_AT beside NAME. [Load] makes an [Entry] of
+	// it, whose value is an Expiry.
+	ExpiresAt bool
+	// Keeping is that of the value or the file that the reference is in, to which
+	// [Load] gives it. A MaxStale of 0 that is written is below 0 here.
+	Keeping
 }
 
 // A Target is the part of a [Reference] that decides what is fetched: two

@@ -104,7 +104,7 @@ func (y *yamlFile) clientSecret(f field) *Target {
 	case text == "":
 	case fault != nil || r.Kind != Secret:
 		y.fail(y.offset(f.value.GetToken()), "client_secret is no reference to a secret", hint)
-	case strings.ContainsAny(text, "#") || r.Optional || r.Default != nil || r.Base64 || r.File != "":
+	case strings.ContainsAny(text, "#") || r.Optional || r.Default != nil || r.Base64 || r.File != "" || r.Keeping != (Keeping{}):
 		y.fail(y.offset(f.value.GetToken()), "client_secret is not a whole secret", hint)
 	}
 	return &r.Target

@@ -68,6 +68,9 @@ var (
 		Request: {"url", "type", "delegate_to", timeoutKey},
 	}
 	valueKeys = []string{"optional", "default", "encoding", "file", "mode"}
+	// keepingKeys are those of a [Keeping], which are of references, of values and
+	// of files.
+	keepingKeys = []string{onChangeKey, maxStaleKey, thenKey, onRevokedKey}
 
 	roomName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 	pointer  = regexp.MustCompile(`^(/([^~/]|~[01])*)+$`)
@@ -101,12 +104,22 @@ func parseTimeout(s string) (timeout time.Duration, message, hint string) {
 	return time.Duration(n) * time.Second, "", ""
 }
 
+// attributeKeys are the keys of all references of a kind that say nothing on
+// what is asked for.
+func attributeKeys(kind string) []string {
+	keys := slices.Concat(valueKeys, keepingKeys)
+	if kind == OAuth {
+		keys = append(keys, expiresAtKey)
+	}
+	return keys
+}
+
 // queryKeys are all keys of a reference of a kind.
-func queryKeys(kind string) []string { return slices.Concat(targetKeys[kind], valueKeys) }
+func queryKeys(kind string) []string { return slices.Concat(targetKeys[kind], attributeKeys(kind)) }
 
 // isQueryKey reports whether key is one of any kind.
 func isQueryKey(key string) bool {
-	return key == timeoutKey || new(Target).text(key) != nil || slices.Contains(valueKeys, key)
+	return key == timeoutKey || new(Target).text(key) != nil || slices.Contains(attributeKeys(OAuth), key)
 }
 
 // parseReference does the work of ParseReference. The offset of its fault is
@@ -209,11 +222,15 @@ func (r *Reference) parseQuery(query string) *fault {
 			return &fault{at, "unknown key in the reference", didYouMean(key, keys...)}
 		case value == "" && key != "default":
 			return &fault{valueAt, key + " is empty", "leave it out"}
-		case key == "optional":
+		case key == "optional", key == expiresAtKey:
 			if value != "true" && value != "false" {
-				return &fault{valueAt, "optional is neither true nor false", "write optional=true"}
+				return &fault{valueAt, key + " is neither true nor false", "write " + key + "=true"}
 			}
-			r.Optional = value == "true"
+			if key == expiresAtKey {
+				r.ExpiresAt = value == "true"
+			} else {
+				r.Optional = value == "true"
+			}
 		case key == "default":
 			r.Default = &value
 		case key == "encoding":
@@ -231,10 +248,17 @@ func (r *Reference) parseQuery(query string) *fault {
 			if message, hint := r.setFile(key, value); message != "" {
 				return &fault{valueAt, message, hint}
 			}
+		case slices.Contains(keepingKeys, key):
+			if message, hint := r.setKeeping(key, value); message != "" {
+				return &fault{valueAt, message, hint}
+			}
 		default:
 			*r.text(key) = value
 		}
 		at += len(pair) + 1
+	}
+	if r.Then != "" && r.MaxStale <= 0 {
+		return &fault{0, thenAlone, "write max_stale=10m&then=stop"}
 	}
 	if r.Mode != 0 && r.File == "" {
 		return &fault{0, "mode is there without file", "write file=PATH&mode=0400"}

@@ -30,6 +30,8 @@ func Schema() []byte { return slices.Clone(schema) }
 //	  PATH: text | {secret: ID, ...} | ... | {value: text} | {template: text} | {format: json, entries: {NAME: ...}}
 //	oauth:
 //	  CLIENT: {...}
+//	refresh:
+//	  interval: 60s
 //	exec:
 //	  mask: true
 type yamlFile struct {
@@ -40,10 +42,10 @@ type yamlFile struct {
 }
 
 var (
-	topKeys  = []string{"version", "env", "files", "oauth", "exec"}
-	listKeys = []string{scopesKey, StripKey, AllowKey}
+	topKeys  = []string{"version", "env", "files", "oauth", "refresh", "exec"}
+	listKeys = []string{scopesKey, StripKey, AllowKey, commandKey}
 	// referenceKeys are those of references of all kinds.
-	referenceKeys = slices.Concat(kinds, targetKeys[Secret], targetKeys[OAuth], []string{"room", "field"}, valueKeys)
+	referenceKeys = slices.Concat(kinds, targetKeys[Secret], targetKeys[OAuth], []string{"room", "field"}, attributeKeys(OAuth))
 )
 
 const (
@@ -52,7 +54,7 @@ const (
 	textHint = "a text with { } [ ] , # or \": \" in it needs quotes"
 )
 
-func parseYAML(s *source, exec *Exec) layer {
+func parseYAML(s *source, over *settings) layer {
 	y := &yamlFile{source: s}
 	tokens := lexer.Tokenize(s.text)
 	if !y.checkTokens(tokens) {
@@ -73,7 +75,7 @@ func parseYAML(s *source, exec *Exec) layer {
 			switch f.key {
 			case "version":
 				version = true
-				if !isOne(f.value) {
+				if !isNumber(f.value, 1) {
 					y.fail(y.offset(f.value.GetToken()), "unknown version", "this program knows version: 1")
 				}
 			case "env":
@@ -82,8 +84,10 @@ func parseYAML(s *source, exec *Exec) layer {
 				l.items = append(l.items, y.filesOf(f.value)...)
 			case "oauth":
 				l.clients = y.clients(f.value)
+			case "refresh":
+				y.refreshing(f.value, over)
 			case "exec":
-				y.exec(f.value, exec)
+				y.exec(f.value, over)
 			default:
 				y.fail(f.off, "unknown key", didYouMean(f.key, topKeys...))
 			}
@@ -96,12 +100,12 @@ func parseYAML(s *source, exec *Exec) layer {
 	return l
 }
 
-func isOne(n ast.Node) bool {
+func isNumber(n ast.Node, want uint64) bool {
 	switch n := n.(type) {
 	case *ast.IntegerNode:
-		return n.Value == uint64(1)
+		return n.Value == want
 	case *ast.FloatNode:
-		return n.Value == 1
+		return n.Value == float64(want)
 	}
 	return false
 }
@@ -255,7 +259,7 @@ func (y *yamlFile) env(n ast.Node) []item {
 		case *ast.NullNode:
 			it.Value = inherit(f.key)
 		case ast.MapNode:
-			it.Value = y.mapping(f)
+			it.Value, it.Keeping = y.mapping(f)
 		case *ast.StringNode, *ast.LiteralNode:
 			text, _ := y.scalar(n)
 			t := scanner{src: y.source, text: text, at: y.mapOffsets(n, text)}
@@ -281,8 +285,14 @@ func (y *yamlFile) literal(f field) Template {
 }
 
 // mapping reads {value: text} or a reference: {secret: ID, ...} and its like.
-func (y *yamlFile) mapping(env field) Template {
-	return y.value(env, y.fields(env.value, "", ""))
+// The Keeping of a reference is in it.
+func (y *yamlFile) mapping(env field) (Template, Keeping) {
+	kept, fields := y.keeping(y.fields(env.value, "", ""))
+	value := y.value(env, fields)
+	if len(value) == 1 && value[0].Reference != nil {
+		value[0].Reference.Keeping, kept = kept, Keeping{}
+	}
+	return value, kept
 }
 
 // value reads what gives one value, the fields of env or some of them.
@@ -297,10 +307,12 @@ func (y *yamlFile) value(env field, fields []field) Template {
 	switch form {
 	case "":
 		known = slices.Concat(known, referenceKeys)
+	case "value":
+		known = append(known, onChangeKey)
 	case Secret, OAuth:
 		known = slices.Concat([]string{form, "room", "field"}, queryKeys(form))
 	case Request:
-		known = slices.Concat([]string{form, "room", "field"}, valueKeys)
+		known = slices.Concat([]string{form, "room", "field"}, attributeKeys(form))
 	}
 	faults := len(y.fault)
 	r := Reference{Target: Target{Kind: form}}
@@ -338,6 +350,9 @@ func (y *yamlFile) reference(r *Reference, f field) {
 	switch f.key {
 	case "optional":
 		r.Optional = y.boolean(f)
+		return
+	case expiresAtKey:
+		r.ExpiresAt = y.boolean(f)
 		return
 	case "default":
 		text, ok := y.scalar(f.value)

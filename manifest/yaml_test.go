@@ -236,7 +236,7 @@ func TestSchemaAgreesWithParser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, test := range slices.Concat(structures, fileStructures) {
+	for _, test := range slices.Concat(structures, fileStructures, keepingStructures) {
 		b, err := yaml.YAMLToJSON([]byte(test.text))
 		if err != nil {
 			t.Fatalf("%s: %v", test.text, err)

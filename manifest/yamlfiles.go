@@ -46,9 +46,13 @@ func (y *yamlFile) filesOf(n ast.Node) []item {
 func (y *yamlFile) file(file *File, f field) (items []item) {
 	form := map[string]field{} // template, or format and entries
 	var value []field          // what is one value, as below env
-	for _, g := range y.fields(f.value, "", "") {
+	kept, fields := y.keeping(y.fields(f.value, "", ""))
+	file.Keeping = kept
+	for _, g := range fields {
 		at := y.offset(g.value.GetToken())
 		switch {
+		case g.key == expiresAtKey:
+			y.fail(g.off, "expires_at does not go with a file", expiresHint)
 		case !slices.Contains(fileKeys, g.key) || g.key == "file":
 			y.fail(g.off, "unknown key", didYouMean(g.key, fileKeys...))
 		case g.key == "mode":
@@ -94,6 +98,9 @@ func (y *yamlFile) content(file *File, f field, form map[string]field, value []f
 		}
 		file.Format = text
 		for _, it := range y.env(entries.value) {
+			if it.asks() {
+				y.fail(it.off, it.Name+" says how it is kept current", nestedHint)
+			}
 			file.Entries = append(file.Entries, it.Entry)
 		}
 	case len(form) > 0:

@@ -1,0 +1,134 @@
+package render
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"reflect"
+	"slices"
+
+	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// A Digest tells what a later generation has that is different, and holds
+// nothing of the values: keyed sums, whose key is in no other digest.
+type Digest struct {
+	key       secret.Value
+	variables map[string]sum // by name
+	files     map[string]sum // by path
+}
+
+type sum [sha256.Size]byte
+
+// Digest returns the digest of g.
+func (g *Generation) Digest() *Digest {
+	key := make([]byte, sha256.Size)
+	_, _ = rand.Read(key) // never fails
+	return g.digest(secret.New(key))
+}
+
+func (g *Generation) digest(key secret.Value) *Digest {
+	d := &Digest{key, make(map[string]sum, len(g.Env)), make(map[string]sum, len(g.Files))}
+	for _, v := range g.Env {
+		d.variables[v.Name] = keyed(key, nil, v.Value)
+	}
+	for _, f := range g.Files {
+		kind := binary.BigEndian.AppendUint32(nil, uint32(f.Mode))
+		kind = binary.BigEndian.AppendUint32(kind, uint32(f.Descriptor))
+		d.files[f.Path] = keyed(key, kind, f.Content)
+	}
+	return d
+}
+
+// keyed is HMAC-SHA-256 (RFC 2104).
+func keyed(key secret.Value, kind []byte, v secret.Value) (s sum) {
+	h := hmac.New(sha256.New, key.Reveal())
+	h.Write(kind)
+	h.Write(v.Reveal())
+	h.Sum(s[:0])
+	return s
+}
+
+// Changes are the names of the variables and the paths of the files that differ
+// between two generations, those that came or went among them. They are sorted.
+type Changes struct{ Variables, Files []string }
+
+// Any reports whether there is a change.
+func (c Changes) Any() bool { return len(c.Variables)+len(c.Files) > 0 }
+
+// Changes returns what differs between the generation of d and g: values, the
+// content of files, their modes and their descriptors.
+func (d *Digest) Changes(g *Generation) Changes {
+	now := g.digest(d.key)
+	return Changes{differing(d.variables, now.variables), differing(d.files, now.files)}
+}
+
+func differing(before, now map[string]sum) (names []string) {
+	for name, s := range now {
+		if old, ok := before[name]; !ok || old != s {
+			names = append(names, name)
+		}
+	}
+	for name := range before {
+		if _, ok := now[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Asks returns what changes ask for by m, the manifest of the newer generation:
+// each signal and command once, in the order of m, entries before files. A restart
+// stands for all of them, since who starts anew has everything; then it is all
+// there is. None is not among them.
+//
+// A variable for which m says nothing asks for what exec.on_change says, else
+// for a restart; a file for nothing. The child has a file without a name open
+// (memfd_create(2)) and does not see another one in its place, so that such a
+// file needs a restart, unless m wants none.
+func (c Changes) Asks(m *manifest.Manifest) []manifest.OnChange {
+	general := manifest.OnChange{Kind: manifest.Restart}
+	if m.Exec.OnChange != nil {
+		general = *m.Exec.OnChange
+	}
+	var asked []manifest.OnChange
+	ask := func(own *manifest.OnChange, otherwise manifest.OnChange) {
+		if own != nil {
+			otherwise = *own
+		}
+		same := func(o manifest.OnChange) bool { return reflect.DeepEqual(o, otherwise) }
+		if otherwise.Kind != manifest.None && !slices.ContainsFunc(asked, same) {
+			asked = append(asked, otherwise)
+		}
+	}
+	named := map[string]bool{}
+	for _, e := range m.Entries {
+		named[e.Name] = true
+		if slices.Contains(c.Variables, e.Name) {
+			ask(e.OnChange, general)
+		}
+	}
+	for _, name := range c.Variables {
+		if !named[name] { // it was in the manifest before
+			ask(nil, general)
+		}
+	}
+	for _, f := range m.Files {
+		switch own := f.OnChange; {
+		case !slices.Contains(c.Files, f.Path):
+		case f.Memfd && (own == nil || own.Kind != manifest.None):
+			ask(nil, manifest.OnChange{Kind: manifest.Restart})
+		default:
+			ask(own, manifest.OnChange{Kind: manifest.None})
+		}
+	}
+	for _, o := range asked {
+		if o.Kind == manifest.Restart {
+			return []manifest.OnChange{o}
+		}
+	}
+	return asked
+}
