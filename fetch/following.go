@@ -230,10 +230,16 @@ func (t *followed) polled(pushes bool) bool {
 		return false
 	case unknown(t.Err):
 		return true
-	case t.Kind == manifest.Request, errors.Is(t.Err, ErrRejected), errors.Is(t.Err, ErrNoAnswer):
+	case t.Kind == manifest.Request, t.refused():
 		return false
 	}
 	return !pushes || t.Kind == manifest.OAuth && t.renewal.IsZero() && t.held
+}
+
+// refused reports whether somebody was asked for t in vain: they are not to be
+// asked whenever anything else changes.
+func (t *followed) refused() bool {
+	return errors.Is(t.Err, ErrRejected) || errors.Is(t.Err, ErrNoAnswer)
 }
 
 // askAll asks for everything, but for what a person would be asked for.
@@ -255,7 +261,7 @@ func (s *following) changed(room string, ids []string) {
 	pushes := s.rooms[room].pushes
 	for _, t := range s.targets {
 		concerned := ids == nil || t.Kind != manifest.Secret || of[t.ID]
-		if t.Room == room && concerned && (t.Kind != manifest.Request || pushes) {
+		if t.Room == room && concerned && (t.Kind != manifest.Request || pushes) && !t.refused() {
 			t.skip = 0
 			s.ask(t)
 		}
