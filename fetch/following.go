@@ -404,7 +404,12 @@ func (s *following) watch(w Watcher, room string) {
 		if s.ctx.Err() != nil {
 			return
 		}
-		s.report(func(time.Time) { s.rooms[room].pushes = false })
+		s.report(func(time.Time) {
+			if r := s.rooms[room]; r.pushes {
+				r.pushes = false
+				s.changed(room, nil)
+			}
+		})
 		s.log.Debug("the room does not tell of changes", "room", room, "error", err)
 		if errors.Is(err, ErrUnsupported) {
 			return
