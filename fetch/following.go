@@ -59,7 +59,7 @@ type followed struct {
 	manifest.Target
 	State
 	needed        bool
-	now, told     mark      // of the State, and of the one in the last snapshot
+	is, told      mark      // of the State, and of the one in the last snapshot
 	answeredAt    time.Time // last
 	asking, again bool      // a question is in flight; another one is to follow
 	waiter        *waiter   // for a person; nil is nobody
@@ -103,8 +103,8 @@ func (s *following) start(last *Snapshot) {
 	for _, t := range s.targets {
 		state, known := last.states[t.Target]
 		t.State = state
-		t.now = s.mark(t)
-		t.told = t.now
+		t.is = s.mark(t)
+		t.told = t.is
 		t.renewal = s.renewal(t, now)
 		switch {
 		case !known:
