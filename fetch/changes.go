@@ -13,12 +13,12 @@ type changes struct {
 }
 
 // note takes what t is now.
-func (s *following) note(t *followed, now mark, at time.Time) {
-	if now == t.now {
+func (s *following) note(t *followed, is mark, at time.Time) {
+	if is == t.is {
 		return
 	}
-	t.now = now
-	if t.now == t.told {
+	t.is = is
+	if t.is == t.told {
 		delete(s.pending, t)
 	} else {
 		s.pending[t] = true
@@ -58,7 +58,7 @@ func (s *following) due(now time.Time) *Snapshot {
 func (s *following) told(snapshot *Snapshot) {
 	now := s.now()
 	for t := range s.pending {
-		t.told = t.now
+		t.told = t.is
 	}
 	clear(s.pending)
 	s.since, s.quiet = time.Time{}, now.Add(s.debounce)

@@ -65,7 +65,7 @@ func (f *Follower) Follow(ctx context.Context, m *manifest.Manifest, last *Snaps
 }
 
 // Refresh has everything asked for anew now, but for what a person would be asked
-// for again. It does not wait for the answers.
+// for. It does not wait for the answers.
 func (f *Follower) Refresh() {
 	select {
 	case f.refreshes() <- struct{}{}:

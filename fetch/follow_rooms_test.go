@@ -139,24 +139,17 @@ func TestFollowRoomThatGoesAndComes(t *testing.T) {
 
 	r := openRooms(t, dir)
 	m := file(manifest.Template{ref("a")}, manifest.Template{ref("b")})
-	snapshots, f := pushing(t, elsewhere, r.source(t), m)
+	snapshots, _ := pushing(t, elsewhere, r.source(t), m)
 
 	r.forged.Store(true)
 	if err := holder.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// Wrong tokens end the client for good.
-	for stale := false; !stale; {
-		f.Refresh()
-		select {
-		case s := <-snapshots:
-			st := s.State(target("a"))
-			stale = !st.Stale.IsZero() && errors.Is(st.Err, room.ErrForbidden)
-			if _, held := s.Value(target("a")); !held || !st.Revoked.IsZero() {
-				t.Fatalf("the state is %+v", st)
-			}
-		case <-time.After(10 * time.Millisecond):
-		}
+	// Which ends the client for good.
+	s := await(t, snapshots, "a is stale", func(s *fetch.Snapshot) bool { return !s.State(target("a")).Stale.IsZero() })
+	wantValue(t, s, "a", "1")
+	if st := s.State(target("a")); !st.Revoked.IsZero() || !errors.Is(st.Err, room.ErrForbidden) || len(s.Lapsed(m, time.Now())) > 0 {
+		t.Errorf("the state is %+v", st)
 	}
 	r.forged.Store(false)
 	r.store(t, "", text("a", "2"))

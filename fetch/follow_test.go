@@ -604,3 +604,23 @@ func TestFollowPending(t *testing.T) {
 		newest(t, snapshots, 0)
 	})
 }
+
+// Who refused is not asked again because something else changes.
+func TestRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newPushing(map[string]any{"a": "1", "bob": fetch.ErrRejected, "client": fetch.ErrNoAnswer})
+		asked := func(kind, id string) manifest.Template {
+			return manifest.Template{{Reference: &manifest.Reference{Target: manifest.Target{Kind: kind, ID: id}, Optional: true}}}
+		}
+		f := &fetch.Follower{Source: h}
+		follow(t, f, file(manifest.Template{ref("a")}, asked(manifest.Request, "bob"), asked(manifest.OAuth, "client")))
+		settle(0)
+		h.change("a", "2")
+		h.changes <- nil
+		f.Refresh()
+		settle(time.Hour)
+		if n := h.questions(); n["bob"] != 1 || n["client"] != 1 {
+			t.Errorf("asked %v", n)
+		}
+	})
+}

@@ -59,7 +59,7 @@ type followed struct {
 	manifest.Target
 	State
 	needed        bool
-	now, told     mark      // of the State, and of the one in the last snapshot
+	is, told      mark      // of the State, and of the one in the last snapshot
 	answeredAt    time.Time // last
 	asking, again bool      // a question is in flight; another one is to follow
 	waiter        *waiter   // for a person; nil is nobody
@@ -103,8 +103,8 @@ func (s *following) start(last *Snapshot) {
 	for _, t := range s.targets {
 		state, known := last.states[t.Target]
 		t.State = state
-		t.now = s.mark(t)
-		t.told = t.now
+		t.is = s.mark(t)
+		t.told = t.is
 		t.renewal = s.renewal(t, now)
 		switch {
 		case !known:
@@ -230,10 +230,16 @@ func (t *followed) polled(pushes bool) bool {
 		return false
 	case unknown(t.Err):
 		return true
-	case t.Kind == manifest.Request, errors.Is(t.Err, ErrRejected), errors.Is(t.Err, ErrNoAnswer):
+	case t.Kind == manifest.Request, t.refused():
 		return false
 	}
 	return !pushes || t.Kind == manifest.OAuth && t.renewal.IsZero() && t.held
+}
+
+// refused reports whether somebody was asked for t in vain: they are not to be
+// asked whenever anything else changes.
+func (t *followed) refused() bool {
+	return errors.Is(t.Err, ErrRejected) || errors.Is(t.Err, ErrNoAnswer)
 }
 
 // askAll asks for everything, but for what a person would be asked for.
@@ -255,7 +261,7 @@ func (s *following) changed(room string, ids []string) {
 	pushes := s.rooms[room].pushes
 	for _, t := range s.targets {
 		concerned := ids == nil || t.Kind != manifest.Secret || of[t.ID]
-		if t.Room == room && concerned && (t.Kind != manifest.Request || pushes) {
+		if t.Room == room && concerned && (t.Kind != manifest.Request || pushes) && !t.refused() {
 			t.skip = 0
 			s.ask(t)
 		}
@@ -398,7 +404,12 @@ func (s *following) watch(w Watcher, room string) {
 		if s.ctx.Err() != nil {
 			return
 		}
-		s.report(func(time.Time) { s.rooms[room].pushes = false })
+		s.report(func(time.Time) {
+			if r := s.rooms[room]; r.pushes {
+				r.pushes = false
+				s.changed(room, nil)
+			}
+		})
 		s.log.Debug("the room does not tell of changes", "room", room, "error", err)
 		if errors.Is(err, ErrUnsupported) {
 			return

@@ -27,7 +27,8 @@ type Lapse struct {
 var actions = []string{manifest.Keep, manifest.Warn, manifest.Stop, manifest.Exit}
 
 // Lapsed returns what has lapsed at the time now, those with the strongest action
-// first and else in the order of m.
+// first and else in the order of m. A reference in the word of a variable counts,
+// though it may not be needed; one that may be missing and is has not lapsed.
 func (s *Snapshot) Lapsed(m *manifest.Manifest, now time.Time) (lapses []Lapse) {
 	s.kept(m, func(e manifest.Entry, r *manifest.Reference, st State, f manifest.Freshness) {
 		l := Lapse{Name: e.Name, Pos: e.Pos, Reference: r.String(), Err: st.Err}

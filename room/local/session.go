@@ -233,7 +233,7 @@ func (s *session) find(m wire.Message) (tool, wire.Content, error) {
 		return tool{}, nil, wire.Error{Code: wire.InvalidRequest, Text: "this room does not call webhooks"}
 	}
 	// Clients up to 0.29 had a message type for each tool, with its headers and
-	// value where a call has its arguments (section 6.2).
+	// value where a call has its arguments.
 	if name, ok := strings.CutPrefix(m.Type, wire.Secrets+"."); ok {
 		header, trailer, err := wire.Unpack(m.Payload)
 		if err != nil {

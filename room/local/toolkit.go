@@ -80,7 +80,7 @@ func listToolkits(_ context.Context, caller *session, _ wire.Content) (wire.Cont
 }
 
 func jsonContent(object any) (wire.Content, error) {
-	b, err := json.Marshal(object)
+	b, err := wire.EncodeJSON(object)
 	return wire.JSON{Object: b}, err
 }
 

@@ -62,7 +62,7 @@ func packInvoke(call Invoke, arguments Content) (_ []byte, err error) {
 	if call.Arguments, trailer, err = EncodeContent(arguments); err != nil {
 		return nil, err
 	}
-	invoke, err := json.Marshal(call)
+	invoke, err := EncodeJSON(call)
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode a call of %s.%s: %w", call.Toolkit, call.Tool, err)
 	}

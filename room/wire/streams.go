@@ -32,7 +32,7 @@ func PackChunk(callID string, c Content) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if header, err = json.Marshal(chunk{callID, header}); err != nil {
+	if header, err = EncodeJSON(chunk{callID, header}); err != nil {
 		return nil, fmt.Errorf("cannot encode a piece of a stream: %w", err)
 	}
 	return pack(header, trailer)
