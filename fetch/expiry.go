@@ -17,9 +17,9 @@ const (
 	tokenPause  = 5 * time.Second
 )
 
-// expiry is when a JWT ends (RFC 7519 section 4.1.4). It is zero for one that does
+// Expiry is when a JWT ends (RFC 7519 section 4.1.4). It is zero for one that does
 // not say so, and for what is no JWT. Who the token is for verifies it, not we.
-func expiry(v secret.Value) time.Time {
+func Expiry(v secret.Value) time.Time {
 	token, _, err := jwt.NewParser().ParseUnverified(string(v.Reveal()), jwt.MapClaims{})
 	if err != nil && !errors.Is(err, jwt.ErrTokenUnverifiable) { // by us, who do not know its alg
 		return time.Time{}

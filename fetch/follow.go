@@ -36,7 +36,8 @@ type Follower struct {
 
 	now     func() time.Time // nil is the wall clock; tests have it jump
 	once    sync.Once
-	refresh chan struct{} // one slot
+	refresh chan struct{}       // one slot
+	latest  chan chan *Snapshot // who asks for it
 }
 
 // Follow yields a snapshot whenever the value or the [State] of a target of m is
@@ -67,20 +68,35 @@ func (f *Follower) Follow(ctx context.Context, m *manifest.Manifest, last *Snaps
 // Refresh has everything asked for anew now, but for what a person would be asked
 // for. It does not wait for the answers.
 func (f *Follower) Refresh() {
+	f.init()
 	select {
-	case f.refreshes() <- struct{}{}:
+	case f.refresh <- struct{}{}:
 	default:
 	}
 }
 
-func (f *Follower) refreshes() chan struct{} {
-	f.once.Do(func() { f.refresh = make(chan struct{}, 1) })
-	return f.refresh
+// Latest returns what is known now, of which Follow has not told all yet, nor that
+// a value was confirmed. It waits for Follow to run, and is nil when ctx ends
+// before.
+func (f *Follower) Latest(ctx context.Context) *Snapshot {
+	f.init()
+	answer := make(chan *Snapshot, 1)
+	select {
+	case f.latest <- answer:
+		return <-answer
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func (f *Follower) init() {
+	f.once.Do(func() { f.refresh, f.latest = make(chan struct{}, 1), make(chan chan *Snapshot) })
 }
 
 func (f *Follower) begin(ctx context.Context, m *manifest.Manifest, last *Snapshot) *following {
 	s := newFollowing(ctx, m)
-	s.source, s.refresh = f.Source, f.refreshes()
+	f.init()
+	s.source, s.refresh, s.latest = f.Source, f.refresh, f.latest
 	s.interval = cmp.Or(f.Interval, DefaultInterval)
 	s.debounce = cmp.Or(f.Debounce, DefaultDebounce)
 	s.maxWait = cmp.Or(f.MaxWait, 10*s.debounce)

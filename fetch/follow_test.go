@@ -445,10 +445,11 @@ func TestMaxStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"a": "a", "b": "b"}}
 		m := file(manifest.Template{ref("a")}, manifest.Template{ref("a")}, manifest.Template{ref("b"), ref("b")})
-		m.Refresh.MaxStale, m.Refresh.Then, m.Refresh.OnRevoked = 10*time.Minute, manifest.Stop, manifest.Keep
-		m.Entries[0].MaxStale, m.Entries[0].Then = 20*time.Minute, manifest.Exit
-		m.Entries[2].OnRevoked = manifest.Stop
-		m.Files = []manifest.File{{Path: "f", Entries: []manifest.Entry{{Value: manifest.Template{ref("a")}}}, Keeping: manifest.Keeping{Freshness: manifest.Freshness{MaxStale: time.Hour, Then: manifest.Warn}}}}
+		m.Entries[0].Freshness = manifest.Freshness{MaxStale: 20 * time.Minute, Then: manifest.Exit, OnRevoked: manifest.Keep}
+		m.Entries[1].Freshness = manifest.Freshness{MaxStale: 10 * time.Minute, Then: manifest.Stop, OnRevoked: manifest.Keep}
+		m.Entries[2].Freshness = manifest.Freshness{MaxStale: 10 * time.Minute, Then: manifest.Stop}
+		m.Files = []manifest.File{{Path: "f", Entries: []manifest.Entry{{Value: manifest.Template{ref("a")}}}}}
+		m.Files[0].Freshness = manifest.Freshness{MaxStale: time.Hour, OnRevoked: manifest.Keep}
 		start := time.Now()
 		snapshots := follow(t, &fetch.Follower{Source: h, Interval: time.Minute}, m)
 		h.put("a", fetch.ErrUnreachable)

@@ -33,6 +33,7 @@ type following struct {
 	now                         func() time.Time
 	log                         *slog.Logger
 	refresh                     <-chan struct{}
+	latest                      <-chan chan *Snapshot
 
 	ctx      context.Context
 	manifest *manifest.Manifest
@@ -141,6 +142,8 @@ func (s *following) run(snapshots chan<- *Snapshot) {
 			report(s.now())
 		case <-s.refresh:
 			s.askAll(s.now())
+		case answer := <-s.latest:
+			answer <- s.snapshot()
 		case <-timer.C:
 		case <-s.ctx.Done():
 			timer.Stop()

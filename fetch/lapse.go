@@ -68,15 +68,9 @@ func staleEnd(st State, f manifest.Freshness) time.Time {
 }
 
 // kept visits the references of m that have a last good value which is not
-// current, each once in its entry. What an entry does not say of its freshness the
-// manifest says.
+// current, each once in its entry.
 func (s *Snapshot) kept(m *manifest.Manifest, visit func(manifest.Entry, *manifest.Reference, State, manifest.Freshness)) {
 	for _, e := range m.Values() {
-		freshness := manifest.Freshness{
-			MaxStale:  cmp.Or(e.MaxStale, m.Refresh.MaxStale),
-			Then:      cmp.Or(e.Then, m.Refresh.Then),
-			OnRevoked: cmp.Or(e.OnRevoked, m.Refresh.OnRevoked),
-		}
 		seen := make(map[string]bool)
 		walk(e.Value, false, func(r *manifest.Reference, _ bool) {
 			st := s.State(r.Target)
@@ -85,7 +79,7 @@ func (s *Snapshot) kept(m *manifest.Manifest, visit func(manifest.Entry, *manife
 				return
 			}
 			seen[r.String()] = true
-			visit(e, r, st, freshness)
+			visit(e, r, st, e.Freshness)
 		})
 	}
 }

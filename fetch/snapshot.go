@@ -71,7 +71,7 @@ func (s *State) answer(value secret.Value, err error, now time.Time, needed bool
 		if s.held && s.value.Equal(value) {
 			since, value = s.Since, s.value
 		}
-		*s = State{Since: since, Confirmed: now, Expires: expiry(value), value: value, held: true}
+		*s = State{Since: since, Confirmed: now, Expires: Expiry(value), value: value, held: true}
 	case s.held && errors.Is(err, ErrPending):
 		s.Err, s.Stale = err, time.Time{}
 	case s.held && (needed || !Absent(err)) && !unknown(err):

@@ -9,7 +9,8 @@ type Refresh struct {
 	// Debounce is how long it has to be quiet after a change until the next ones
 	// are applied, which is after MaxWait at the latest.
 	Debounce, MaxWait time.Duration
-	// Freshness is that of entries and files that have none of their own.
+	// Freshness is that of entries and files that have none of their own; what
+	// they have includes it.
 	Freshness
 	// Pos is where the value of each key is that the manifest has, by the key.
 	Pos map[string]Position

@@ -185,6 +185,11 @@ func (a *app) mint(room string) (secret.Value, error) {
 	}.Sign(key.Secret)
 }
 
+// roomName is the room of references that name none.
+func (a *app) roomName() string {
+	return cmp.Or(a.chosen, a.Room, defaultRoom)
+}
+
 func (a *app) localRooms() (rooms, error) {
 	embedded, err := a.openRoom()
 	if err != nil {

@@ -8,8 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/roomenv/roomenv/endpoint"
 	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/watch"
 )
 
 func newExec(a *app, signals *inject.Signals) *cobra.Command {
@@ -17,7 +19,6 @@ func newExec(a *app, signals *inject.Signals) *cobra.Command {
 		app:     a,
 		command: inject.Command{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals},
 	}
-	var files []string
 	var user, stopSignal string
 	cmd := &cobra.Command{
 		// cobra would add "[flags]" at the end, where flags are the command's.
@@ -57,8 +58,16 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 			if e.command.StopSignal, err = parseSignal("--stop-signal "+strconv.Quote(stopSignal), stopSignal); err != nil {
 				return err
 			}
-			if e.manifest, err = loadManifest(files); err != nil {
+			if len(e.files) == 0 {
+				e.files = foundManifest()
+			}
+			e.manifestFiles = watch.New(e.files...)
+			if e.manifest, err = manifest.Load(e.files, os.Environ()); err != nil {
 				return err
+			}
+			e.tokenFile = watch.New()
+			if a.TokenFile != "" {
+				e.tokenFile = watch.New(a.TokenFile)
 			}
 			if err := e.applySettings(cmd.Flags()); err != nil {
 				return err
@@ -73,7 +82,7 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 	}
 	// Flags after the command are the command's, with or without "--".
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().StringArrayVarP(&files, "manifest", "m", nil, "manifest to read; repeat to layer, the later one wins")
+	cmd.Flags().StringArrayVarP(&e.files, "manifest", "m", nil, "manifest to read; repeat to layer, the later one wins")
 	a.roomFlag(cmd.Flags())
 	cmd.Flags().StringVar(&e.dir, "dir", "", "folder on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm)")
 	cmd.Flags().BoolVar(&e.once, "once", false, "replace roomenv with the command, which then has its PID")
@@ -85,17 +94,17 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 	cmd.Flags().StringVar(&stopSignal, "stop-signal", "", "what the command gets when roomenv gets SIGTERM (default TERM)")
 	cmd.Flags().DurationVar(&e.command.StopTimeout, "stop-timeout", 0, "kill the command and its group this long after SIGTERM (default never; 10s with --stop-signal)")
 	cmd.Flags().BoolVar(&e.masked, "mask", false, "show fetched values as [NAME] in what the command prints")
+	cmd.Flags().BoolVar(&e.supervisor.RestartOnFailure, "restart-on-failure", false, "start a command again that ends with another code than 0")
+	cmd.Flags().StringVar(&e.listen, "listen", "", "serve Prometheus metrics, /healthz and /readyz on this `ADDR`ess, as 127.0.0.1:9090")
+	cmd.Flags().StringVar(&e.endpoint, "token-endpoint", "", "serve current OAuth tokens to the command, over `NETWORK` tcp (loopback) or unix (default none; tcp without a value)")
+	cmd.Flags().Lookup("token-endpoint").NoOptDefVal = endpoint.TCP
+	for _, flag := range []string{"restart-on-failure", "listen", "token-endpoint"} {
+		cmd.MarkFlagsMutuallyExclusive("once", flag)
+	}
 	cmd.MarkFlagsMutuallyExclusive("once", "mask")
 	cmd.MarkFlagsMutuallyExclusive("once", "stop-signal")
 	cmd.MarkFlagsMutuallyExclusive("once", "stop-timeout")
 	return cmd
-}
-
-func loadManifest(files []string) (*manifest.Manifest, error) {
-	if len(files) == 0 {
-		files = foundManifest()
-	}
-	return manifest.Load(files, os.Environ())
 }
 
 // foundManifest is the manifest that is used when none is named.

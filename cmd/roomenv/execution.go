@@ -9,25 +9,36 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/roomenv/roomenv/endpoint"
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
 	"github.com/roomenv/roomenv/render/tmpfs"
+	"github.com/roomenv/roomenv/watch"
 )
 
 // An execution is one run of exec. It follows the arrows: manifest, fetch,
 // render, inject.
 type execution struct {
 	*app
-	manifest     *manifest.Manifest
-	policy       render.Policy
-	dir          string
-	once, masked bool
-	command      inject.Command // without what a generation brings
+	files    []string // of the manifest
+	manifest *manifest.Manifest
+	policy   render.Policy
+	dir      string
+	once     bool
+	masked   bool
+	listen   string         // where metrics and health are; "" is nowhere
+	endpoint string         // the network of the token endpoint; "" is none
+	command  inject.Command // without what a generation brings
+
+	supervisor inject.Supervisor
+
+	// What files were before they were read.
+	manifestFiles, tokenFile *watch.Files
 
 	folder *tmpfs.Dir
-	open   []*os.File // the command's, of all generations
+	tokens *endpoint.Server
 }
 
 // run returns the exit code.
@@ -38,9 +49,12 @@ func (e *execution) run(ctx context.Context) (_ int, err error) {
 	if e.folder, err = openFolder(e.manifest, e.dir, e.command.User); err != nil {
 		return exitFailure, err
 	}
-	defer e.closeFolder(e.folder)
-	defer func() { tmpfs.CloseAll(e.open) }()
-
+	defer func() { e.closeFolder(e.folder) }()
+	if e.masked {
+		if err := e.mask(); err != nil {
+			return exitFailure, err
+		}
+	}
 	source, err := e.rooms()
 	if err != nil {
 		return exitFailure, err
@@ -52,28 +66,45 @@ func (e *execution) run(ctx context.Context) (_ int, err error) {
 	if err != nil {
 		return exitFailure, err
 	}
-	command, err := e.prepare(snapshot)
+	if e.once || !refers(e.manifest) {
+		if err := leave(); err != nil {
+			return exitFailure, err
+		}
+		return e.runOnce(ctx, snapshot)
+	}
+	k := newKeeper(e, rooms, snapshot)
+	if err := k.serve(); err != nil {
+		return exitFailure, err
+	}
+	defer k.close()
+	first, err := e.release(snapshot)
 	if err != nil {
 		return exitFailure, err
 	}
 	e.warnExpanded()
+	return k.run(ctx, first)
+}
 
-	if e.once || len(snapshot.Pending()) == 0 {
-		if err := leave(); err != nil {
-			return exitFailure, err
-		}
-		if e.once {
-			return inject.Exec(ctx, command)
-		}
-		return inject.Run(ctx, command)
+// runOnce runs the command with values that nobody keeps current.
+func (e *execution) runOnce(ctx context.Context, snapshot *fetch.Snapshot) (int, error) {
+	r, err := e.release(snapshot)
+	if err != nil {
+		return exitFailure, err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	fresh := make(chan inject.Update)
-	var following sync.WaitGroup
-	following.Go(func() { e.follow(ctx, rooms, snapshot, fresh) })
-	defer following.Wait()
-	defer stop()
-	return new(inject.Supervisor).Run(ctx, command, fresh)
+	defer r.close()
+	e.warnExpanded()
+	if e.once {
+		return inject.Exec(ctx, r.command)
+	}
+	return e.supervisor.Run(ctx, r.command, nil)
+}
+
+// refers reports whether anything in m comes from a room.
+func refers(m *manifest.Manifest) bool {
+	for range targets(m) {
+		return true
+	}
+	return false
 }
 
 // resolve fetches all values and shows whom it waits for.
@@ -90,55 +121,54 @@ func (e *execution) resolve(ctx context.Context, rooms *fetch.Rooms) (*fetch.Sna
 	return fetch.Resolve(ctx, e.manifest, rooms)
 }
 
-// prepare makes the command of a snapshot, and its files.
-func (e *execution) prepare(snapshot *fetch.Snapshot) (inject.Command, error) {
-	command := e.command
-	generation, err := e.policy.Render(e.manifest, snapshot, os.Environ(), e.folder.Current())
-	if err != nil {
-		return command, err
-	}
-	if err := render.CheckSize(command.Args, generation); err != nil {
-		return command, err
-	}
-	if err := e.folder.Write(generation.Files); err != nil {
-		return command, err
-	}
-	if command.ExtraFiles, err = tmpfs.Memfds(generation.Files, command.User); err != nil {
-		return command, err
-	}
-	e.open = append(e.open, command.ExtraFiles...)
-	command.Env = generation.Environ()
-	if e.masked {
-		err = e.mask(&command, generation.Secrets)
-	}
-	return command, err
+// A release is one generation as the command gets it.
+type release struct {
+	number     int
+	generation *render.Generation
+	digest     *render.Digest
+	command    inject.Command
 }
 
-// follow prepares the command anew for each value that is provided. One that
-// cannot be used leaves the command as it is.
-func (e *execution) follow(ctx context.Context, rooms *fetch.Rooms, last *fetch.Snapshot, fresh chan<- inject.Update) {
-	follower := fetch.Follower{Source: rooms, Log: e.log}
-	for snapshot := range follower.Follow(ctx, e.manifest, last) {
-		provided := func(t manifest.Target) bool {
-			_, ok := snapshot.Value(t)
-			return ok
-		}
-		if !slices.ContainsFunc(last.Pending(), provided) {
-			continue
-		}
-		last = snapshot
-		command, err := e.prepare(snapshot)
-		if err != nil {
-			e.log.Warn("what was provided cannot be used", "error", err)
-			continue
-		}
-		select {
-		case fresh <- inject.Update{Command: command, Action: inject.Restart}:
-		case <-ctx.Done():
-			return
+// release renders a snapshot and puts its files where the command finds them.
+func (e *execution) release(snapshot *fetch.Snapshot) (*release, error) {
+	generation, err := e.render(snapshot)
+	if err != nil {
+		return nil, err
+	}
+	return e.install(generation, true)
+}
+
+func (e *execution) render(snapshot *fetch.Snapshot) (*render.Generation, error) {
+	generation, err := e.policy.Render(e.manifest, snapshot, os.Environ(), e.folder.Current())
+	if err == nil {
+		err = render.CheckSize(e.command.Args, generation)
+	}
+	return generation, err
+}
+
+// install makes a release of a generation. What is to be masked is known before
+// anybody can read it.
+func (e *execution) install(generation *render.Generation, files bool) (*release, error) {
+	r := &release{number: 1, generation: generation, digest: generation.Digest(), command: e.command}
+	if e.masked {
+		e.maskMore(generation.Secrets)
+	}
+	if files {
+		if err := e.folder.Write(generation.Files); err != nil {
+			return nil, err
 		}
 	}
+	var err error
+	r.command.ExtraFiles, err = tmpfs.Memfds(generation.Files, e.command.User)
+	r.command.Env = generation.Environ()
+	if e.tokens != nil {
+		r.command.Env = append(r.command.Env, e.tokens.Environ()...)
+	}
+	return r, err
 }
+
+// close lets go of what only a command has that is yet to be started.
+func (r *release) close() { tmpfs.CloseAll(r.command.ExtraFiles) }
 
 func (e *execution) warnExpanded() {
 	if term.IsTerminal(2) && expandedBefore(e.command.Args, e.manifest, os.Getenv) {

@@ -16,16 +16,8 @@ import (
 // selfPath is roomenv on Linux, even when its file was replaced or removed.
 const selfPath = "/proc/self/exe"
 
-// mask has c mask the secrets in what it prints.
-func (a *app) mask(c *inject.Command, secrets []render.Variable) error {
-	values := make([]mask.Named, len(secrets))
-	for i, s := range secrets {
-		values[i] = mask.Named{Name: s.Name, Value: s.Value}
-	}
-	c.Mask = new(mask.Masker)
-	if names := c.Mask.Add(values...); names != nil {
-		a.log.Warn("values that are too short or too common to mask are shown as they are", "names", strings.Join(names, " "))
-	}
+// mask has c mask, in what it prints, the secrets that maskMore names.
+func (e *execution) mask() error {
 	self := selfPath
 	if runtime.GOOS != "linux" {
 		var err error
@@ -33,6 +25,8 @@ func (a *app) mask(c *inject.Command, secrets []render.Variable) error {
 			return err
 		}
 	}
+	c := &e.command
+	c.Mask = new(mask.Masker)
 	c.Monitor = []string{self, "monitor"}
 	if c.StopSignal != 0 {
 		c.Monitor = append(c.Monitor, "--stop-signal", strconv.Itoa(int(c.StopSignal)))
@@ -42,6 +36,18 @@ func (a *app) mask(c *inject.Command, secrets []render.Variable) error {
 	}
 	c.Monitor = append(c.Monitor, "--")
 	return nil
+}
+
+// maskMore has secrets masked beside those before, which the command may still
+// have.
+func (e *execution) maskMore(secrets []render.Variable) {
+	values := make([]mask.Named, len(secrets))
+	for i, s := range secrets {
+		values[i] = mask.Named{Name: s.Name, Value: s.Value}
+	}
+	if names := e.command.Mask.Add(values...); names != nil {
+		e.log.Warn("values that are too short or too common to mask are shown as they are", "names", strings.Join(names, " "))
+	}
 }
 
 // newMonitor is for exec alone: what runs the command when its output is masked

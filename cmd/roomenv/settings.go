@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/manifest"
 )
 
@@ -28,6 +29,10 @@ func (e *execution) applySettings(flags *pflag.FlagSet) (err error) {
 	if !flags.Changed("stop-timeout") {
 		e.command.StopTimeout = settings.StopTimeout
 	}
+	if !flags.Changed("restart-on-failure") {
+		e.supervisor.RestartOnFailure = settings.RestartOnFailure
+	}
+	e.supervisor.Overlap, e.supervisor.Ready = settings.Overlap, inject.Ready(settings.Ready)
 	if !flags.Changed("stop-signal") {
 		e.command.StopSignal, err = parseSignal(located(settings, manifest.StopSignalKey), settings.StopSignal)
 	}
@@ -43,6 +48,8 @@ func checkOnce(settings manifest.Exec) error {
 		{manifest.MaskKey, settings.Mask},
 		{manifest.StopSignalKey, settings.StopSignal != ""},
 		{manifest.StopTimeoutKey, settings.StopTimeout != 0},
+		{manifest.OverlapKey, settings.Overlap},
+		{manifest.RestartOnFailureKey, settings.RestartOnFailure},
 	} {
 		if setting.used {
 			return hint(fmt.Errorf("cannot use --once: the manifest sets %s, for which roomenv has to stay", located(settings, setting.key)),

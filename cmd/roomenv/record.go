@@ -1,0 +1,206 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"iter"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/roomenv/roomenv/endpoint"
+	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/inject"
+	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/render"
+	"github.com/roomenv/roomenv/secret"
+	"github.com/roomenv/roomenv/status"
+)
+
+// A record is what a keeper tells of itself and its values, to whoever asks and
+// whenever they do.
+type record struct {
+	keeper *keeper
+
+	mu          sync.Mutex
+	tally       status.Report // without its entries
+	generations int           // that were made
+	changed     map[name]int  // the last one in which something was another one
+	manifest    *manifest.Manifest
+	snapshot    *fetch.Snapshot
+	following   *following // nil: not yet
+}
+
+// A name is that of a variable or the path of a file.
+type name struct{ kind, name string }
+
+func (r *record) begin(k *keeper) {
+	r.keeper, r.manifest, r.snapshot = k, k.manifest, k.snapshot
+	r.generations, r.changed = 1, make(map[name]int)
+	r.tally = status.Report{
+		Command:    filepath.Base(k.command.Args[0]),
+		Manifest:   k.files,
+		Started:    time.Now(),
+		State:      status.Running,
+		Generation: 1,
+	}
+}
+
+// follows notes what is followed from now on.
+func (r *record) follows(f *following) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.following, r.manifest, r.snapshot = f, f.manifest, f.last
+}
+
+// makes notes a generation and returns its number.
+func (r *record) makes(c render.Changes) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.generations++
+	for _, v := range c.Variables {
+		r.changed[name{status.Variable, v}] = r.generations
+	}
+	for _, f := range c.Files {
+		r.changed[name{status.File, f}] = r.generations
+	}
+	return r.generations
+}
+
+// note changes the tally.
+func (r *record) note(change func(*status.Report)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change(&r.tally)
+}
+
+// observe hears of the command, from the supervisor.
+func (r *record) observe(e inject.Event) {
+	r.note(func(tally *status.Report) {
+		switch e.Kind {
+		case inject.Restarted:
+			tally.Restarts++
+			tally.State, tally.Reason = status.Running, ""
+		case inject.Stopped:
+			tally.State = status.Stopped
+		case inject.RolledBack:
+			tally.Rollbacks++
+		case inject.Crashed:
+			tally.Crashes++
+		}
+	})
+	log := r.keeper.log
+	switch e.Kind {
+	case inject.Restarted:
+		log.Info("the command was started again with new values")
+	case inject.Crashed:
+		log.Warn("the command failed and is started again", "code", e.Code, "error", e.Err, "in", e.Wait)
+	case inject.HookFailed:
+		log.Warn("a command that was to be run on a change failed and is run again", "command", e.Hook[0], "error", e.Err, "in", e.Wait)
+	}
+}
+
+// now returns what is known at this time.
+func (r *record) now() (*manifest.Manifest, *fetch.Snapshot) {
+	r.mu.Lock()
+	f, m, s := r.following, r.manifest, r.snapshot
+	r.mu.Unlock()
+	if f != nil {
+		if latest := f.Latest(f.ctx); latest != nil {
+			s = latest
+		}
+	}
+	return m, s
+}
+
+// report is what `roomenv status` shows.
+func (r *record) report() status.Report {
+	m, s := r.now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	report := r.tally
+	report.RoomRequests = int(r.keeper.rooms.Requests())
+	report.Entries = status.Entries(m, func(t manifest.Target) status.Value { return valueOf(s, t) })
+	for t := range targets(m) {
+		if room := cmp.Or(t.Room, r.keeper.roomName()); !slices.Contains(report.Rooms, room) {
+			report.Rooms = append(report.Rooms, room)
+		}
+	}
+	for i := range report.Entries {
+		e := &report.Entries[i]
+		e.Generation = cmp.Or(r.changed[name{e.Kind, e.Name}], 1)
+	}
+	return report
+}
+
+// targets yields what m refers to, in its order.
+func targets(m *manifest.Manifest) iter.Seq[manifest.Target] {
+	return func(yield func(manifest.Target) bool) {
+		for _, e := range m.Values() {
+			for r := range e.Value.References() {
+				if !yield(r.Target) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// valueOf is what is known of t, in the words of a report.
+func valueOf(s *fetch.Snapshot, t manifest.Target) status.Value {
+	st := s.State(t)
+	_, held := s.Value(t)
+	v := status.Value{Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
+	if st.Err != nil {
+		v.Reason = st.Err.Error()
+	}
+	pending, _ := errors.AsType[*fetch.Pending](st.Err)
+	switch {
+	case !st.Revoked.IsZero():
+		v.State, v.Since = status.Missing, st.Revoked
+		if errors.Is(st.Err, fetch.ErrDenied) {
+			v.State = status.Denied
+		}
+	case !st.Stale.IsZero():
+		v.State, v.Since = status.Stale, st.Stale
+	case pending != nil:
+		v.State, v.From, v.Until = status.Pending, pending.From, pending.Until
+	case held:
+		v.State = status.Current
+	case fetch.Absent(st.Err):
+		v.State = status.Missing
+	case errors.Is(st.Err, fetch.ErrDenied):
+		v.State = status.Denied
+	default:
+		v.State = status.Failed
+	}
+	return v
+}
+
+// token is what the token endpoint answers for a client: what the room says now
+// or, while it is away, the last token that has not ended.
+func (r *record) token(ctx context.Context, client string) (secret.Value, time.Time, error) {
+	m, s := r.now()
+	if _, ok := m.OAuth[client]; !ok {
+		return secret.Value{}, time.Time{}, endpoint.ErrUnknown
+	}
+	target := manifest.Target{Kind: manifest.OAuth, ID: client}
+	for t := range targets(m) {
+		if t.Kind == manifest.OAuth && t.ID == client {
+			target = t
+			break
+		}
+	}
+	value, err := r.keeper.rooms.Ask(ctx, target)
+	if err == nil {
+		return value, fetch.Expiry(value), nil
+	}
+	last, held := s.Value(target)
+	st := s.State(target)
+	if held && st.Revoked.IsZero() && !fetch.Absent(err) && (st.Expires.IsZero() || time.Now().Before(st.Expires)) {
+		return last, st.Expires, nil
+	}
+	return secret.Value{}, time.Time{}, err
+}
