@@ -52,6 +52,8 @@ type inquiry struct {
 	messages *room.Messaging
 	target   manifest.Target
 	from     string
+	timeout  time.Duration
+	until    time.Time
 	ask      func(ctx context.Context, participantID string) (secret.Value, error)
 
 	held            chan struct{} // closed when it takes the participant
@@ -70,8 +72,9 @@ func (r *Rooms) inquire(
 	r.mu.Lock()
 	q := r.inquiries[t]
 	if q == nil {
+		timeout := cmp.Or(t.Timeout, room.DefaultRequestTimeout)
 		q = &inquiry{
-			rooms: r, messages: client.Messaging(), target: t, from: from, ask: ask,
+			rooms: r, messages: client.Messaging(), target: t, from: from, timeout: timeout, until: time.Now().Add(timeout), ask: ask,
 			held: make(chan struct{}), done: make(chan struct{}),
 		}
 		r.inquiries[t] = q
@@ -89,7 +92,7 @@ func (r *Rooms) inquire(
 		select {
 		case <-q.done:
 		default:
-			return secret.Value{}, fmt.Errorf("%w: %s is asked", ErrPending, from)
+			return secret.Value{}, &Pending{from, q.until}
 		}
 	case <-ctx.Done():
 		return secret.Value{}, context.Cause(ctx)
@@ -98,11 +101,10 @@ func (r *Rooms) inquire(
 }
 
 func (q *inquiry) run() {
-	timeout := cmp.Or(q.target.Timeout, room.DefaultRequestTimeout)
-	ctx, cancel := context.WithTimeout(q.rooms.life, timeout)
+	ctx, cancel := context.WithDeadline(q.rooms.life, q.until)
 	defer cancel()
-	q.value, q.err = q.answer(ctx, timeout)
-	q.report(ctx, Ended, q.err)
+	q.value, q.err = q.answer(ctx)
+	q.report(Ended, q.err)
 	q.rooms.mu.Lock()
 	delete(q.rooms.inquiries, q.target)
 	q.rooms.mu.Unlock()
@@ -113,7 +115,7 @@ func (q *inquiry) run() {
 // unique: who has gone, and a client that handles no requests, is passed over for
 // another of that name. What one who has gone was asked they may still answer, on
 // a connection that we do not see.
-func (q *inquiry) answer(ctx context.Context, timeout time.Duration) (secret.Value, error) {
+func (q *inquiry) answer(ctx context.Context) (secret.Value, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var (
@@ -154,9 +156,9 @@ func (q *inquiry) answer(ctx context.Context, timeout time.Duration) (secret.Val
 	case !errors.Is(err, room.ErrTimeout) && !errors.Is(err, context.DeadlineExceeded):
 		return value, classify(err)
 	case waits.Load():
-		return value, fmt.Errorf("%w: %s did not answer within %v", ErrNoAnswer, q.from, timeout)
+		return value, fmt.Errorf("%w: %s did not answer within %v", ErrNoAnswer, q.from, q.timeout)
 	}
-	return value, fmt.Errorf("%w: nobody called %s who answers came into the room within %v", ErrNoAnswer, q.from, timeout)
+	return value, fmt.Errorf("%w: nobody called %s who answers came into the room within %v", ErrNoAnswer, q.from, q.timeout)
 }
 
 // cannotAnswer reports whether who was asked has gone, or handles no requests.
@@ -176,7 +178,7 @@ func (q *inquiry) find(ctx context.Context, asked map[string]bool) (string, erro
 		return "", err
 	}
 	if !slices.ContainsFunc(q.messages.Participants(), wanted) {
-		q.report(ctx, Away, nil)
+		q.report(Away, nil)
 	}
 	p, err := q.messages.Find(ctx, wanted)
 	return p.ID, err
@@ -209,7 +211,7 @@ func (q *inquiry) askOne(ctx context.Context, participantID string) (secret.Valu
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-			q.report(ctx, Asked, nil)
+			q.report(Asked, nil)
 		case <-answered:
 		}
 	})
@@ -219,7 +221,7 @@ func (q *inquiry) askOne(ctx context.Context, participantID string) (secret.Valu
 
 // report tells the observer. Nothing comes after Ended, which is no news of what
 // was not observed before.
-func (q *inquiry) report(ctx context.Context, stage Stage, err error) {
+func (q *inquiry) report(stage Stage, err error) {
 	q.rooms.observing.Lock()
 	defer q.rooms.observing.Unlock()
 	news := !q.ended && (stage != Ended || q.observed)
@@ -232,7 +234,6 @@ func (q *inquiry) report(ctx context.Context, stage Stage, err error) {
 		close(q.held)
 	}
 	if q.rooms.Observe != nil {
-		deadline, _ := ctx.Deadline()
-		q.rooms.Observe(Progress{q.target, q.from, stage, deadline, err})
+		q.rooms.Observe(Progress{q.target, q.from, stage, q.until, err})
 	}
 }

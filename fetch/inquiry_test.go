@@ -352,7 +352,7 @@ func TestOAuth(t *testing.T) {
 	}}
 	source := func() *fetch.Rooms {
 		s := r.source(t)
-		s.OAuth = clients
+		s.SetOAuth(clients)
 		return s
 	}
 	target := manifest.Target{Kind: manifest.OAuth, ID: "github"}

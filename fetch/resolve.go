@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/roomenv/roomenv/manifest"
-	"github.com/roomenv/roomenv/secret"
 )
 
 // maxInFlight is how many references wait for their answers at once. Requests
@@ -16,34 +15,6 @@ import (
 // to this many references costs one round trip; a larger one costs one more
 // for each further maxInFlight.
 const maxInFlight = 1024
-
-// A Snapshot is the values of a manifest's references at one time. It does not
-// change. The zero Snapshot holds nothing.
-type Snapshot struct {
-	values map[manifest.Target]secret.Value
-	failed map[manifest.Target]error
-}
-
-// Value returns the value of t. It is false for a target that the room does not
-// hold, and for one that was not asked for.
-func (s *Snapshot) Value(t manifest.Target) (secret.Value, bool) {
-	v, ok := s.values[t]
-	return v, ok
-}
-
-// Err says why there is no value of t; it is nil when t was not asked for.
-func (s *Snapshot) Err(t manifest.Target) error { return s.failed[t] }
-
-// Pending returns the targets that participants are asked for, which is not
-// waited for, in no order.
-func (s *Snapshot) Pending() (targets []manifest.Target) {
-	for t, err := range s.failed {
-		if errors.Is(err, ErrPending) {
-			targets = append(targets, t)
-		}
-	}
-	return targets
-}
 
 // Resolve asks s for all that m refers to, all at once and each target once.
 //
@@ -59,8 +30,7 @@ func (s *Snapshot) Pending() (targets []manifest.Target) {
 // answer at the deadline of ctx are unreachable.
 func Resolve(ctx context.Context, m *manifest.Manifest, s Source) (*Snapshot, error) {
 	targets, needed := distinct(m)
-	values := make([]secret.Value, len(targets))
-	errs := make([]error, len(targets))
+	states := make([]State, len(targets))
 	var asking errgroup.Group
 	asking.SetLimit(maxInFlight)
 	for i, t := range targets {
@@ -69,7 +39,8 @@ func Resolve(ctx context.Context, m *manifest.Manifest, s Source) (*Snapshot, er
 			if asker, ok := s.(Asker); ok && !needed[t] {
 				resolve = asker.Ask
 			}
-			values[i], errs[i] = resolve(ctx, t)
+			value, err := resolve(ctx, t)
+			states[i].answer(value, unanswered(ctx, err), wallClock(), needed[t])
 			return nil // one failure does not end the others: the table needs all
 		})
 	}
@@ -78,21 +49,23 @@ func Resolve(ctx context.Context, m *manifest.Manifest, s Source) (*Snapshot, er
 		return nil, fmt.Errorf("cannot resolve references: %w", context.Cause(ctx))
 	}
 
-	snapshot := &Snapshot{make(map[manifest.Target]secret.Value, len(targets)), make(map[manifest.Target]error)}
+	snapshot := &Snapshot{make(map[manifest.Target]State, len(targets))}
 	for i, t := range targets {
-		switch err := errs[i]; {
-		case err == nil:
-			snapshot.values[t] = values[i]
-		case ctx.Err() != nil && state(err) == nil:
-			snapshot.failed[t] = fmt.Errorf("%w: %w", ErrUnreachable, err)
-		default:
-			snapshot.failed[t] = err
-		}
+		snapshot.states[t] = states[i]
 	}
-	if rows := table(m, snapshot.failed); len(rows) > 0 {
+	if rows := table(m, snapshot); len(rows) > 0 {
 		return nil, &Error{rows}
 	}
 	return snapshot, nil
+}
+
+// unanswered is err, which says that the room is unreachable when it had no
+// answer until the end of ctx.
+func unanswered(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil && state(err) == nil {
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	return err
 }
 
 // distinct returns what m refers to, in order, and which of that it does not do
@@ -114,14 +87,11 @@ func distinct(m *manifest.Manifest) (targets []manifest.Target, needed map[manif
 func optional(r *manifest.Reference) bool { return r.Optional || r.Default != nil }
 
 // table returns a row for every reference of m that failed and may not.
-func table(m *manifest.Manifest, failed map[manifest.Target]error) (rows []Row) {
-	if len(failed) == 0 {
-		return nil
-	}
+func table(m *manifest.Manifest, s *Snapshot) (rows []Row) {
 	for _, e := range m.Values() {
 		seen := make(map[string]bool)
 		walk(e.Value, false, func(r *manifest.Reference, inWord bool) {
-			err := failed[r.Target]
+			err := s.Err(r.Target)
 			forgiven := inWord || Absent(err) && optional(r)
 			if err == nil || forgiven || seen[r.String()] {
 				return

@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
@@ -15,10 +18,8 @@ import (
 // Rooms is the [Source] of what rooms hold, and of what their participants
 // provide. It has one connection to each room that is asked for something.
 //
-// OAuth and Observe are set before the first call.
+// Observe is set before the first call.
 type Rooms struct {
-	// OAuth are the clients that room:oauth references name.
-	OAuth map[string]manifest.OAuthClient
 	// Observe hears of values that somebody has to provide, one call at a time;
 	// nil hears nothing. It returns soon.
 	Observe func(Progress)
@@ -30,24 +31,39 @@ type Rooms struct {
 	wg     sync.WaitGroup
 
 	observing sync.Mutex
+	requests  atomic.Uint64
 
 	mu        sync.Mutex
-	clients   map[string]func() (*room.Client, error) // by name of the room
+	oauth     map[string]manifest.OAuthClient
+	lines     map[string]*line // by name of the room
 	inquiries map[manifest.Target]*inquiry
 }
 
-// NewRooms returns a source that calls dial for each room once, when the first
-// reference to it is resolved, with the context of that call; the name of the
-// default room is "". A room that dial fails for stays unreachable.
+// NewRooms returns a source that calls dial for each room when a reference to it
+// is resolved, with the context of that call; the name of the default room is "".
+// It is called again when it failed or the client has ended for good, by the first
+// call after a while that doubles with each failure, and until then everything
+// that is asked of that room fails.
 func NewRooms(dial func(ctx context.Context, room string) (*room.Client, error)) *Rooms {
 	r := &Rooms{
 		dial:      dial,
-		clients:   make(map[string]func() (*room.Client, error)),
+		lines:     make(map[string]*line),
 		inquiries: make(map[manifest.Target]*inquiry),
 	}
 	r.life, r.cancel = context.WithCancel(context.Background())
 	return r
 }
+
+// SetOAuth describes the clients that room:oauth references name, in place of
+// those before.
+func (r *Rooms) SetOAuth(clients map[string]manifest.OAuthClient) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.oauth = clients
+}
+
+// Requests is how many requests rooms were sent so far.
+func (r *Rooms) Requests() uint64 { return r.requests.Load() }
 
 // Resolve asks the room of t, and a participant where the room has no answer of
 // its own, for as long as t says (docs/room-api.md sections 6 and 7). What the
@@ -68,10 +84,12 @@ func (r *Rooms) resolve(ctx context.Context, t manifest.Target, wait bool) (secr
 	}
 	switch t.Kind {
 	case manifest.Secret:
+		r.requests.Add(1)
 		s, err := client.Secrets().Get(ctx, room.SecretQuery{ID: t.ID, Type: t.Type, Name: t.Name, DelegatedTo: t.DelegatedTo})
 		return s.Value, classify(err)
 	case manifest.Request:
 		ask := func(ctx context.Context, participantID string) (secret.Value, error) {
+			r.requests.Add(1)
 			return client.Secrets().Request(ctx, room.SecretRequest{
 				ParticipantID: participantID, URL: t.URL, Type: t.Type, DelegateTo: t.DelegatedTo,
 			})
@@ -97,7 +115,9 @@ func provided(ctx context.Context, name string, ask func(context.Context, string
 
 // token returns a token that the room has, or that somebody authorizes.
 func (r *Rooms) token(ctx context.Context, client *room.Client, t manifest.Target, wait bool) (secret.Value, error) {
-	described, ok := r.OAuth[t.ID]
+	r.mu.Lock()
+	described, ok := r.oauth[t.ID]
+	r.mu.Unlock()
 	if !ok {
 		return secret.Value{}, fmt.Errorf("%w: no OAuth client is called %s", ErrUnsupported, t.ID)
 	}
@@ -122,6 +142,7 @@ func (r *Rooms) token(ctx context.Context, client *room.Client, t manifest.Targe
 	if by == "" && from != client.Session().Name {
 		by = from
 	}
+	r.requests.Add(1)
 	token, err := client.Secrets().OfflineOAuthToken(ctx, room.OfflineOAuthQuery{
 		Connector: connector, OAuth: oauth, DelegatedTo: t.DelegatedTo, DelegatedBy: by,
 	})
@@ -132,21 +153,56 @@ func (r *Rooms) token(ctx context.Context, client *room.Client, t manifest.Targe
 		return token, fmt.Errorf("%w: nobody has authorized the client, and from= names nobody to ask", ErrMissing)
 	}
 	return r.inquire(ctx, client, t, wait, from, func(ctx context.Context, participantID string) (secret.Value, error) {
+		r.requests.Add(1)
 		return client.Secrets().RequestOAuthToken(ctx, room.OAuthRequest{
 			ParticipantID: participantID, Connector: connector, OAuth: oauth, RedirectURI: described.RedirectURI, DelegateTo: t.DelegatedTo,
 		})
 	})
 }
 
-func (r *Rooms) client(ctx context.Context, name string) (*room.Client, error) {
-	r.mu.Lock()
-	dialled, ok := r.clients[name]
-	if !ok {
-		dialled = sync.OnceValues(func() (*room.Client, error) { return r.dial(ctx, name) })
-		r.clients[name] = dialled
+// Watch is that of a [Watcher]; rooms of this project tell of changes.
+func (r *Rooms) Watch(ctx context.Context, name string, f func(ids []string)) error {
+	client, err := r.client(ctx, name)
+	if err != nil {
+		return classify(err)
 	}
+	return classify(client.Secrets().Watch(ctx, func(changes []room.Change) {
+		if changes == nil {
+			r.requests.Add(1) // that opened the stream
+			f(nil)
+			return
+		}
+		ids := make([]string, len(changes))
+		for i, c := range changes {
+			ids[i] = c.ID
+		}
+		f(ids)
+	}))
+}
+
+// Reconnect has every connection made anew, with a token that is asked for then.
+func (r *Rooms) Reconnect() {
+	r.mu.Lock()
+	lines := slices.Collect(maps.Values(r.lines))
 	r.mu.Unlock()
-	return dialled()
+	for _, l := range lines {
+		l.reconnect()
+	}
+}
+
+func (r *Rooms) line(name string) *line {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.lines[name]
+	if l == nil {
+		l = new(line)
+		r.lines[name] = l
+	}
+	return l
+}
+
+func (r *Rooms) client(ctx context.Context, name string) (*room.Client, error) {
+	return r.line(name).get(func() (*room.Client, error) { return r.dial(ctx, name) })
 }
 
 // Close asks nobody any more and closes all connections. No Resolve or Ask may
@@ -157,10 +213,8 @@ func (r *Rooms) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var errs []error
-	for _, dialled := range r.clients {
-		if client, err := dialled(); err == nil {
-			errs = append(errs, client.Close())
-		}
+	for _, l := range r.lines {
+		errs = append(errs, l.close())
 	}
 	return errors.Join(errs...)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -21,7 +22,18 @@ import (
 type rooms struct {
 	embedded *local.Embedded
 	dials    atomic.Int64
-	scope    *token.Scope
+	forged   atomic.Bool // tokens are of another key
+
+	mu    sync.Mutex
+	scope *token.Scope
+}
+
+// setScope has tokens grant scope from now on, and returns what they did before.
+func (r *rooms) setScope(scope *token.Scope) (before *token.Scope) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before, r.scope = r.scope, scope
+	return before
 }
 
 func newRooms(t testing.TB) *rooms { return openRooms(t, t.TempDir()) }
@@ -53,6 +65,11 @@ func (r *rooms) config(name, identity string) room.Config {
 		URL:         "http://embedded/rooms/" + name,
 		DialContext: r.embedded.DialContext,
 		Token: func(context.Context) (secret.Value, error) {
+			if r.forged.Load() {
+				return secret.New([]byte("forged")), nil
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			return r.embedded.Token(name, identity, r.scope)
 		},
 	}

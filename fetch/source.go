@@ -6,8 +6,10 @@ package fetch
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -23,9 +25,20 @@ type Source interface {
 type Asker interface {
 	Source
 	// Ask is Resolve that waits for no person: where it takes one its error
-	// wraps [ErrPending], the person is asked, and a later call gets what they
+	// is a [*Pending], the person is asked, and a later call gets what they
 	// provide.
 	Ask(ctx context.Context, t manifest.Target) (secret.Value, error)
+}
+
+// A Watcher is a Source that tells of changes.
+type Watcher interface {
+	Source
+	// Watch calls f when values of the room may have become others: with the ids
+	// of the secrets that did, or with nil when that can be all of them, which
+	// comes first and after each gap. One call of f is made at a time. It returns
+	// when ctx ends and when there is nothing to hear of any more; the error of a
+	// room that never tells wraps [ErrUnsupported].
+	Watch(ctx context.Context, room string, f func(ids []string)) error
 }
 
 // Why a reference has no value.
@@ -45,6 +58,23 @@ var (
 	// ErrNoAnswer: the participant did not come, or not answer, in time.
 	ErrNoAnswer = errors.New("no answer")
 )
+
+// Pending is [ErrPending] with who is asked.
+type Pending struct {
+	From  string    // the name of the participant
+	Until time.Time // when they have to have answered
+}
+
+func (p *Pending) Error() string { return ErrPending.Error() + ": " + p.From + " is asked" }
+
+// Unwrap returns [ErrPending].
+func (p *Pending) Unwrap() error { return ErrPending }
+
+// unknown reports whether err leaves open what the room holds: it gave no answer,
+// or refuses the connection, as it does when its token has expired.
+func unknown(err error) bool {
+	return err != nil && !Absent(err) && (!errors.Is(err, ErrDenied) || errors.Is(err, room.ErrForbidden))
+}
 
 // Absent reports whether err, of a reference without a value, says that there
 // is none: what optional=true and default= forgive. Other errors leave open

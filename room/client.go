@@ -7,6 +7,7 @@ package room
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -76,11 +77,13 @@ type Client struct {
 
 	mu      sync.Mutex
 	session Session
-	lost    error // why there is no connection; nil when there is one
-	err     error // why the client has ended
+	current *connection // that there is, or was last
+	lost    error       // why there is no connection; nil when there is one
+	err     error       // why the client has ended
 	lastID  uint64
 	pending map[uint64]*request // all that are not answered
 	queue   []*request          // those of them to write, in order of id
+	streams map[string]*stream  // that the connection carries
 }
 
 // Dial enters a room and returns when the room is ready.
@@ -111,6 +114,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 		events:    make(chan wire.Message, maxEvents),
 		wake:      make(chan struct{}, 1),
 		pending:   make(map[uint64]*request),
+		streams:   make(map[string]*stream),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -154,6 +158,20 @@ func (c *Client) Session() Session {
 	return c.session
 }
 
+// Reconnect drops the connection, if there is one, and comes back on a new one
+// with a new token. Requests fare as they do whenever a connection drops.
+func (c *Client) Reconnect() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case c.current.renew <- struct{}{}:
+	default:
+	}
+}
+
+// errRenew ends a connection for another one.
+var errRenew = errors.New("the connection is being renewed")
+
 // connect opens a connection and waits until the room is ready, again and
 // again as b allows.
 func (c *Client) connect(ctx context.Context, b *backoff) (*connection, error) {
@@ -165,7 +183,7 @@ func (c *Client) connect(ctx context.Context, b *backoff) (*connection, error) {
 		if err = k.enter(ctx, c.event); err == nil {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			c.session, c.lost = k.session, nil
+			c.session, c.current, c.lost = k.session, k, nil
 			return k, nil
 		}
 		k.close(false)
@@ -187,14 +205,14 @@ func (c *Client) describe(err error) error {
 	return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.url, err)
 }
 
-// away notes why there is no connection. While [Dial] runs that is no news: it
-// says so itself in the end.
+// away notes why there is no connection. That is no news when we dropped it, nor
+// while [Dial] runs: it says so itself in the end.
 func (c *Client) away(err error) {
 	c.mu.Lock()
 	c.lost = err
 	c.mu.Unlock()
 	level := slog.LevelWarn
-	if c.life == nil {
+	if c.life == nil || errors.Is(err, errRenew) {
 		level = slog.LevelDebug
 	}
 	c.log.Log(context.Background(), level, "no connection to the room", "error", err)
@@ -221,7 +239,7 @@ func (c *Client) run(k *connection) {
 				return
 			}
 			c.away(err)
-			if b.wait(c.life) == nil {
+			if errors.Is(err, errRenew) || b.wait(c.life) == nil {
 				k, err = c.connect(c.life, &b)
 			}
 		}
@@ -235,6 +253,14 @@ func (c *Client) serve(k *connection) error {
 	g.Go(func() error { return c.read(k) })
 	g.Go(func() error { return c.write(ctx, k) })
 	g.Go(func() error { return k.ping(ctx) })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-k.renew:
+			return errRenew
+		}
+	})
 	g.Go(func() error {
 		<-ctx.Done()
 		k.close(c.life.Err() != nil)

@@ -40,6 +40,7 @@ type connection struct {
 	ws      *websocket.Conn
 	cork    *cork // under ws
 	session Session
+	renew   chan struct{} // one slot: see [Client.Reconnect]
 
 	frame   bytes.Buffer
 	packets wire.Assembler

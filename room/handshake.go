@@ -144,7 +144,7 @@ func (c *Client) handshake(ctx context.Context, b *backoff) (*connection, error)
 	switch {
 	case err == nil:
 		ws.SetReadLimit(wire.DefaultMaxMessage)
-		return &connection{ws: ws, cork: line}, nil
+		return &connection{ws: ws, cork: line, renew: make(chan struct{}, 1)}, nil
 	case line != nil:
 		return nil, fmt.Errorf("what answers is no room: %w", cause(err))
 	case last == nil:

@@ -102,7 +102,7 @@ func packMessage(m Message) wire.BroadcastArguments {
 }
 
 func (m *Messaging) send(ctx context.Context, tool string, arguments any) error {
-	object, err := json.Marshal(arguments)
+	object, err := wire.EncodeJSON(arguments)
 	if err != nil {
 		return err
 	}

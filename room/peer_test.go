@@ -177,6 +177,13 @@ func (p *peer) next() (call, bool) {
 		if !done {
 			continue
 		}
+		if m.Type == wire.TypeRequestChunk {
+			id, content, err := wire.UnpackChunk(m.Payload)
+			if err != nil {
+				p.t.Error(err)
+			}
+			return call{m.ID, wire.Invoke{Tool: m.Type, ToolCallID: id}, content}, true
+		}
 		invoke, arguments, err := wire.UnpackInvoke(m.Payload)
 		if err != nil || m.Type != wire.TypeInvokeTool {
 			p.t.Errorf("got %v: %v", m, err)
@@ -200,6 +207,24 @@ func (p *peer) answer(id uint64, c wire.Content) {
 		p.t.Error(err)
 	}
 	p.send(wire.Message{ID: id, Type: wire.TypeResponse, Payload: payload})
+}
+
+// open answers c, which opens a stream, and sends it pieces.
+func (p *peer) open(c call, pieces ...wire.Content) {
+	p.answer(c.id, wire.Control{Method: wire.Open})
+	for _, piece := range pieces {
+		p.chunk(c.ToolCallID, piece)
+	}
+}
+
+// chunk sends a piece of a stream.
+func (p *peer) chunk(callID string, c wire.Content) {
+	payload, err := wire.PackChunk(callID, c)
+	if err != nil {
+		p.t.Error(err)
+	}
+	p.lastID++
+	p.send(wire.Message{ID: p.lastID, Type: wire.TypeResponseChunk, Payload: payload})
 }
 
 // serve answers requests with f until the client leaves.

@@ -17,8 +17,10 @@ import (
 // what changes of it.
 type request struct {
 	id         uint64
+	typ        string // of the message
 	payload    []byte
 	repeatable bool
+	opens      *stream // or nil
 	inFlight   bool
 	sent       int         // how often
 	answer     chan answer // one slot
@@ -48,10 +50,15 @@ func (c *Client) invoke(ctx context.Context, toolkit, tool string, arguments wir
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s: %w", op, err)
 	}
-	if len(payload) > wire.DefaultMaxMessage {
-		return nil, 0, fmt.Errorf("%s: a request of %d bytes is larger than %d", op, len(payload), wire.DefaultMaxMessage)
+	return c.request(ctx, op, &request{typ: wire.TypeInvokeTool, payload: payload, repeatable: repeatable})
+}
+
+// request asks r and returns the content of its answer.
+func (c *Client) request(ctx context.Context, op string, r *request) (_ wire.Content, sent int, err error) {
+	if len(r.payload) > wire.DefaultMaxMessage {
+		return nil, 0, fmt.Errorf("%s: a request of %d bytes is larger than %d", op, len(r.payload), wire.DefaultMaxMessage)
 	}
-	a := c.ask(ctx, &request{payload: payload, repeatable: repeatable, answer: make(chan answer, 1)})
+	a := c.ask(ctx, r)
 	if a.err != nil {
 		return nil, a.sent, fmt.Errorf("%s: %w", op, a.err)
 	}
@@ -104,7 +111,7 @@ func (c *Client) enqueue(r *request) error {
 		return c.err
 	}
 	c.lastID++
-	r.id = c.lastID
+	r.id, r.answer = c.lastID, make(chan answer, 1)
 	c.pending[r.id] = r
 	c.queue = append(c.queue, r)
 	c.wakeWriter()
@@ -131,6 +138,9 @@ func (c *Client) dequeue() *request {
 	c.queue = c.queue[1:]
 	r.inFlight = true
 	r.sent++
+	if r.opens != nil {
+		c.streams[r.opens.id] = r.opens
+	}
 	return r
 }
 
@@ -153,7 +163,7 @@ func (c *Client) write(ctx context.Context, k *connection) error {
 			}
 			// A write ends with the connection; a context of its own would
 			// cost a timer for each packet.
-			m := wire.Message{ID: r.id, Type: wire.TypeInvokeTool, Payload: r.payload}
+			m := wire.Message{ID: r.id, Type: r.typ, Payload: r.payload}
 			for p := range m.Packets() {
 				if err := k.ws.Write(context.Background(), websocket.MessageBinary, p); err != nil {
 					return peerError{err}
@@ -177,9 +187,14 @@ func (c *Client) read(k *connection) error {
 		if err != nil {
 			return peerError{err}
 		}
-		if m.Type == wire.TypeResponse {
+		switch m.Type {
+		case wire.TypeResponse:
 			c.respond(m)
-		} else {
+		case wire.TypeResponseChunk:
+			if err := c.takeChunk(m); err != nil {
+				return err
+			}
+		default:
 			c.event(m)
 		}
 	}
@@ -197,10 +212,11 @@ func (c *Client) respond(m wire.Message) {
 }
 
 // requeue deals with the requests of a connection that is gone: those that
-// were in flight are sent again or fail.
+// were in flight are sent again or fail. Its streams end.
 func (c *Client) requeue() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.endStreams(ErrDisconnected)
 	c.queue = nil
 	for _, id := range slices.Sorted(maps.Keys(c.pending)) {
 		r := c.pending[id]
@@ -221,6 +237,7 @@ func (c *Client) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.err = err
+	c.endStreams(err)
 	for id, r := range c.pending {
 		delete(c.pending, id)
 		r.answer <- answer{sent: r.sent, err: err}

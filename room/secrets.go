@@ -203,7 +203,7 @@ func unsupported(err error) error {
 func op(tool string) string { return wire.Secrets + "." + tool }
 
 func jsonOf(tool string, v any) (json.RawMessage, error) {
-	b, err := json.Marshal(v)
+	b, err := wire.EncodeJSON(v)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op(tool), err)
 	}

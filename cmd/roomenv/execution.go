@@ -80,7 +80,7 @@ func (e *execution) run(ctx context.Context) (_ int, err error) {
 func (e *execution) resolve(ctx context.Context, rooms *fetch.Rooms) (*fetch.Snapshot, error) {
 	progress := newProgress(os.Stderr)
 	defer progress.close()
-	rooms.OAuth = e.manifest.OAuth
+	rooms.SetOAuth(e.manifest.OAuth)
 	rooms.Observe = func(p fetch.Progress) {
 		progress.observe(p)
 		if p.Err != nil {
@@ -117,7 +117,16 @@ func (e *execution) prepare(snapshot *fetch.Snapshot) (inject.Command, error) {
 // follow prepares the command anew for each value that is provided. One that
 // cannot be used leaves the command as it is.
 func (e *execution) follow(ctx context.Context, rooms *fetch.Rooms, last *fetch.Snapshot, fresh chan<- inject.Command) {
-	for snapshot := range fetch.Answers(ctx, rooms, last) {
+	follower := fetch.Follower{Source: rooms, Log: e.log}
+	for snapshot := range follower.Follow(ctx, e.manifest, last) {
+		provided := func(t manifest.Target) bool {
+			_, ok := snapshot.Value(t)
+			return ok
+		}
+		if !slices.ContainsFunc(last.Pending(), provided) {
+			continue
+		}
+		last = snapshot
 		command, err := e.prepare(snapshot)
 		if err != nil {
 			e.log.Warn("what was provided cannot be used", "error", err)

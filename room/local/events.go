@@ -1,9 +1,7 @@
 package local
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"sync"
 
 	"github.com/roomenv/roomenv/room/wire"
@@ -23,23 +21,13 @@ type event struct {
 
 // newEvent packs an event. It fails where clients would refuse it.
 func newEvent(typ string, header any, trailer []byte) (event, error) {
-	h, err := encode(header)
+	h, err := wire.EncodeJSON(header)
 	if err != nil {
 		return event{}, err
 	}
 	payload := wire.Pack(h, trailer)
 	_, _, err = wire.Unpack(payload)
 	return event{typ, payload}, err
-}
-
-// encode returns v as JSON. Unlike [json.Marshal] it does not escape what HTML
-// would: JSON of others must not grow past the limits.
-func encode(v any) (json.RawMessage, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(v)
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // An outbox holds the events of a participant until they are sent.

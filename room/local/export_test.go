@@ -62,3 +62,15 @@ func Askers(s *Server, requestID string) int {
 	}
 	return 0
 }
+
+const MaxStreams = maxStreams
+
+// Watches returns how many hear of changes.
+func Watches(s *Store) (n int) {
+	s.watches.mu.Lock()
+	defer s.watches.mu.Unlock()
+	for _, some := range s.watches.by {
+		n += len(some)
+	}
+	return n
+}

@@ -189,7 +189,9 @@ func (s authorizations) refresh(ctx context.Context, a Address, client oauth.Cli
 			return c, ErrNotFound
 		}
 		// A store that takes no more must not cost the refresh token.
-		if c, err = s.rewrite(c); errors.Is(err, errChanged) {
+		if value, err := c.encode(); err != nil {
+			return c, err
+		} else if err := s.store.rewrite(c.info, value); errors.Is(err, errChanged) {
 			continue
 		} else if err != nil {
 			return c, err
@@ -206,21 +208,15 @@ func (s authorizations) refresh(ctx context.Context, a Address, client oauth.Cli
 		}
 		c.update(t)
 		c.OAuth = wireOf(client, c.OAuth.Scopes) // its secret may have changed
+		value, err := c.encode()
+		if err != nil {
+			return c, err
+		}
 		// Who wrote or deleted it meanwhile is right.
-		if c, err = s.rewrite(c); !errors.Is(err, errChanged) {
+		if c.info, err = s.store.replace(c.info, value); !errors.Is(err, errChanged) {
 			return c, err
 		}
 	}
-}
-
-// rewrite stores c in place of what it was loaded from. The error is errChanged
-// when that is not there any more.
-func (s authorizations) rewrite(c credential) (credential, error) {
-	value, err := c.encode()
-	if err == nil {
-		c.info, err = s.store.replace(c.info, value)
-	}
-	return c, err
 }
 
 // providerError is what peers are told about a provider.

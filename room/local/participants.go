@@ -164,7 +164,7 @@ func (s *session) info() wire.Participant {
 
 // newMessage is a message of messaging (section 9).
 func newMessage(from, typ string, message any, attachment []byte) (event, error) {
-	m, err := encode(message)
+	m, err := wire.EncodeJSON(message)
 	if err != nil {
 		return event{}, err
 	}

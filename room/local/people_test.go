@@ -3,6 +3,7 @@ package local_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -198,4 +199,23 @@ func TestPresenceOutlivesTheHolder(t *testing.T) {
 		t.Error(err)
 	}
 	meet(t, bot, "ann")
+}
+
+// What HTML would escape takes no more of a message than it is long.
+func TestMessageOfHTML(t *testing.T) {
+	e := openRoom(t, t.TempDir())
+	received := make(chan room.MessageReceived, 1)
+	c := dialAs(t, e, "ann", func(c *room.Config) {
+		c.OnMessage = func(_ context.Context, _ *room.Client, m room.MessageReceived) { received <- m }
+	})
+	if err := c.Messaging().Enable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	body := `{"a":"` + strings.Repeat("<&>", 200_000) + `"}`
+	if err := c.Messaging().Send(t.Context(), c.Session().ParticipantID, room.Message{Type: "page", Body: []byte(body)}); err != nil {
+		t.Fatal(err)
+	}
+	if m := <-received; string(m.Body) != body {
+		t.Errorf("%d bytes came of %d", len(m.Body), len(body))
+	}
 }

@@ -141,9 +141,7 @@ func (s *Store) Set(a Address, typ, name string, value secret.Value) error {
 			return err
 		}
 		info.Type, info.Name = cmp.Or(typ, info.Type), cmp.Or(name, info.Name)
-		b.sequence++
-		info.Updated = b.sequence
-		return b.put(info, value)
+		return b.change(&info, value)
 	})
 }
 
@@ -187,11 +185,20 @@ func (s *Store) replace(info Info, value secret.Value) (Info, error) {
 		if err := b.unchanged(info); err != nil {
 			return err
 		}
-		b.sequence++
-		info.Updated = b.sequence
-		return b.put(info, value)
+		return b.change(&info, value)
 	})
 	return info, err
+}
+
+// rewrite writes value, which is what info describes, once more, with errors
+// as replace has them. It is no change, and tells that the store takes one.
+func (s *Store) rewrite(info Info, value secret.Value) error {
+	return s.update(value.Len(), func(b *batch) error {
+		if err := b.unchanged(info); err != nil {
+			return err
+		}
+		return b.put(info, value)
+	})
 }
 
 // remove deletes the secret that old describes, with errors as replace has
@@ -213,12 +220,26 @@ func (b *batch) unchanged(old Info) error {
 	return err
 }
 
+// change writes value under a new info.Updated.
+func (b *batch) change(info *Info, value secret.Value) error {
+	b.sequence++
+	info.Updated = b.sequence
+	if err := b.put(*info, value); err != nil {
+		return err
+	}
+	b.news = append(b.news, news{Info: *info})
+	return nil
+}
+
 func (b *batch) delete(info Info) error {
 	b.records--
+	b.sequence++
+	info.Updated = b.sequence
 	key := b.seal.recordKey(info.Address)
 	if err := errors.Join(b.info.Delete(key), b.values.Delete(key)); err != nil {
 		return fmt.Errorf("%w: %w", errWrite, err)
 	}
+	b.news = append(b.news, news{info, true})
 	return nil
 }
 

@@ -31,6 +31,7 @@ func secretsToolkit(store *Store, pending *pending, providers *oauth.Providers, 
 			wire.GetSecret:    {description: "Return a secret", run: scoped(s.get)},
 			wire.SetSecret:    {description: "Store a secret", run: scoped(s.set)},
 			wire.DeleteSecret: {description: "Remove a secret", run: scoped(s.delete)},
+			wire.Watch:        {description: "Tell which secrets of the caller, and of those delegated to it, change", run: scoped(opened), stream: s.watch},
 
 			wire.RequestSecret:         {description: "Ask a participant for a secret, unless it has provided that before", run: scoped(s.request), waits: true},
 			wire.DeleteRequestedSecret: {description: "Remove a secret that was provided", run: scoped(s.deleteRequested)},
@@ -165,6 +166,18 @@ func (s secrets) delete(_ context.Context, caller *session, arguments wire.Conte
 		return nil, err
 	}
 	return wire.Empty{}, s.store.Delete(Address{caller.room.name, caller.who.Name, string(a.DelegatedTo), string(a.ID)})
+}
+
+func opened(context.Context, *session, wire.Content) (wire.Content, error) {
+	return wire.Control{Method: wire.Open}, nil
+}
+
+// watch tells the caller of changes, and of no values.
+func (s secrets) watch(caller *session, send func(wire.Content)) (stop func()) {
+	return s.store.watch(caller.room.name, caller.who.Name, func(n news) {
+		c, _ := jsonContent(wire.Change{ID: n.ID, DelegatedTo: wire.Nullable(n.DelegatedTo), Revision: n.Updated, Deleted: n.deleted}) // all UTF-8
+		send(c)
+	})
 }
 
 // owner is whose secrets a call is about: those of the caller, or for an admin

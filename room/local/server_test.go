@@ -254,6 +254,12 @@ func TestEveryRequestIsAnsweredInOrder(t *testing.T) {
 		{wire.TypeInvokeTool, packed(`{"toolkit":"secrets","tool":"list_secrets","arguments":{"type":"json","json":{}},"on_behalf_of_id":"` + p.id + `"}`), 0},
 		{"room.call", packed(`{"name":"x"}`), wire.InvalidRequest},
 		{"room.tool_call_request_chunk", packed(`{}`), wire.NotFound},
+		{"room.tool_call_request_chunk", packed(`{"tool_call_id":"x","chunk":{"type":"control","method":"close"}}`), wire.NotFound},
+		{"room.tool_call_request_chunk", []byte("short"), wire.NotFound},
+		{wire.TypeInvokeTool, invoke("secrets", "watch", wire.JSON{}), wire.InvalidRequest},
+		{wire.TypeInvokeTool, invoke("secrets", "watch", wire.Control{Method: "close"}), wire.InvalidRequest},
+		{wire.TypeInvokeTool, invoke("secrets", "watch", wire.Control{Method: "open"}), wire.InvalidRequest}, // no tool_call_id
+		{"secrets.watch", packed(`{}`), wire.InvalidRequest},
 		{"services.list", packed(`{}`), wire.NotFound},
 		{"nonsense", nil, wire.NotFound},
 		{"secrets.list_secrets", packed(`{}`), 0},
@@ -320,7 +326,7 @@ func TestToolkitsAreListed(t *testing.T) {
 		t.Fatal(err)
 	}
 	secrets, messaging := list.Tools["secrets"], list.Tools["messaging"]
-	if secrets.Title == "" || len(secrets.Tools) != 11 || secrets.Tools["get_secret"]["title"] != "get_secret" || len(messaging.Tools) != 4 {
+	if secrets.Title == "" || len(secrets.Tools) != 12 || secrets.Tools["get_secret"]["title"] != "get_secret" || len(messaging.Tools) != 4 {
 		t.Errorf("the list is %+v", list)
 	}
 }

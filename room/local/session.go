@@ -36,6 +36,7 @@ type session struct {
 
 	waiting chan struct{} // a slot for each call of a tool that waits
 	outbox  outbox
+	streams streams // only the goroutine that reads looks at them
 
 	presence // guarded by activation.mu
 
@@ -61,6 +62,7 @@ func newSession(server *Server, room *activation, who token.Token, conn *websock
 		log:     server.log.With("room", room.name, "participant", who.Name, "participant_id", id),
 		waiting: make(chan struct{}, maxWaiting),
 		outbox:  outbox{filled: make(chan struct{}, 1)},
+		streams: streams{},
 
 		presence: presence{attributes: wire.Attributes{"name": who.Name}, size: 200 + len(who.Name)},
 	}
@@ -79,6 +81,7 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	if err == nil {
 		s.room.join(s)
 		defer s.room.part(s)
+		defer s.streams.stop()
 		beside.Go(func() { s.ping(ctx) })
 		beside.Go(func() { s.sendEvents(ctx) })
 		err = s.read(ctx)
@@ -204,7 +207,7 @@ func (s *session) carryOut(ctx context.Context, id uint64, t tool, arguments wir
 	if err != nil {
 		return s.fail(ctx, id, err)
 	}
-	err = s.respond(ctx, id, c)
+	err = s.respond(ctx, id, c, t.before)
 	if err == nil && t.then != nil {
 		t.then(s)
 	}
@@ -219,22 +222,26 @@ func (s *session) find(m wire.Message) (tool, wire.Content, error) {
 		if err != nil {
 			return tool{}, nil, err
 		}
-		t, err := s.tool(call)
+		t, err := s.tool(call, arguments)
 		return t, arguments, err
+	case wire.TypeRequestChunk:
+		t, err := s.requestChunk(m.Payload)
+		return t, nil, err
 	case wire.TypeListToolkits:
 		return tool{run: listToolkits}, nil, nil
 	case "room.call":
 		return tool{}, nil, wire.Error{Code: wire.InvalidRequest, Text: "this room does not call webhooks"}
 	}
 	// Clients up to 0.29 had a message type for each tool, with its headers and
-	// value where a call has its arguments (section 6.2).
+	// value where a call has its arguments.
 	if name, ok := strings.CutPrefix(m.Type, wire.Secrets+"."); ok {
 		header, trailer, err := wire.Unpack(m.Payload)
 		if err != nil {
 			return tool{}, nil, err
 		}
-		t, err := s.tool(wire.Invoke{Toolkit: wire.Secrets, Tool: name})
-		return t, wire.Binary{Headers: header, Data: secret.New(trailer)}, err
+		arguments := wire.Binary{Headers: header, Data: secret.New(trailer)}
+		t, err := s.tool(wire.Invoke{Toolkit: wire.Secrets, Tool: name}, arguments)
+		return t, arguments, err
 	}
 	return tool{}, nil, wire.Error{Code: wire.NotFound, Text: fmt.Sprintf("this room does not know requests of type %.80q", m.Type)}
 }
@@ -247,7 +254,7 @@ func (s *session) fail(ctx context.Context, id uint64, err error) error {
 		return ctx.Err()
 	}
 	s.log.Debug("request failed", "id", id, "reason", err)
-	return s.respond(ctx, id, errorContent(err))
+	return s.respond(ctx, id, errorContent(err), nil)
 }
 
 // errorContent is what a peer is told. Only what is meant for it passes.
@@ -263,8 +270,9 @@ func errorContent(err error) wire.Error {
 }
 
 // respond answers the request called id, after all that was posted before: what
-// a response tells of others, their news told already.
-func (s *session) respond(ctx context.Context, id uint64, c wire.Content) error {
+// a response tells of others, their news told already. What is posted by
+// before, if any, or since follows it.
+func (s *session) respond(ctx context.Context, id uint64, c wire.Content, before func(*session)) error {
 	payload, err := wire.PackContent(c)
 	if err != nil {
 		payload, err = wire.PackContent(wire.Error{Code: wire.OperationFailed, Text: "the answer does not fit into a message"})
@@ -276,6 +284,9 @@ func (s *session) respond(ctx context.Context, id uint64, c wire.Content) error 
 	defer s.writing.Unlock()
 	if err := s.flush(ctx); err != nil {
 		return err
+	}
+	if before != nil {
+		before(s)
 	}
 	return s.write(ctx, wire.Message{ID: id, Type: wire.TypeResponse, Payload: payload})
 }

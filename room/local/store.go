@@ -54,6 +54,8 @@ type Store struct {
 	queue     []*change
 	committed sync.Mutex // held while a batch is committed
 	totals    totals     // guarded by committed
+
+	watches watches
 }
 
 var (
@@ -295,6 +297,7 @@ type batch struct {
 	*Store
 	totals
 	info, values *bolt.Bucket
+	news         []news // for who watches
 }
 
 // maxBatch bounds the bytes that one commit takes, as bbolt holds them twice.
@@ -356,6 +359,7 @@ func (s *Store) commit(changes []*change) {
 	})
 	if err == nil {
 		s.totals = b.totals
+		s.watches.tell(b.news)
 	}
 	for _, c := range changes {
 		if c.done = true; err != nil {

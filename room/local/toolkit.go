@@ -19,8 +19,15 @@ type tool struct {
 	description string
 	run         toolFunc
 
+	// before, if any, precedes the answer, and what it posts follows that.
+	before func(caller *session)
+
 	// then, if any, follows the answer.
 	then func(caller *session)
+
+	// stream, if any, sends what comes after the answer until it is stopped. It
+	// is called in a stream alone (section 5.1).
+	stream streamFunc
 
 	// waits says that run may take as long as somebody else likes. Then it runs
 	// beside the others. Its context ends with the session of the caller; with
@@ -31,7 +38,7 @@ type tool struct {
 type toolFunc = func(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error)
 
 // tool returns what call is for.
-func (s *session) tool(call wire.Invoke) (tool, error) {
+func (s *session) tool(call wire.Invoke, arguments wire.Content) (tool, error) {
 	kit, ok := s.server.toolkits[call.Toolkit]
 	if !ok {
 		return tool{}, wire.Error{Code: wire.NotFound, Text: fmt.Sprintf("there is no toolkit %.80q in this room", call.Toolkit)}
@@ -42,6 +49,9 @@ func (s *session) tool(call wire.Invoke) (tool, error) {
 	}
 	if call.OnBehalfOfID != "" && string(call.OnBehalfOfID) != s.id {
 		return tool{}, wire.Error{Code: wire.PermissionDenied, Text: "a participant acts for itself only"}
+	}
+	if t.stream != nil {
+		return s.opening(call, arguments, t)
 	}
 	return t, nil
 }
@@ -70,7 +80,7 @@ func listToolkits(_ context.Context, caller *session, _ wire.Content) (wire.Cont
 }
 
 func jsonContent(object any) (wire.Content, error) {
-	b, err := json.Marshal(object)
+	b, err := wire.EncodeJSON(object)
 	return wire.JSON{Object: b}, err
 }
 

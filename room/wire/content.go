@@ -151,7 +151,7 @@ func EncodeContent(c Content) (header json.RawMessage, trailer []byte, err error
 			return nil, nil, fmt.Errorf("cannot encode %s content: it holds no JSON object", h.Type)
 		}
 	}
-	if header, err = json.Marshal(h); err != nil {
+	if header, err = EncodeJSON(h); err != nil {
 		// The text of a JSON error can quote its input, which may be secret.
 		return nil, nil, fmt.Errorf("cannot encode %s content: it holds no JSON", h.Type)
 	}

@@ -114,6 +114,29 @@ func FuzzUnpackInvoke(f *testing.F) {
 	})
 }
 
+func FuzzUnpackChunk(f *testing.F) {
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		id, content, err := wire.UnpackChunk(payload)
+		if err != nil {
+			if !errors.Is(err, wire.ErrProtocol) {
+				t.Fatal(err)
+			}
+			return
+		}
+		once, err := wire.PackChunk(id, content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id2, content, err := wire.UnpackChunk(once)
+		if err != nil || id2 != id {
+			t.Fatalf("the stream %q became %q, %v", id, id2, err)
+		}
+		if twice, err := wire.PackChunk(id, content); err != nil || !bytes.Equal(once, twice) {
+			t.Fatalf("%q became %q, %v", once, twice, err)
+		}
+	})
+}
+
 // A code is the integer that was written, or none.
 func FuzzCode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -141,6 +164,7 @@ func FuzzRequests(f *testing.F) {
 		`{"request_id":"r","challenge":null,"request":{"connector":{"server_url":"u"},"oauth":{"client_secret":"s","no_pkce":true,"scopes":["a"]}}}`,
 		`{"request_id":"r","code":"c","error":""}`, `{"access_token":null}`, `{"participants":[{"id":"p","attributes":null}]}`,
 		`{"to_participant_id":"p","type":"t","message_json":"{}","attachment_base64":"AP8="}`, `{"from_participant_id":"p","type":"t","message":{}}`,
+		`{"id":"i","delegated_to":null,"revision":1,"deleted":true}`,
 	} {
 		f.Add([]byte(header))
 	}
@@ -153,6 +177,7 @@ func FuzzRequests(f *testing.F) {
 			func() any { return new(wire.Participants) },
 			func() any { return new(wire.SendArguments) },
 			func() any { return new(wire.ReceivedMessage) },
+			func() any { return new(wire.Change) },
 		} {
 			v, back := shape(), shape()
 			if json.Unmarshal(header, v) != nil {

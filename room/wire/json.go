@@ -51,6 +51,16 @@ func depth(b []byte) (deepest int) {
 	return deepest
 }
 
+// EncodeJSON returns v as JSON. Unlike [json.Marshal] it does not escape what
+// HTML would: text of others must not grow past the limits.
+func EncodeJSON(v any) (json.RawMessage, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
 // Nullable is a string whose empty value is null on the wire.
 type Nullable string
 

@@ -17,6 +17,8 @@ const (
 	RequestOAuthToken         = "request_oauth_token"
 	ProvideOAuthAuthorization = "provide_oauth_authorization"
 	GetOfflineOAuthToken      = "get_offline_oauth_token"
+
+	Watch = "watch" // streams; only this project's rooms have it (section 6.2)
 )
 
 // SecretInfo describes a secret without its value. ID, Type and Name are never
@@ -69,4 +71,12 @@ type SetHeaders struct {
 type DeleteArguments struct {
 	ID          Nullable `json:"id"`
 	DelegatedTo Nullable `json:"delegated_to"`
+}
+
+// A Change is a piece of the stream of watch: a secret that was set or deleted.
+type Change struct {
+	ID          string   `json:"id"`
+	DelegatedTo Nullable `json:"delegated_to"`
+	Revision    uint64   `json:"revision"` // a later change of a secret has a higher one
+	Deleted     bool     `json:"deleted"`
 }

@@ -13,6 +13,8 @@ const (
 	TypeSetAttributes     = "set_attributes"
 	TypeInvokeTool        = "room.invoke_tool"
 	TypeListToolkits      = "room.list_toolkits"
+	TypeRequestChunk      = "room.tool_call_request_chunk"
+	TypeResponseChunk     = "room.tool_call_response_chunk"
 	TypeResponse          = "__response__"
 	TypeRequestSecret     = "secrets.request_secret"
 	TypeRequestOAuthToken = "secrets.request_oauth_token"
@@ -52,13 +54,17 @@ type Invoke struct {
 
 // PackInvoke is the payload of a call of tool with arguments.
 func PackInvoke(toolkit, tool string, arguments Content) ([]byte, error) {
-	header, trailer, err := EncodeContent(arguments)
-	if err != nil {
+	return packInvoke(Invoke{Toolkit: toolkit, Tool: tool}, arguments)
+}
+
+func packInvoke(call Invoke, arguments Content) (_ []byte, err error) {
+	var trailer []byte
+	if call.Arguments, trailer, err = EncodeContent(arguments); err != nil {
 		return nil, err
 	}
-	invoke, err := json.Marshal(Invoke{Toolkit: toolkit, Tool: tool, Arguments: header})
+	invoke, err := EncodeJSON(call)
 	if err != nil {
-		return nil, fmt.Errorf("cannot encode a call of %s.%s: %w", toolkit, tool, err)
+		return nil, fmt.Errorf("cannot encode a call of %s.%s: %w", call.Toolkit, call.Tool, err)
 	}
 	return pack(invoke, trailer)
 }

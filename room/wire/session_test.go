@@ -1,8 +1,10 @@
 package wire_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/roomenv/roomenv/room/wire"
@@ -95,5 +97,20 @@ func TestNullable(t *testing.T) {
 	var n wire.Nullable
 	if err := json.Unmarshal([]byte("7"), &n); err == nil {
 		t.Error("a number became a string")
+	}
+}
+
+// Text that HTML would escape is as long on the wire as it is.
+func TestPackInvokeEscapesNoHTML(t *testing.T) {
+	object, err := wire.EncodeJSON(map[string]string{"text": strings.Repeat("<&>", wire.MaxHeader/4)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := wire.PackInvoke("t", "t", wire.JSON{Object: object})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, arguments, err := wire.UnpackInvoke(payload); err != nil || !bytes.Equal(arguments.(wire.JSON).Object, object) {
+		t.Errorf("%v came back", err)
 	}
 }
