@@ -51,7 +51,7 @@ var (
 const component = `([^/.\x00-\x1f\x7f]|\.[^/.\x00-\x1f\x7f]|\.\.[^/\x00-\x1f\x7f])[^/\x00-\x1f\x7f]*`
 
 // Values returns all that has a value in m: the entries, then those of each
-// file under the file's path and with its [Keeping].
+// file under the file's path and kept as the file is.
 func (m *Manifest) Values() []Entry {
 	all := slices.Clone(m.Entries)
 	for _, f := range m.Files {

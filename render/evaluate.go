@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
@@ -108,6 +109,8 @@ func (e *evaluation) template(b []byte, r *result, t manifest.Template, depth in
 			b = e.variable(b, r, p.Variable, depth)
 		case p.File != "":
 			b = e.path(b, r, p.File, depth)
+		case p.Expiry != nil:
+			b = e.expiry(b, r, *p.Expiry)
 		default:
 			b = e.text(b, r, []byte(p.Literal))
 		}
@@ -165,6 +168,18 @@ func (e *evaluation) reference(b []byte, r *result, ref *manifest.Reference) []b
 		return b
 	}
 	return e.text(b, r, text)
+}
+
+// expiry appends when the token of t expires. What nobody knows is absent.
+func (e *evaluation) expiry(b []byte, r *result, t manifest.Target) []byte {
+	expires := e.snapshot.State(t).Expires
+	if expires.IsZero() {
+		if r.state == running {
+			r.state = absent
+		}
+		return b
+	}
+	return e.text(b, r, expires.UTC().AppendFormat(nil, time.RFC3339))
 }
 
 // secret notes what a reference of r stands for.

@@ -98,7 +98,7 @@ func (f *Files) Watch(ctx context.Context, changed func()) {
 				return
 			case e := <-events:
 				heard = f.concerns(e)
-			case <-failures: // events were lost
+			case <-failures: //nolint:errcheck // whatever it is, events were lost
 			case <-tick.C:
 				f.names = nil // a watch may have been lost together with its folder
 			case <-settled.C:

@@ -381,7 +381,7 @@ func (k *keeper) offer(ctx context.Context, g *render.Generation) error {
 	if !k.stopped && !changes.Any() {
 		return nil // it is as it was before what nobody was told of
 	}
-	update, err := asked(changes.Asks(k.manifest))
+	update, err := asksFor(changes.Asks(k.manifest))
 	if err != nil {
 		return err
 	}
@@ -400,8 +400,8 @@ func (k *keeper) offer(ctx context.Context, g *render.Generation) error {
 	return nil
 }
 
-// asked is what becomes of the command.
-func asked(asks []manifest.OnChange) (u inject.Update, err error) {
+// asksFor returns what becomes of the command.
+func asksFor(asks []manifest.OnChange) (u inject.Update, err error) {
 	for _, ask := range asks {
 		switch ask.Kind {
 		case manifest.Restart:

@@ -102,7 +102,7 @@ func requestID(ts *testscript.TestScript, _ bool, _ []string) {
 //	exit CODE     ends with CODE
 //	kill SIGNAL   ends by that signal, by number
 //	cat           copies stdin to stdout
-//	record LOG NAME...  writes to LOG what becomes of it, see record
+//	record LOG NAME...  writes to LOG what becomes of it, see recordEvents
 func child() {
 	args := os.Args[1:]
 	switch args[0] {
@@ -123,7 +123,7 @@ func child() {
 		_ = syscall.Kill(os.Getpid(), syscall.Signal(n))
 		select {}
 	case "record":
-		record(args[1], args[2:])
+		recordEvents(args[1], args[2:])
 	case "cat":
 		in := bufio.NewScanner(os.Stdin)
 		for in.Scan() {

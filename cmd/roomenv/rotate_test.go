@@ -17,13 +17,13 @@ import (
 	"github.com/roomenv/roomenv/internal/hosted"
 )
 
-// record is the child that writes down what becomes of it, a line each, until
+// recordEvents is the child that writes down what becomes of it, a line each, until
 // SIGTERM ends it:
 //
 //	start NAME="VALUE"...   of NAME_FILE, what is in that file
 //	SIGNAL NAME="VALUE"...  the same for SIGHUP and SIGUSR1
 //	end
-func record(log string, names []string) {
+func recordEvents(log string, names []string) {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
 	event := "start"
