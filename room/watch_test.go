@@ -256,10 +256,10 @@ func TestWatchEnds(t *testing.T) {
 func TestWatchSlow(t *testing.T) {
 	for name, tt := range map[string]struct {
 		pieces int
-		size   int
+		piece  wire.Content
 	}{
-		"many":  {5000, 0},
-		"large": {20, 1<<20 - 1000},
+		"many":  {5000, changed("k", 1)},
+		"large": {17, text(strings.Repeat("x", 1<<20))}, // a file: the size of it all comes before what it is
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := dial(t, listen(t, scripted(t, func(p *peer, _ int) {
@@ -267,8 +267,8 @@ func TestWatchSlow(t *testing.T) {
 				first, _ := p.next()
 				p.open(first)
 				fence, _ := p.next()
-				for i := range tt.pieces {
-					p.chunk(first.ToolCallID, changed(strings.Repeat("x", tt.size), i))
+				for range tt.pieces {
+					p.chunk(first.ToolCallID, tt.piece)
 				}
 				p.answer(fence.id, text("v"))
 				if c, ok := p.next(); !ok || !c.closes(first.ToolCallID) {
