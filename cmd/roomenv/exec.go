@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -62,7 +63,7 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 				e.files = foundManifest()
 			}
 			e.manifestFiles = watch.New(e.files...)
-			if e.manifest, err = manifest.Load(e.files, os.Environ()); err != nil {
+			if e.manifest, err = loadManifest(e.files); err != nil {
 				return err
 			}
 			e.tokenFile = watch.New()
@@ -105,6 +106,24 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 	cmd.MarkFlagsMutuallyExclusive("once", "stop-signal")
 	cmd.MarkFlagsMutuallyExclusive("once", "stop-timeout")
 	return cmd
+}
+
+// loadManifest is [manifest.Load] that knows which signals there are here.
+func loadManifest(files []string) (*manifest.Manifest, error) {
+	m, err := manifest.Load(files, os.Environ())
+	if err != nil {
+		return nil, err
+	}
+	check := func(where any, o *manifest.OnChange) {
+		if o != nil && o.Kind == manifest.Signal && err == nil {
+			_, err = parseSignal(fmt.Sprintf("on_change: {signal: %s} (%v)", o.Signal, where), o.Signal)
+		}
+	}
+	check(m.Exec.Pos[manifest.OnChangeKey], m.Exec.OnChange)
+	for _, e := range m.Values() {
+		check(e.Pos, e.OnChange)
+	}
+	return m, err
 }
 
 // foundManifest is the manifest that is used when none is named.

@@ -258,7 +258,7 @@ func (k *keeper) load(ctx context.Context) {
 	k.loading = l
 	go func() { // whoever sets k.loading to nil waits for it
 		defer cancel()
-		if l.manifest, l.err = manifest.Load(k.files, os.Environ()); l.err == nil {
+		if l.manifest, l.err = loadManifest(k.files); l.err == nil {
 			k.rooms.SetOAuth(l.manifest.OAuth)
 			l.snapshot, l.err = fetch.Resolve(ctx, l.manifest, k.rooms)
 		}
