@@ -39,13 +39,18 @@ roomenv.yaml; neither needs to be there. An inherited variable whose whole value
 is a reference (OPENAI_API_KEY=room:secret/openai-api-key) is an entry too.
 
 A value that somebody has to provide is waited for, unless it is optional: then
-the command starts without it, and is stopped and started again when it comes.
+the command starts without it.
+
+While the command runs its values are kept current. A variable that changes
+restarts it, files are swapped under it; on_change in a manifest says otherwise,
+as a signal or a command to run. ` + "`roomenv status`" + ` shows how they do.
 
 The exit code is the command's, 128+N when signal N ended it, 127 when there is
 no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 		Example: `  roomenv exec -- agent
   roomenv exec -m .env.room -m .env.staging -- npm start
-  OPENAI_API_KEY=room:secret/openai-api-key roomenv exec -- python agent.py`,
+  OPENAI_API_KEY=room:secret/openai-api-key roomenv exec -- python agent.py
+  roomenv exec --token-file /run/token --listen 127.0.0.1:9464 -- agent`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return hint(errors.New("cannot run nothing: no command was given"), "write it after --, as in `roomenv exec -- agent`")
