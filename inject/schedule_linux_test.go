@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -163,15 +162,6 @@ func newRandom(t *testing.T) *rand.Rand {
 	}
 	t.Logf("-seed %d -rounds %d", *seed, *rounds)
 	return rand.New(rand.NewPCG(*seed, 0))
-}
-
-// guard is of the test itself: without it a signal that comes after the end of
-// Catch would end the test.
-func guard(t *testing.T) {
-	t.Helper()
-	guard := make(chan os.Signal, 1)
-	signal.Notify(guard, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP)
-	t.Cleanup(func() { signal.Stop(guard) })
 }
 
 // nothingLeft looks for children of the test, zombies among them.

@@ -12,7 +12,7 @@ const steady = 10 * time.Second
 
 // update takes an Update.
 func (l *loop) update(u *Update) {
-	l.processes.reap() // an end that came before goes before
+	l.reap() // an end that came before goes before
 	if l.ending {
 		u.applied(ErrDropped)
 		return
