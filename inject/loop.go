@@ -157,14 +157,14 @@ func (l *loop) signal(sig syscall.Signal) {
 }
 
 // hurry kills what was asked to end, and reports whether there is any.
-func (l *loop) hurry() (any bool) {
+func (l *loop) hurry() (found bool) {
 	for _, f := range l.lives {
 		if f.asked && !f.draining {
 			f.hurry()
-			any = true
+			found = true
 		}
 	}
-	return any
+	return found
 }
 
 // interrupt is for a signal that comes while no child runs.
@@ -176,7 +176,7 @@ func (l *loop) interrupt(cause error) {
 }
 
 func (l *loop) cancelled(cause error) {
-	if l.current == nil {
+	if l.current == nil && !l.ending {
 		l.fail(exitCode(cause), cannotRun(l.command, cause))
 	}
 	l.end()
@@ -228,6 +228,7 @@ func (l *loop) end() {
 		return
 	}
 	l.ending = true
+	l.clock.cancel(l.retry)
 	if l.next != nil {
 		l.next.applied(ErrDropped)
 		l.next = nil

@@ -209,7 +209,7 @@ func TestSupervisorSchedules(t *testing.T) {
 		}
 		ctx, signals := inject.Catch(t.Context())
 		ctx, stop := context.WithCancel(ctx)
-		any := func() inject.Command {
+		command := func() inject.Command {
 			end := []string{`read x; exit 99`, `exit 0`, `exit 3`, `trap 'exit 4' TERM; read x; exit 99`}[random.IntN(4)]
 			member := []string{`read x <&3`, `trap '' TERM; while read x <&3; do :; done`, `exit 0`}[random.IntN(3)]
 			c := sh(`exec 2>/dev/null 3<&0 9>>` + lock + `; ` + held + `sh -c "$0" & ` + end)
@@ -228,7 +228,7 @@ func TestSupervisorSchedules(t *testing.T) {
 		steps := random.IntN(8)
 		plan := make([]func(), steps)
 		for i := range plan {
-			u := inject.Update{Command: any(), Action: inject.Action(random.IntN(3)), Applied: func(error) { outcomes.Add(1) }}
+			u := inject.Update{Command: command(), Action: inject.Action(random.IntN(3)), Applied: func(error) { outcomes.Add(1) }}
 			if random.IntN(3) == 0 {
 				u.Hooks = [][]string{{"/bin/sh", "-c", []string{"exit 0", "exit 1", "sleep 1000"}[random.IntN(3)]}}
 			}
@@ -250,7 +250,7 @@ func TestSupervisorSchedules(t *testing.T) {
 				}
 			}
 		}
-		first := any()
+		first := command()
 		var planned sync.WaitGroup
 		planned.Go(func() {
 			for _, step := range plan {
