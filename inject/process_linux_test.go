@@ -86,7 +86,7 @@ func asPID1(t *testing.T, w *wrapper) {
 // TestSupervisorAsPID1 has orphans end all the time, while a child takes the place
 // of another: nobody's status goes with theirs.
 func TestSupervisorAsPID1(t *testing.T) {
-	const child = `(while :; do (sh -c "exit 3" &); done) & [ "$N" = 11 ] && { exec >&-; read x; kill $!; exit 42; }; while :; do sleep 1; done`
+	const child = `(i=0; while [ $((i+=1)) -lt 5000 ]; do (sh -c "exit 3" &); done) & [ "$N" = 11 ] && { exec >&-; read x; kill $!; exit 42; }; while :; do sleep 1; done`
 	for _, env := range []string{"OVERLAP=", "OVERLAP=1"} {
 		w := command(t, []string{role + "=supervisor", env}, "/bin/sh", "-c", child)
 		asPID1(t, w)

@@ -192,7 +192,7 @@ func TestSupervisorSchedules(t *testing.T) {
 	guard(t)
 	open := descriptors(t)
 	lock := t.TempDir() + "/lock"
-	for round := range *rounds {
+	for round := range *rounds / 2 {
 		s := inject.Supervisor{Overlap: random.IntN(2) == 0, RestartOnFailure: random.IntN(2) == 0}
 		s.Ready = inject.Ready{Command: []string{"/bin/sh", "-c", "exit $READY"}, Timeout: 10 * time.Millisecond}
 		held := `flock -n 9 || echo the lock is held; `
