@@ -23,6 +23,7 @@ type loop struct {
 	cancel  context.CancelCauseFunc
 
 	processes processes
+	endings   chan os.Signal
 	clock     clock
 	working   sync.WaitGroup
 	posted    chan func() // by those who work beside the loop
@@ -68,9 +69,9 @@ func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
 	}
 
 	// One slot is enough: what matters is that something ended, not how often.
-	ended := make(chan os.Signal, 1)
-	signal.Notify(ended, unix.SIGCHLD)
-	defer signal.Stop(ended)
+	l.endings = make(chan os.Signal, 1)
+	signal.Notify(l.endings, unix.SIGCHLD)
+	defer signal.Stop(l.endings)
 
 	l.processes, l.tasks = processes{}, map[*task]bool{}
 	l.posted, l.closed = make(chan func()), make(chan struct{})
@@ -106,8 +107,8 @@ func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
 			l.clock.ring()
 		case then := <-l.posted:
 			then()
-		case <-ended:
-			l.processes.reap()
+		case <-l.endings:
+			l.reap()
 		}
 	}
 	return l.code, l.err
@@ -124,6 +125,15 @@ func (l *loop) async(work, then func()) {
 		case <-l.closed:
 		}
 	})
+}
+
+func (l *loop) reap() {
+	if l.processes.reap() {
+		select {
+		case l.endings <- unix.SIGCHLD:
+		default:
+		}
+	}
 }
 
 // signal acts on a signal to roomenv.
@@ -147,14 +157,14 @@ func (l *loop) signal(sig syscall.Signal) {
 }
 
 // hurry kills what was asked to end, and reports whether there is any.
-func (l *loop) hurry() (any bool) {
+func (l *loop) hurry() (found bool) {
 	for _, f := range l.lives {
 		if f.asked && !f.draining {
 			f.hurry()
-			any = true
+			found = true
 		}
 	}
-	return any
+	return found
 }
 
 // interrupt is for a signal that comes while no child runs.
@@ -166,7 +176,7 @@ func (l *loop) interrupt(cause error) {
 }
 
 func (l *loop) cancelled(cause error) {
-	if l.current == nil {
+	if l.current == nil && !l.ending {
 		l.fail(exitCode(cause), cannotRun(l.command, cause))
 	}
 	l.end()
@@ -218,6 +228,7 @@ func (l *loop) end() {
 		return
 	}
 	l.ending = true
+	l.clock.cancel(l.retry)
 	if l.next != nil {
 		l.next.applied(ErrDropped)
 		l.next = nil
