@@ -80,10 +80,11 @@ func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
 	defer l.cancel(nil)
 	defer close(l.closed)
 
-	var err error
-	if l.current, err = l.begin(c); err != nil {
+	first, err := l.begin(c)
+	if err != nil {
 		return exitCode(err), err
 	}
+	l.become(first)
 	cancelled := ctx.Done()
 	for !l.ending || len(l.lives)+len(l.tasks) > 0 {
 		if l.ending {

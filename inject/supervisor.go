@@ -47,7 +47,8 @@ type EventKind int
 
 // Kinds of [Event].
 const (
-	Restarted  EventKind = iota // a child has been started for an Update
+	Started    EventKind = iota // a child runs; it is the one that gets the signals
+	Restarted                   // it is one that was started for an Update
 	Stopped                     // the child has been stopped for an Update
 	RolledBack                  // the new child did not get ready, and the old one stays
 	Crashed                     // the child failed, or did not start, and is started again

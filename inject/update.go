@@ -88,6 +88,7 @@ func (l *loop) launch() bool {
 // become makes f the current child.
 func (l *loop) become(f *life) {
 	l.current = f
+	l.observe(Event{Kind: Started})
 	for _, sig := range l.kept {
 		f.forward(sig)
 	}

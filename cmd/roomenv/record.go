@@ -43,7 +43,7 @@ func (r *record) begin(k *keeper) {
 		Command:    filepath.Base(k.command.Args[0]),
 		Manifest:   k.files,
 		Started:    time.Now(),
-		State:      status.Running,
+		State:      status.Starting,
 		Generation: 1,
 	}
 }
@@ -80,15 +80,17 @@ func (r *record) note(change func(*status.Report)) {
 func (r *record) observe(e inject.Event) {
 	r.note(func(tally *status.Report) {
 		switch e.Kind {
+		case inject.Started:
+			tally.State, tally.Reason = status.Running, ""
 		case inject.Restarted:
 			tally.Restarts++
-			tally.State, tally.Reason = status.Running, ""
 		case inject.Stopped:
 			tally.State = status.Stopped
 		case inject.RolledBack:
 			tally.Rollbacks++
 		case inject.Crashed:
 			tally.Crashes++
+			tally.State = status.Starting
 		}
 	})
 	log := r.keeper.log
