@@ -107,7 +107,7 @@ func (f *life) stopped(sig syscall.Signal) {
 		// It used the terminal just before that was handed over.
 		f.signalGroup(unix.SIGCONT)
 	default:
-		f.suspend(sig)
+		f.suspend(sig, f.loop.signals.stop)
 	}
 }
 

@@ -143,7 +143,7 @@ func (l *loop) signal(sig syscall.Signal) {
 	switch {
 	case l.ending && escalates(sig) && l.hurry():
 	case f == nil || f.hasCode:
-		if withoutChild(sig, l.interrupt) && !slices.Contains(l.kept, sig) {
+		if withoutChild(sig, l.interrupt, l.signals.stop) && !slices.Contains(l.kept, sig) {
 			l.kept = append(l.kept, sig)
 		}
 	case f.stopsOnTerm && sig == unix.SIGTERM:

@@ -52,6 +52,12 @@ func TestMain(m *testing.M) {
 func roomenv() int {
 	ctx, signals := inject.Catch(context.Background())
 	defer signals.Close()
+	if os.Getenv("REPORT_SUSPEND") != "" {
+		signals.OnSuspend(func() func() {
+			fmt.Println("is about to stop")
+			return func() { fmt.Println("goes on") }
+		})
+	}
 	if os.Getenv("WAIT") != "" {
 		gate := os.NewFile(3, "gate")
 		fmt.Println("caught")

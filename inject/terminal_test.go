@@ -146,15 +146,17 @@ func TestPagerKeepsTheTerminal(t *testing.T) {
 func TestStopKey(t *testing.T) {
 	x := onTerminal(t, nil, "/bin/sh", "-i")
 	x.keys(t, "stty -echo\n")
-	x.keys(t, role+`=roomenv CHILD_ROLE=reporter "$SELF" "$SELF"`+"\n")
+	x.keys(t, role+`=roomenv REPORT_SUSPEND=1 CHILD_ROLE=reporter "$SELF" "$SELF"`+"\n")
 	x.until(t, "ready")
 	x.keys(t, "one\n")
 	x.until(t, "read one")
 	for range 3 {
 		x.keys(t, "\x1a")
+		x.until(t, "is about to stop")
 		x.until(t, "[1] + Stopped")
 		x.keys(t, "echo the shell reads; fg >/dev/null\n")
 		x.until(t, "the shell reads")
+		x.until(t, "goes on")
 		x.until(t, "got SIGCONT")
 		x.keys(t, "two\n")
 		if before := x.until(t, "read two"); len(before) > 0 {
