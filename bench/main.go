@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,14 +22,47 @@ var counts = []int{1, 10, 100, 1000}
 func main() {
 	runs := flag.Int("runs", 15, "runs of each command, of which the median counts")
 	still := flag.Duration("idle", time.Minute, "how long an exec is watched that does nothing")
+	only := flag.String("only", "", "a part to run in place of all: "+strings.Join(names(parts(0)), ", "))
 	flag.Parse()
-	if err := bench(context.Background(), *runs, *still); err != nil {
+	if err := bench(context.Background(), *runs, *still, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(ctx context.Context, runs int, still time.Duration) error {
+// A part is a table of figures.
+type part struct {
+	name string
+	run  func(context.Context, lab) error
+}
+
+func parts(still time.Duration) []part {
+	return []part{
+		{"wrappers", wrappers},
+		{"startup", startup},
+		{"roundtrips", roundTrips},
+		{"throughput", throughput},
+		{"memory", memory},
+		{"rotation", rotation},
+		{"idle", idle(still)},
+	}
+}
+
+func names(parts []part) (names []string) {
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+func bench(ctx context.Context, runs int, still time.Duration, only string) error {
+	all := parts(still)
+	if only != "" {
+		all = slices.DeleteFunc(all, func(p part) bool { return p.name != only })
+	}
+	if len(all) == 0 {
+		return fmt.Errorf("there is no part %q", only)
+	}
 	tmp, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err
@@ -39,13 +74,13 @@ func bench(ctx context.Context, runs int, still time.Duration) error {
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("cannot build roomenv: %w", err)
 	}
-	for _, part := range []func(context.Context, lab) error{wrappers, startup, roundTrips, throughput, memory, rotation, idle(still)} {
+	for _, p := range all {
 		dir, err := os.MkdirTemp(tmp, "lab")
 		if err != nil {
 			return err
 		}
-		if err := part(ctx, lab{binary, dir, runs}); err != nil {
-			return err
+		if err := p.run(ctx, lab{binary, dir, runs}); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
 	return nil

@@ -22,8 +22,9 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// rotation is how long after the answer to set a file has the new value, and a
-// new child runs with it, beside the time that set itself takes.
+// rotation is how long it takes until a file has the value that a secret was set
+// to, and until a new child runs with it. A room tells of a change as soon as it
+// is on the disk, which the answer to set may come after.
 func rotation(ctx context.Context, l lab) error {
 	address, stop, err := l.serve()
 	if err != nil {
@@ -39,75 +40,87 @@ func rotation(ctx context.Context, l lab) error {
 	}
 	defer client.Close()
 
+	const child = `echo "$KEY"; exec sleep 1000`
+	shell, err := l.interleave(func() *exec.Cmd { return exec.Command("sh", "-c", `echo "$KEY"`) })
+	if err != nil {
+		return err
+	}
+	n := 5 * l.runs
+	fmt.Printf("\na secret that is set anew in a local room on loopback, pushed (medians of %d)\n", n)
+	fmt.Printf("  %-32s %12s %12s %12s\n", "", "the set", "from set on", "from answer")
+	for _, row := range []struct {
+		name, manifest string
+		args           []string
+		arrivals       func(*exec.Cmd, string) (<-chan arrival, error)
+	}{
+		{"another file is in its place", "files: {key: {secret: k0}}", []string{"sleep", "1000"}, swaps},
+		{"a new child has written", "env: {KEY: room:secret/k0}", []string{"sh", "-c", child}, lines},
+	} {
+		set, whole, after, err := l.rotate(ctx, client, n, row.manifest, row.args, row.arrivals)
+		if err != nil {
+			return fmt.Errorf("%s: %w", row.name, err)
+		}
+		fmt.Printf("  %-32s %9.2f ms %9.2f ms %9.2f ms %6.1fx set\n", row.name,
+			milliseconds(set), milliseconds(whole), milliseconds(after), float64(whole)/float64(set))
+	}
+	fmt.Printf("  %-32s %35.2f ms\n", "the same shell alone", milliseconds(shell[0]))
+	return nil
+}
+
+// An arrival is a value, and when it came.
+type arrival struct {
+	value string
+	at    time.Time
+}
+
+// rotate sets a secret n times while an exec with the manifest runs args. It
+// returns how long a set takes, and how long it takes from its beginning and from
+// its answer until the value has arrived.
+func (l lab) rotate(ctx context.Context, client *room.Client, n int, manifest string, args []string,
+	arrivals func(cmd *exec.Cmd, folder string) (<-chan arrival, error),
+) (set, whole, after time.Duration, err error) {
+	const quiet = 20 * time.Millisecond // after which a change is the first one again
+	path := filepath.Join(l.dir, "rotated.yaml")
+	text := fmt.Sprintf("version: 1\nrefresh: {debounce: %s}\n%s\n", quiet, manifest)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return 0, 0, 0, err
+	}
 	folder, err := os.MkdirTemp("/dev/shm", "bench")
 	if err != nil {
-		return err
+		return 0, 0, 0, err
 	}
 	defer os.RemoveAll(folder)
-	files := filepath.Join(l.dir, "files.yaml")
-	variable := filepath.Join(l.dir, "variable.yaml")
-	const quiet = 20 * time.Millisecond // after each change, so that none is gathered with the next
-	refresh := fmt.Sprintf("version: 1\nrefresh: {debounce: %s}\n", quiet)
-	if err := errors.Join(
-		os.WriteFile(files, []byte(refresh+"files: {key: {secret: k0}}\n"), 0o600),
-		os.WriteFile(variable, []byte(refresh+"env: {KEY: room:secret/k0}\n"), 0o600),
-	); err != nil {
-		return err
+	cmd := l.roomenv(append([]string{"exec", "-m", path, "--dir", folder, "--"}, args...)...)
+	arrived, err := arrivals(cmd, folder)
+	if err == nil {
+		err = cmd.Start()
 	}
-
-	swaps, err := fsnotify.NewWatcher()
 	if err != nil {
-		return err
+		return 0, 0, 0, err
 	}
-	defer swaps.Close()
-	keeper := l.roomenv("exec", "-m", files, "--dir", folder, "--", "sleep", "1000")
-	if err := keeper.Start(); err != nil {
-		return err
-	}
-	defer end(keeper)
-	if err := waitFor(filepath.Join(folder, "current", "key")); err != nil {
-		return err
-	}
-	if err := swaps.Add(folder); err != nil {
-		return err
-	}
-	runner := l.roomenv("exec", "-m", variable, "--", "sh", "-c", `echo "$KEY"; exec sleep 1000`)
-	output, err := runner.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := runner.Start(); err != nil {
-		return err
-	}
-	defer end(runner)
-	children := bufio.NewScanner(output)
-	children.Scan()
+	defer end(cmd)
+	<-arrived
 
-	var sets, swapped, started []time.Duration
-	for i := range 5 * l.runs {
+	var sets, wholes, afters []time.Duration
+	for i := range n {
+		time.Sleep(3 * quiet)
 		value := fmt.Sprintf("value-%d", i)
 		begun := time.Now()
 		if err := client.Secrets().Set(ctx, room.NewSecret{ID: "k0", Value: secret.New([]byte(value))}); err != nil {
-			return err
+			return 0, 0, 0, err
 		}
 		answered := time.Now()
-		sets = append(sets, answered.Sub(begun))
-		if err := awaitSwap(swaps); err != nil {
-			return err
+		select {
+		case a, ok := <-arrived:
+			if !ok || a.value != value {
+				return 0, 0, 0, fmt.Errorf("%q came in place of %q", a.value, value)
+			}
+			sets, wholes, afters = append(sets, answered.Sub(begun)), append(wholes, a.at.Sub(begun)), append(afters, a.at.Sub(answered))
+		case <-time.After(10 * time.Second):
+			return 0, 0, 0, errors.New("no value came within 10 s")
 		}
-		swapped = append(swapped, time.Since(answered))
-		for children.Scan() && children.Text() != value {
-			continue
-		}
-		started = append(started, time.Since(answered))
-		time.Sleep(2 * quiet)
 	}
-	set := median(sets)
-	fmt.Printf("\na secret that is rotated in a local room on loopback, pushed (median of %d)\n", len(sets))
-	fmt.Printf("  %-40s %6.2f ms\n", "set, until it is answered", milliseconds(set))
-	fmt.Printf("  %-40s %6.2f ms  %5.1fx\n", "then until the file is another one", milliseconds(median(swapped)), float64(median(swapped))/float64(set))
-	fmt.Printf("  %-40s %6.2f ms  %5.1fx\n", "then until the new child has written", milliseconds(median(started)), float64(median(started))/float64(set))
-	return nil
+	return median(sets), median(wholes), median(afters), nil
 }
 
 func median(d []time.Duration) time.Duration {
@@ -115,30 +128,49 @@ func median(d []time.Duration) time.Duration {
 	return d[len(d)/2]
 }
 
-// awaitSwap waits for the link of a folder of files to be another one.
-func awaitSwap(w *fsnotify.Watcher) error {
-	for {
-		select {
-		case e := <-w.Events:
-			if filepath.Base(e.Name) == "current" && e.Has(fsnotify.Create) {
-				return nil
-			}
-		case err := <-w.Errors:
-			return err
-		case <-time.After(10 * time.Second):
-			return errors.New("no file was swapped within 10 s")
-		}
+// lines has the lines arrive that the command writes.
+func lines(cmd *exec.Cmd, _ string) (<-chan arrival, error) {
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
 	}
+	arrived := make(chan arrival)
+	go func() {
+		defer close(arrived)
+		for text := bufio.NewScanner(stdout); text.Scan(); {
+			arrived <- arrival{text.Text(), time.Now()}
+		}
+	}()
+	return arrived, nil
 }
 
-func waitFor(path string) error {
-	for range 1000 {
-		if _, err := os.Stat(path); err == nil {
-			return nil
-		}
-		time.Sleep(10 * time.Millisecond)
+// swaps has the content of a file arrive whenever the link to the folder that it
+// is in leads to another one.
+func swaps(_ *exec.Cmd, folder string) (<-chan arrival, error) {
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, err
 	}
-	return fmt.Errorf("%s did not appear within 10 s", path)
+	if err := watcher.Add(folder); err != nil {
+		return nil, err
+	}
+	arrived := make(chan arrival)
+	go func() {
+		defer close(arrived)
+		defer watcher.Close()
+		for e := range watcher.Events {
+			at := time.Now()
+			switch {
+			case filepath.Base(e.Name) != "current":
+			case e.Has(fsnotify.Create):
+				value, _ := os.ReadFile(filepath.Join(folder, "current", "key"))
+				arrived <- arrival{string(value), at}
+			case e.Has(fsnotify.Remove):
+				return
+			}
+		}
+	}()
+	return arrived, nil
 }
 
 func end(cmd *exec.Cmd) {

@@ -1,10 +1,7 @@
 package render
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
+	"io/fs"
 	"reflect"
 	"slices"
 
@@ -12,43 +9,28 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// A Digest tells what a later generation has that is different, and holds
-// nothing of the values: keyed sums, whose key is in no other digest.
+// A Digest is what can be compared of a generation without its values.
 type Digest struct {
-	key       secret.Value
-	variables map[string]sum // by name
-	files     map[string]sum // by path
+	variables map[string]secret.Sum // by name
+	files     map[string]fileSum    // by path
 }
 
-type sum [sha256.Size]byte
-
-// Digest returns the digest of g.
-func (g *Generation) Digest() *Digest {
-	key := make([]byte, sha256.Size)
-	_, _ = rand.Read(key) // never fails
-	return g.digest(secret.New(key))
+type fileSum struct {
+	mode       fs.FileMode
+	descriptor int
+	content    secret.Sum
 }
 
-func (g *Generation) digest(key secret.Value) *Digest {
-	d := &Digest{key, make(map[string]sum, len(g.Env)), make(map[string]sum, len(g.Files))}
+// Digest returns the digest of g. Those of one Hasher can be compared.
+func (g *Generation) Digest(h *secret.Hasher) *Digest {
+	d := &Digest{make(map[string]secret.Sum, len(g.Env)), make(map[string]fileSum, len(g.Files))}
 	for _, v := range g.Env {
-		d.variables[v.Name] = keyed(key, nil, v.Value)
+		d.variables[v.Name] = h.Sum(v.Value)
 	}
 	for _, f := range g.Files {
-		kind := binary.BigEndian.AppendUint32(nil, uint32(f.Mode))
-		kind = binary.BigEndian.AppendUint32(kind, uint32(f.Descriptor))
-		d.files[f.Path] = keyed(key, kind, f.Content)
+		d.files[f.Path] = fileSum{f.Mode, f.Descriptor, h.Sum(f.Content)}
 	}
 	return d
-}
-
-// keyed is HMAC-SHA-256 (RFC 2104).
-func keyed(key secret.Value, kind []byte, v secret.Value) (s sum) {
-	h := hmac.New(sha256.New, key.Reveal())
-	h.Write(kind)
-	h.Write(v.Reveal())
-	h.Sum(s[:0])
-	return s
 }
 
 // Changes are the names of the variables and the paths of the files that differ
@@ -58,14 +40,13 @@ type Changes struct{ Variables, Files []string }
 // Any reports whether there is a change.
 func (c Changes) Any() bool { return len(c.Variables)+len(c.Files) > 0 }
 
-// Changes returns what differs between the generation of d and g: values, the
+// Changes returns what differs between the generations of d and now: values, the
 // content of files, their modes and their descriptors.
-func (d *Digest) Changes(g *Generation) Changes {
-	now := g.digest(d.key)
+func (d *Digest) Changes(now *Digest) Changes {
 	return Changes{differing(d.variables, now.variables), differing(d.files, now.files)}
 }
 
-func differing(before, now map[string]sum) (names []string) {
+func differing[Sum comparable](before, now map[string]Sum) (names []string) {
 	for name, s := range now {
 		if old, ok := before[name]; !ok || old != s {
 			names = append(names, name)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
+	"github.com/roomenv/roomenv/secret"
 )
 
 func TestChanges(t *testing.T) {
@@ -66,7 +67,8 @@ files:
 			if err != nil {
 				t.Fatal(err)
 			}
-			digest := g.Digest()
+			hasher := secret.NewHasher()
+			digest := g.Digest(hasher)
 			if s := fmt.Sprintf("%+v %#v", digest, *digest); strings.Contains(s, "value-") {
 				t.Errorf("it holds a value: %s", s)
 			}
@@ -81,7 +83,7 @@ files:
 			if err != nil {
 				t.Fatal(err)
 			}
-			changes := digest.Changes(g)
+			changes := digest.Changes(g.Digest(hasher))
 			if !reflect.DeepEqual(changes, test.changes) || changes.Any() != (name != "nothing") {
 				t.Errorf("got %+v, want %+v", changes, test.changes)
 			}

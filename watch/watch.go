@@ -25,6 +25,10 @@ const (
 	// some mounts of containers tell nothing, and neither does the kernel of
 	// folders further up that are renamed. It takes some 10 µs.
 	poll = 5 * time.Second
+	// lull is how long files are only looked at, every settle. To let go of what
+	// watches a folder takes Linux some 20 ms (inotify(7) has all readers of RCU
+	// waited for), which a command that ends at once is not to pay for.
+	lull = time.Second
 
 	maxLinks = 40 // as the kernel (path_resolution(7))
 )
@@ -34,8 +38,9 @@ type Files struct {
 	paths []string
 	known []identity // what each path last led to
 	poll  time.Duration
+	lull  time.Duration
 
-	watcher *fsnotify.Watcher // nil: the system has no more of them
+	watcher *fsnotify.Watcher // nil: not yet, or the system has no more of them
 	names   []string          // what decides where the paths lead
 }
 
@@ -51,7 +56,7 @@ type identity struct {
 // New notes what paths lead to. What is read after that is never older than what
 // [Files.Watch] compares with. It holds on to nothing.
 func New(paths ...string) *Files {
-	f := &Files{poll: poll}
+	f := &Files{poll: poll, lull: lull}
 	for _, path := range paths {
 		if absolute, err := filepath.Abs(path); err == nil { // else there is no working directory
 			path = absolute
@@ -68,16 +73,18 @@ func New(paths ...string) *Files {
 // another over it, or by way of any link on the path, as the ..data of a
 // Kubernetes volume. It is called once for a burst. That there is no file is no
 // change: it is told when there is one again, if it is not the same as before.
+// With no paths it returns at once.
 //
 // It is for one goroutine and may be called once.
 func (f *Files) Watch(ctx context.Context, changed func()) {
+	if len(f.paths) == 0 {
+		return
+	}
 	var events chan fsnotify.Event
 	var failures chan error
-	if w, err := fsnotify.NewWatcher(); err == nil {
-		defer w.Close()
-		f.watcher, events, failures = w, w.Events, w.Errors
-	}
-	tick := time.NewTicker(f.poll)
+	watch := time.NewTimer(f.lull)
+	defer watch.Stop()
+	tick := time.NewTicker(settle)
 	defer tick.Stop()
 	settled := time.NewTimer(0)
 	settled.Stop()
@@ -99,6 +106,12 @@ func (f *Files) Watch(ctx context.Context, changed func()) {
 			case e := <-events:
 				heard = f.concerns(e)
 			case <-failures: //nolint:errcheck // whatever it is, events were lost
+			case <-watch.C:
+				tick.Reset(f.poll)
+				if w, err := fsnotify.NewWatcher(); err == nil {
+					defer w.Close()
+					f.watcher, events, failures = w, w.Events, w.Errors
+				}
 			case <-tick.C:
 				f.names = nil // a watch may have been lost together with its folder
 			case <-settled.C:

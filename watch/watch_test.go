@@ -187,7 +187,8 @@ func TestBurst(t *testing.T) {
 	}
 }
 
-// What changed since the files were noted is told, though nobody watched.
+// What changed since the files were noted is told, though nobody watched, and so
+// is what changes before they are watched, and after.
 func TestBeforeWatch(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "file")
@@ -195,7 +196,13 @@ func TestBeforeWatch(t *testing.T) {
 	f := watch.New(path)
 	write(t, path, "after that")
 	ctx, cancel := context.WithCancel(t.Context())
-	f.Watch(ctx, cancel)
+	told := 0
+	f.Watch(ctx, func() {
+		if told++; told == 25 { // which takes longer than the time before
+			cancel()
+		}
+		write(t, path, "once more")
+	})
 }
 
 // Nobody tells when a folder further up is another one; it is found all the

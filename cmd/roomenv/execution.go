@@ -126,7 +126,7 @@ func (e *execution) resolve(ctx context.Context, rooms *fetch.Rooms) (*fetch.Sna
 type release struct {
 	number     int
 	generation *render.Generation
-	digest     *render.Digest
+	digest     *render.Digest // nil: nobody compares it
 	command    inject.Command
 }
 
@@ -150,7 +150,7 @@ func (e *execution) render(snapshot *fetch.Snapshot) (*render.Generation, error)
 // install makes a release of a generation. What is to be masked is known before
 // anybody can read it.
 func (e *execution) install(generation *render.Generation, files bool) (*release, error) {
-	r := &release{number: 1, generation: generation, digest: generation.Digest(), command: e.command}
+	r := &release{number: 1, generation: generation, command: e.command}
 	if e.masked {
 		e.maskMore(generation.Secrets)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
+	"github.com/roomenv/roomenv/secret"
 	"github.com/roomenv/roomenv/status"
 )
 
@@ -25,6 +26,7 @@ import (
 type keeper struct {
 	*execution
 	rooms     *fetch.Rooms
+	hasher    *secret.Hasher // of the digests of releases
 	cancel    context.CancelCauseFunc
 	updates   chan inject.Update
 	results   chan result
@@ -87,6 +89,7 @@ func newKeeper(e *execution, rooms *fetch.Rooms, snapshot *fetch.Snapshot) *keep
 	k := &keeper{
 		execution: e,
 		rooms:     rooms,
+		hasher:    secret.NewHasher(),
 		updates:   make(chan inject.Update),
 		results:   make(chan result, 16), // more than the supervisor has at a time
 		manifests: make(chan *loading),
@@ -178,6 +181,7 @@ func notify(c chan<- struct{}) {
 func (k *keeper) refresh() { notify(k.refreshed) }
 
 func (k *keeper) loop(ctx context.Context) {
+	k.sent.digest = k.sent.generation.Digest(k.hasher)
 	k.follow(ctx)
 	defer func() { k.following.stop() }()
 	for {
@@ -358,26 +362,28 @@ func (k *keeper) offer(ctx context.Context, g *render.Generation) error {
 	if k.offered != nil {
 		latest = k.offered.release
 	}
-	if k.failed != nil && !k.failed.digest.Changes(g).Any() {
+	digest := g.Digest(k.hasher)
+	if k.failed != nil && !k.failed.digest.Changes(digest).Any() {
 		return nil // until there are other values
 	}
 	k.failed = nil
-	if !k.stopped && !latest.digest.Changes(g).Any() {
+	if !k.stopped && !latest.digest.Changes(digest).Any() {
 		if k.offered != nil && k.offered.update.Action == inject.Stop {
 			k.offered = nil // it is not needed any more
 		}
 		return nil
 	}
-	r, err := k.install(g, len(k.installed.digest.Changes(g).Files) > 0)
+	r, err := k.install(g, len(k.installed.digest.Changes(digest).Files) > 0)
 	if err != nil {
 		if r != nil {
 			r.close()
 		}
 		return err
 	}
+	r.digest = digest
 	k.releases = append(k.releases, r)
 	k.installed, k.offered = r, nil
-	changes := k.sent.digest.Changes(g)
+	changes := k.sent.digest.Changes(digest)
 	if !k.stopped && !changes.Any() {
 		return nil // it is as it was before what nobody was told of
 	}
