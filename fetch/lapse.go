@@ -72,15 +72,15 @@ func staleEnd(st State, f manifest.Freshness) time.Time {
 func (s *Snapshot) kept(m *manifest.Manifest, visit func(manifest.Entry, *manifest.Reference, State, manifest.Freshness)) {
 	for _, e := range m.Values() {
 		seen := make(map[string]bool)
-		walk(e.Value, false, func(r *manifest.Reference, _ bool) {
+		for r := range e.Value.References() {
 			st := s.State(r.Target)
 			current := !st.held || st.Stale.IsZero() && st.Revoked.IsZero()
 			if current || Absent(st.Err) && optional(r) || seen[r.String()] {
-				return
+				continue
 			}
 			seen[r.String()] = true
 			visit(e, r, st, e.Freshness)
-		})
+		}
 	}
 }
 
