@@ -25,6 +25,10 @@ const (
 	// some mounts of containers tell nothing, and neither does the kernel of
 	// folders further up that are renamed. It takes some 10 µs.
 	poll = 5 * time.Second
+	// pause is how long nothing is heard after what is of no interest: a log in the
+	// same folder may be written to all the time, and the kernel makes one event of
+	// those that are the same. If it loses any it says so.
+	pause = 20 * time.Millisecond
 	// lull is how long files are only looked at, every settle. To let go of what
 	// watches a folder takes Linux some 20 ms (inotify(7) has all readers of RCU
 	// waited for), which a command that ends at once is not to pay for.
@@ -82,6 +86,8 @@ func (f *Files) Watch(ctx context.Context, changed func()) {
 	}
 	var events chan fsnotify.Event
 	var failures chan error
+	resume := time.NewTimer(0)
+	resume.Stop()
 	watch := time.NewTimer(f.lull)
 	defer watch.Stop()
 	tick := time.NewTicker(settle)
@@ -104,7 +110,12 @@ func (f *Files) Watch(ctx context.Context, changed func()) {
 			case <-ctx.Done():
 				return
 			case e := <-events:
-				heard = f.concerns(e)
+				if heard = f.concerns(e); !heard {
+					events = nil
+					resume.Reset(pause)
+				}
+			case <-resume.C:
+				events, heard = f.watcher.Events, false
 			case <-failures: //nolint:errcheck // whatever it is, events were lost
 			case <-watch.C:
 				tick.Reset(f.poll)

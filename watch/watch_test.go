@@ -187,6 +187,36 @@ func TestBurst(t *testing.T) {
 	}
 }
 
+// A file beside the one that is watched changes all the time, as a log does.
+func TestBusyFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	write(t, path, "")
+	log, err := os.Create(filepath.Join(dir, "log"))
+	must(t, err)
+	calls := start(t, never, path)
+	done := make(chan struct{})
+	var logging sync.WaitGroup
+	logging.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				_, _ = log.WriteString("x")
+			}
+		}
+	})
+	for _, text := range []string{"one", "two", "six"} {
+		write(t, path, text)
+		<-calls
+	}
+	close(done)
+	logging.Wait()
+	must(t, log.Close())
+}
+
 // What changed since the files were noted is told, though nobody watched, and so
 // is what changes before they are watched, and after.
 func TestBeforeWatch(t *testing.T) {
