@@ -40,6 +40,8 @@ type Event struct {
 	Err  error         // why; nil for a child that Crashed after it had started
 	Hook []string      // the one that failed
 	Wait time.Duration // until it is tried again: Crashed and HookFailed
+	// Failures is how often it has failed, one after the other: HookFailed.
+	Failures int
 }
 
 // An EventKind says what happened.

@@ -395,7 +395,7 @@ func TestHooks(t *testing.T) {
 	failing := []string{"/bin/sh", "-c", "echo fails $N; [ $N = 5 ]"}
 	outcome(t, x.send(3, inject.Update{Hooks: [][]string{failing, second}}), nil)
 	x.expect("fails 3", "second 3")
-	if e := x.event(inject.HookFailed); e.Wait != 100*time.Millisecond || !slices.Equal(e.Hook, failing) || e.Err == nil {
+	if e := x.event(inject.HookFailed); e.Wait != 100*time.Millisecond || e.Failures != 1 || !slices.Equal(e.Hook, failing) || e.Err == nil {
 		t.Errorf("got %+v", e)
 	}
 	x.expect("fails 3")

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -100,7 +102,11 @@ func (r *record) observe(e inject.Event) {
 	case inject.Crashed:
 		log.Warn("the command failed and is started again", "code", e.Code, "error", e.Err, "in", e.Wait)
 	case inject.HookFailed:
-		log.Warn("a command that was to be run on a change failed and is run again", "command", e.Hook[0], "error", e.Err, "in", e.Wait)
+		level := slog.LevelWarn
+		if e.Failures > 1 { // it was said
+			level = slog.LevelInfo
+		}
+		log.Log(context.Background(), level, "a command that was to be run on a change failed and is run again", "command", e.Hook[0], "error", e.Err, "in", e.Wait)
 	}
 }
 
@@ -155,9 +161,6 @@ func valueOf(s *fetch.Snapshot, t manifest.Target) status.Value {
 	st := s.State(t)
 	_, held := s.Value(t)
 	v := status.Value{Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
-	if st.Err != nil {
-		v.Reason = st.Err.Error()
-	}
 	pending, _ := errors.AsType[*fetch.Pending](st.Err)
 	switch {
 	case !st.Revoked.IsZero():
@@ -177,6 +180,9 @@ func valueOf(s *fetch.Snapshot, t manifest.Target) status.Value {
 		v.State = status.Denied
 	default:
 		v.State = status.Failed
+	}
+	if st.Err != nil && v.State != status.Pending {
+		v.Reason = strings.TrimPrefix(st.Err.Error(), string(v.State)+": ")
 	}
 	return v
 }
