@@ -67,7 +67,7 @@ func TestRenewal(t *testing.T) {
 		long, short := time.Now().Add(30*time.Minute), time.Now().Add(time.Minute)
 		h := newPushing(map[string]any{"long": jwt(long), "short": jwt(short), "opaque": "1", "secret": "v"})
 		snapshots := follow(t, &fetch.Follower{Source: h, Interval: time.Hour}, file(oauth("long"), oauth("short"), oauth("opaque"), manifest.Template{ref("secret")}))
-		settle(0)
+		settle(time.Second)
 		h.questions()
 
 		settle(31 * time.Second) // half of it

@@ -312,7 +312,7 @@ func TestPush(t *testing.T) {
 		h.put("client", jwt(time.Now().Add(1000*time.Hour)))
 		f := &fetch.Follower{Source: h, Interval: time.Minute}
 		snapshots := follow(t, f, m)
-		settle(0)
+		settle(time.Second)
 		if n := h.questions(); n["a"] != 2 {
 			t.Errorf("asked %v: what has changed before is lost", n)
 		}

@@ -24,6 +24,9 @@ const (
 	// maxSkipped is how many rounds may pass without a target that the room does
 	// not hold, or denies.
 	maxSkipped = 15
+	// headStart is how long it takes until a room is listened to, which has all
+	// values asked for once more: for a command that ends at once that is in vain.
+	headStart = 100 * time.Millisecond
 )
 
 // A following is one run of [Follower.Follow]. One goroutine, that of run, owns
@@ -397,6 +400,11 @@ func (s *following) snapshot() *Snapshot {
 
 // watch hears of changes in the room for as long as it tells.
 func (s *following) watch(w Watcher, room string) {
+	select {
+	case <-s.ctx.Done():
+		return
+	case <-time.After(headStart):
+	}
 	for pause := minRedial; ; pause = min(2*pause, maxRedial) {
 		err := w.Watch(s.ctx, room, func(ids []string) {
 			s.report(func(time.Time) {
