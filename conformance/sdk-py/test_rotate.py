@@ -15,7 +15,7 @@ signal.pthread_sigmask(signal.SIG_BLOCK, signals)
 event = "start"
 while event != "SIGTERM":
     with open(os.environ["CERT"]) as cert:
-        print(json.dumps([event, os.environ["KEY"], cert.read()]), flush=True)
+        print(json.dumps([event, os.environ.get("KEY"), cert.read()]), flush=True)
     event = signal.Signals(signal.sigwait(signals)).name
 print('["end"]')
 """
@@ -29,12 +29,20 @@ files:
   tls/cert.pem: {secret: cert, env: CERT, on_change: {signal: HUP}}
 """
 
+LATE = """
+version: 1
+env:
+  KEY: {request: {from: user, url: "https://db.example", type: text/plain}, optional: true}
+files:
+  cert.pem: {value: c1, env: CERT}
+"""
+
 
 class Rotate(RoomTest):
-    async def exec(self) -> asyncio.subprocess.Process:
+    async def exec(self, text=MANIFEST) -> asyncio.subprocess.Process:
         """`roomenv exec` of the child."""
         manifest = self.room.home / "agent.yaml"
-        manifest.write_text(MANIFEST)
+        manifest.write_text(text)
         process = await asyncio.create_subprocess_exec(
             *(ROOMENV, "exec", "-m", manifest, "--", sys.executable, "-c", CHILD),
             env=self.room.environment() | self.room.member("agent"),
@@ -76,6 +84,25 @@ class Rotate(RoomTest):
         await secrets.set_secret(secret_id="key", data=b"k3")
         await self.assertSays(process, "start", "k3", "c2")
         self.assertEqual(await self.stop(process), 0)
+
+    async def test_what_a_user_of_the_sdk_provides_late_reaches_the_variable(self):
+        user, asked = await self.connect("user"), asyncio.Queue()
+        user.secrets._secret_request_handler = asked.put  # RoomClient takes none
+        await user.messaging.enable()
+        process = await self.exec(LATE)
+        request = await asked.get()
+        await self.assertSays(process, "start", None, "c1")
+        await user.secrets.provide_secret(request_id=request.request_id, data=b"k1")
+        await self.assertSays(process, "end")
+        await self.assertSays(process, "start", "k1", "c1")
+
+        # It can be set anew, as the user's secret that it is.
+        [info] = await user.secrets.list_secrets()
+        await user.secrets.set_secret(
+            secret_id=info.id, type=info.type, name=info.name, delegated_to=info.delegated_to, data=b"k2"
+        )
+        await self.assertSays(process, "end")
+        await self.assertSays(process, "start", "k2", "c1")
 
     async def test_who_watches_is_nothing_to_the_sdk(self):
         agent, bob = await self.connect("agent"), await self.connect("bob")

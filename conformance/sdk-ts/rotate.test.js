@@ -34,9 +34,9 @@ files:
 // An Exec is a running `roomenv exec` of the child. said returns what the child
 // says next, complained the next line of roomenv.
 class Exec {
-  constructor(test, room) {
+  constructor(test, room, text = manifest) {
     const file = path.join(room.home, 'agent.yaml');
-    fs.writeFileSync(file, manifest);
+    fs.writeFileSync(file, text);
     const process = spawn(roomenv, ['exec', '-m', file, '--', 'node', '-e', child], {
       env: room.environment(room.as('agent')),
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -80,6 +80,32 @@ test('what the SDK sets anew reaches variable and file', async (t) => {
   await secrets.set('key', 'k3');
   assert.deepEqual(await exec.said(), ['start', 'k3', 'c2']);
   assert.deepEqual(await exec.stop(), [0, null]);
+});
+
+test('what a user of the SDK provides late reaches the variable', async (t) => {
+  const room = await Room.start(t);
+  let asked;
+  const request = new Promise((resolve) => (asked = resolve));
+  const user = await room.connect('user', { secretRequestHandler: asked });
+  user.messaging.enable();
+  const exec = new Exec(t, room, `
+version: 1
+env:
+  KEY: {request: {from: user, url: "https://db.example", type: text/plain}, optional: true}
+files:
+  cert.pem: {value: c1, env: CERT}
+`);
+  const { requestId } = await request;
+  assert.deepEqual(await exec.said(), ['start', null, 'c1']);
+  await user.secrets.provideSecret({ requestId, data: Buffer.from('k1') });
+  assert.deepEqual(await exec.said(), ['end']);
+  assert.deepEqual(await exec.said(), ['start', 'k1', 'c1']);
+
+  // It can be set anew, as the user's secret that it is.
+  const [{ id: secretId, type, name, delegatedTo }] = await user.secrets.listSecrets();
+  await user.secrets.setSecret({ secretId, type, name, delegatedTo, data: Buffer.from('k2') });
+  assert.deepEqual(await exec.said(), ['end']);
+  assert.deepEqual(await exec.said(), ['start', 'k2', 'c1']);
 });
 
 test('who watches is nothing to the SDK', async (t) => {
