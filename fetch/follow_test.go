@@ -624,3 +624,23 @@ func TestRefused(t *testing.T) {
 		}
 	})
 }
+
+// That a value was confirmed is no snapshot, but is known to who asks.
+func TestLatest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{holds: map[string]any{"a": "a"}}
+		f := &fetch.Follower{Source: h, Interval: time.Minute}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if s := f.Latest(ended); s != nil {
+			t.Errorf("%v is known before anything is followed", s)
+		}
+		snapshots := follow(t, f, file(manifest.Template{ref("a")}))
+		start := time.Now()
+		settle(10 * time.Minute)
+		s := f.Latest(t.Context())
+		if confirmed := s.State(target("a")).Confirmed.Sub(start); confirmed < 8*time.Minute || len(snapshots) > 0 {
+			t.Errorf("confirmed %v after the start, and %d snapshots", confirmed, len(snapshots))
+		}
+	})
+}
