@@ -37,9 +37,12 @@ func Example() {
 
 // An agent asks alice for a key, whenever she comes; the room keeps it.
 func ExampleSecrets_Request() {
+	demo := openDemo()
+	defer demo.close()
 	ctx, cancel := context.WithTimeout(context.Background(), room.DefaultRequestTimeout)
 	defer cancel()
-	c, err := room.Dial(ctx, room.Config{URL: "wss://rooms.example.com/rooms/demo"})
+	defer demo.alice(ctx).Close()
+	c, err := room.Dial(ctx, demo.as("agent"))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -54,15 +57,62 @@ func ExampleSecrets_Request() {
 		fmt.Println(err)
 		return
 	}
-	key, err := c.Secrets().Request(ctx, room.SecretRequest{ParticipantID: alice.ID, URL: "https://stripe.com", Type: "text/plain"})
-	switch {
-	case errors.Is(err, room.ErrOperationFailed):
-		fmt.Println("alice says no:", err)
-	case err != nil:
-		fmt.Println(err)
-	default:
-		fmt.Println(key.Len(), "bytes")
+	for range 2 {
+		key, err := c.Secrets().Request(ctx, room.SecretRequest{ParticipantID: alice.ID, URL: "https://stripe.com", Type: "text/plain"})
+		switch {
+		case errors.Is(err, room.ErrOperationFailed):
+			fmt.Println("alice says no:", err)
+		case err != nil:
+			fmt.Println(err)
+		default:
+			fmt.Println(key.Len(), "bytes")
+		}
 	}
+	// Output:
+	// alice is asked for https://stripe.com
+	// 5 bytes
+	// 5 bytes
+}
+
+// An agent has the key that is current, also when it is rotated.
+func ExampleSecrets_Watch() {
+	demo := openDemo()
+	defer demo.close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c, err := room.Dial(ctx, demo.as("agent"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+
+	rotate := func(key string) {
+		if err := c.Secrets().Set(ctx, room.NewSecret{ID: "api-key", Value: secret.New([]byte(key))}); err != nil {
+			fmt.Println(err)
+		}
+	}
+	rotate("k1")
+	err = c.Secrets().Watch(ctx, func(changes []room.Change) {
+		// What changes tells is which secrets; nil is any of them.
+		key, err := c.Secrets().Get(ctx, room.SecretQuery{ID: "api-key"})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Printf("%d changed, the key is %s\n", len(changes), key.Value.Reveal())
+		switch string(key.Value.Reveal()) {
+		case "k1":
+			rotate("k2") // as somebody else would
+		case "k2":
+			cancel()
+		}
+	})
+	fmt.Println(err)
+	// Output:
+	// 0 changed, the key is k1
+	// 1 changed, the key is k2
+	// context canceled
 }
 
 // Someone answers what they are asked.

@@ -1,0 +1,62 @@
+package room_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/room/local"
+	"github.com/roomenv/roomenv/room/token"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// A demoRoom is a room for one example. Its methods panic at what is not part of
+// it.
+type demoRoom struct {
+	*local.Embedded
+	dir string
+}
+
+func openDemo() demoRoom {
+	dir, err := os.MkdirTemp("", "room-")
+	must(err)
+	e, err := local.Open(dir, local.Options{})
+	must(err)
+	return demoRoom{e, dir}
+}
+
+// as is how somebody enters.
+func (d demoRoom) as(name string) room.Config {
+	return room.Config{
+		URL:         "ws://room/rooms/demo",
+		DialContext: d.DialContext,
+		Token: func(context.Context) (secret.Value, error) {
+			return d.Token("demo", name, token.UserScope())
+		},
+	}
+}
+
+// alice is somebody who provides what she is asked for.
+func (d demoRoom) alice(ctx context.Context) *room.Client {
+	config := d.as("alice")
+	config.OnSecretRequested = func(ctx context.Context, c *room.Client, r room.SecretRequested) {
+		fmt.Println("alice is asked for", r.Request.URL)
+		must(c.Secrets().Provide(ctx, r.ID, secret.New([]byte("sk_42"))))
+	}
+	c, err := room.Dial(ctx, config)
+	must(err)
+	must(c.Messaging().Enable(ctx))
+	return c
+}
+
+func (d demoRoom) close() {
+	must(d.Close())
+	must(os.RemoveAll(d.dir))
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
