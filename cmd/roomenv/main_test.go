@@ -58,6 +58,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each process takes a second to end
 			env.Setenv("ESC", "\x1b")
 			env.Values[serving] = new(*exec.Cmd)
 			return nil
