@@ -429,18 +429,24 @@ func (k *keeper) finish(ctx context.Context, r result) {
 		k.record.note(func(tally *status.Report) { tally.Generation = r.number })
 	case r.release == k.sent:
 		k.complain(fmt.Errorf("cannot run the command with the new values, it goes on with those before: %w", r.err))
-		k.sent, k.failed = k.confirmed, r.release
-		if k.offered != nil { // what it asks for is what is different from these values
-			k.offered = nil
-			k.apply(ctx)
-			return
-		}
-		if err := k.folder.Write(k.confirmed.generation.Files); err != nil {
-			k.complain(fmt.Errorf("cannot put the files back that the command had: %w", err))
-			return
-		}
-		k.installed = k.confirmed
+		k.rollBack(ctx)
+		k.record.note(func(tally *status.Report) { tally.Rollbacks++ })
 	}
+}
+
+// rollBack goes back to the release that the command has.
+func (k *keeper) rollBack(ctx context.Context) {
+	k.sent, k.failed = k.confirmed, k.sent
+	if k.offered != nil { // what it asks for is what is different from these values
+		k.offered = nil
+		k.apply(ctx)
+		return
+	}
+	if err := k.folder.Write(k.confirmed.generation.Files); err != nil {
+		k.complain(fmt.Errorf("cannot put the files back that the command had: %w", err))
+		return
+	}
+	k.installed = k.confirmed
 }
 
 // forget lets go of releases that nobody starts any more.

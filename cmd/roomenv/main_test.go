@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -35,6 +36,7 @@ import (
 //	requestid               sets ID to the id of the request that stdout shows
 //	await FILE REGEXP       waits until the file has a line that matches
 //	hosted                  puts what is like the hosted service at ROOM_URL
+//	address VAR             sets a variable to an address where nobody listens
 //	pid                     sets PID to that of the last command in the background
 //	status REGEXP           waits until `roomenv status --json` of it matches
 //	storm ID VALUE...       a program that sets a secret to one value right after the other
@@ -77,6 +79,7 @@ func TestScripts(t *testing.T) {
 			"requestid": requestID,
 			"await":     await,
 			"hosted":    hostedRoom,
+			"address":   address,
 			"pid":       pid,
 			"status":    awaitStatus,
 		},
@@ -110,8 +113,17 @@ func requestID(ts *testscript.TestScript, _ bool, _ []string) {
 //	kill SIGNAL   ends by that signal, by number
 //	cat           copies stdin to stdout
 //	record LOG NAME...  writes to LOG what becomes of it, see recordEvents
+//	listen ADDR ARG...  listens there, and does what ARG... says
 func child() {
 	args := os.Args[1:]
+	if args[0] == "listen" {
+		listener, err := net.Listen("tcp", args[1])
+		if err != nil {
+			panic(err)
+		}
+		defer listener.Close()
+		args = args[2:]
+	}
 	switch args[0] {
 	case "env":
 		for _, name := range args[1:] {

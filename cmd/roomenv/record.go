@@ -85,8 +85,6 @@ func (r *record) observe(e inject.Event) {
 			tally.State, tally.Reason = status.Running, ""
 		case inject.Stopped:
 			tally.State = status.Stopped
-		case inject.RolledBack:
-			tally.Rollbacks++
 		case inject.Crashed:
 			tally.Crashes++
 		}
