@@ -43,6 +43,7 @@ type keeper struct {
 	failed    *release   // the command did not come up with it
 	stopped   bool       // the supervisor was told to stop the command
 	retry     <-chan time.Time
+	trouble   string          // with the snapshot; "" is none
 	lapsed    map[string]bool // what was said
 
 	record record
@@ -81,7 +82,7 @@ type loading struct {
 }
 
 // retryInterval is the time until what could not be written is tried again.
-const retryInterval = 5 * time.Second
+const retryInterval = time.Second
 
 func newKeeper(e *execution, rooms *fetch.Rooms, snapshot *fetch.Snapshot) *keeper {
 	k := &keeper{
@@ -294,10 +295,18 @@ func (k *keeper) apply(ctx context.Context) {
 	if err == nil {
 		err = k.offer(ctx, generation)
 	}
+	trouble := ""
 	if err != nil {
-		k.complain(fmt.Errorf("cannot use the values as they are now, those before stay: %w", err))
+		trouble = err.Error()
 		k.retry = time.After(retryInterval)
 	}
+	switch {
+	case err != nil && trouble == k.trouble:
+		k.log.Debug("the values can still not be used", "error", err)
+	case err != nil:
+		k.complain(fmt.Errorf("cannot use the values as they are now, those before stay: %w", err))
+	}
+	k.trouble = trouble
 }
 
 // lapse does what the manifest says of values that are revoked or too old, and

@@ -40,6 +40,8 @@ import (
 //	pid                     sets PID to that of the last command in the background
 //	status REGEXP           waits until `roomenv status --json` of it matches
 //	storm ID VALUE...       a program that sets a secret to one value right after the other
+//
+// and the condition unshare: one may mount a tmpfs of one's own.
 func TestMain(m *testing.M) {
 	if os.Args[0] == selfPath {
 		main() // as the monitor; testscript goes by names
@@ -63,6 +65,12 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ESC", "\x1b")
 			env.Values[serving] = new(*exec.Cmd)
 			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "unshare" {
+				return false, errors.New("there is no such condition")
+			}
+			return exec.Command("unshare", "-rm", "true").Run() == nil, nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits":    exits,
