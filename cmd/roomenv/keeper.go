@@ -34,6 +34,7 @@ type keeper struct {
 
 	following *following
 	loading   *loading // the manifest is being read anew; nil: it is not
+	unusable  bool     // the manifest is, as its files were read last
 	snapshot  *fetch.Snapshot
 	releases  []*release // what may still be started
 	installed *release   // its files are in the folder
@@ -204,6 +205,9 @@ func (k *keeper) loop(ctx context.Context) {
 		case <-k.refreshed:
 			k.record.note(func(r *status.Report) { r.Refreshes++ })
 			k.following.Refresh()
+			if k.unusable {
+				k.load(ctx)
+			}
 		case <-k.command.Signals.Hangup:
 			k.refresh()
 		case <-ctx.Done():
@@ -273,7 +277,7 @@ func (k *keeper) replace(ctx context.Context, l *loading) {
 	if l.err == nil && k.folder == nil {
 		k.folder, l.err = openFolder(l.manifest, k.dir, k.command.User)
 	}
-	if l.err != nil {
+	if k.unusable = l.err != nil; k.unusable {
 		k.rooms.SetOAuth(k.manifest.OAuth)
 		k.complain(fmt.Errorf("cannot use the manifest as it is now, the one before stays: %w", l.err))
 		return
