@@ -318,7 +318,13 @@ func TestPush(t *testing.T) {
 		}
 		h.change("b", "b2")
 		wantValue(t, newest(t, snapshots, 1), "b", "b2")
-		if n := h.questions(); n["a"] != 0 || n["b"] != 1 || n["client"] != 1 {
+		h.change("b", "b2")
+		settle(0)
+		if n := h.questions(); n["a"] != 0 || n["b"] != 2 || n["client"] != 0 {
+			t.Errorf("asked %v", n)
+		}
+		settle(10 * time.Second)
+		if n := h.questions(); len(n) != 1 || n["client"] != 1 {
 			t.Errorf("asked %v", n)
 		}
 

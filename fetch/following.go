@@ -68,7 +68,9 @@ type followed struct {
 	answeredAt    time.Time // last
 	asking, again bool      // a question is in flight; another one is to follow
 	waiter        *waiter   // for a person; nil is nobody
+	askedAt       time.Time // last
 	renewal       time.Time // when to ask for a token, before it ends
+	due           time.Time // when to ask for a token, since something has changed
 	failed, skip  int       // rounds in a row; rounds to leave it out
 }
 
@@ -165,8 +167,8 @@ func (s *following) next(offered bool) time.Time {
 		next = earliest(next, s.changes.next())
 	}
 	for _, t := range s.targets {
-		if t.Kind == manifest.OAuth && !t.asking {
-			next = earliest(next, t.renewal)
+		if !t.asking {
+			next = earliest(earliest(next, t.renewal), t.due)
 		}
 	}
 	return next
@@ -197,7 +199,7 @@ func (s *following) askDue(now, before time.Time) {
 		s.askRound()
 	}
 	for _, t := range s.targets {
-		if t.Kind == manifest.OAuth && !t.asking && !t.renewal.IsZero() && !now.Before(t.renewal) {
+		if next := earliest(t.renewal, t.due); !t.asking && !next.IsZero() && !now.Before(next) {
 			s.ask(t)
 		}
 	}
@@ -259,7 +261,8 @@ func (s *following) askAll(now time.Time) {
 
 // changed asks for what may be another one since the secrets of the room that
 // have these ids are; nil are all. A room that tells of changes holds what was
-// provided, so that no person is asked.
+// provided, so that no person is asked. It may have a token for each question
+// that is another one, of which it tells too: they are asked for with a pause.
 func (s *following) changed(room string, ids []string) {
 	of := make(map[string]bool, len(ids))
 	for _, id := range ids {
@@ -270,6 +273,10 @@ func (s *following) changed(room string, ids []string) {
 		concerned := ids == nil || t.Kind != manifest.Secret || of[t.ID]
 		if t.Room == room && concerned && (t.Kind != manifest.Request || pushes) && !t.refused() {
 			t.skip = 0
+			if next := t.askedAt.Add(tokenPause); t.Kind == manifest.OAuth && ids != nil && s.now().Before(next) {
+				t.due = next
+				continue
+			}
 			s.ask(t)
 		}
 	}
@@ -282,7 +289,7 @@ func (s *following) ask(t *followed) {
 		t.again = true
 		return
 	}
-	t.asking = true
+	t.asking, t.askedAt, t.due = true, s.now(), time.Time{}
 	s.inFlight++
 	s.running.Go(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, min(max(s.interval, minAnswerTime), maxAnswerTime))

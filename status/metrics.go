@@ -13,11 +13,15 @@ import (
 )
 
 // Listen serves [Handler] on a TCP address, to whoever reaches it, until the
-// server is closed. A nil log is none.
+// server is closed. The log, nil being none, is told the address, whose port may
+// have been 0.
 func Listen(address string, report func() Report, log *slog.Logger) (*httpd.Server, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot serve metrics and health: %w", err)
+	}
+	if log != nil {
+		log.Info("listening http://" + l.Addr().String())
 	}
 	return httpd.Serve(l, Handler(report), log), nil
 }

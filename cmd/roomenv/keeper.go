@@ -36,6 +36,7 @@ type keeper struct {
 
 	following *following
 	loading   *loading // the manifest is being read anew; nil: it is not
+	unusable  bool     // the manifest is, as its files were read last
 	snapshot  *fetch.Snapshot
 	releases  []*release // what may still be started
 	installed *release   // its files are in the folder
@@ -45,6 +46,7 @@ type keeper struct {
 	failed    *release   // the command did not come up with it
 	stopped   bool       // the supervisor was told to stop the command
 	retry     <-chan time.Time
+	trouble   string          // with the snapshot; "" is none
 	lapsed    map[string]bool // what was said
 
 	record record
@@ -83,7 +85,7 @@ type loading struct {
 }
 
 // retryInterval is the time until what could not be written is tried again.
-const retryInterval = 5 * time.Second
+const retryInterval = time.Second
 
 func newKeeper(e *execution, rooms *fetch.Rooms, snapshot *fetch.Snapshot) *keeper {
 	k := &keeper{
@@ -207,6 +209,9 @@ func (k *keeper) loop(ctx context.Context) {
 		case <-k.refreshed:
 			k.record.note(func(r *status.Report) { r.Refreshes++ })
 			k.following.Refresh()
+			if k.unusable {
+				k.load(ctx)
+			}
 		case <-k.command.Signals.Hangup:
 			k.refresh()
 		case <-ctx.Done():
@@ -276,7 +281,7 @@ func (k *keeper) replace(ctx context.Context, l *loading) {
 	if l.err == nil && k.folder == nil {
 		k.folder, l.err = openFolder(l.manifest, k.dir, k.command.User)
 	}
-	if l.err != nil {
+	if k.unusable = l.err != nil; k.unusable {
 		k.rooms.SetOAuth(k.manifest.OAuth)
 		k.complain(fmt.Errorf("cannot use the manifest as it is now, the one before stays: %w", l.err))
 		return
@@ -298,10 +303,18 @@ func (k *keeper) apply(ctx context.Context) {
 	if err == nil {
 		err = k.offer(ctx, generation)
 	}
+	trouble := ""
 	if err != nil {
-		k.complain(fmt.Errorf("cannot use the values as they are now, those before stay: %w", err))
+		trouble = err.Error()
 		k.retry = time.After(retryInterval)
 	}
+	switch {
+	case err != nil && trouble == k.trouble:
+		k.log.Debug("the values can still not be used", "error", err)
+	case err != nil:
+		k.complain(fmt.Errorf("cannot use the values as they are now, those before stay: %w", err))
+	}
+	k.trouble = trouble
 }
 
 // lapse does what the manifest says of values that are revoked or too old, and
@@ -433,18 +446,24 @@ func (k *keeper) finish(ctx context.Context, r result) {
 		k.record.note(func(tally *status.Report) { tally.Generation = r.number })
 	case r.release == k.sent:
 		k.complain(fmt.Errorf("cannot run the command with the new values, it goes on with those before: %w", r.err))
-		k.sent, k.failed = k.confirmed, r.release
-		if k.offered != nil { // what it asks for is what is different from these values
-			k.offered = nil
-			k.apply(ctx)
-			return
-		}
-		if err := k.folder.Write(k.confirmed.generation.Files); err != nil {
-			k.complain(fmt.Errorf("cannot put the files back that the command had: %w", err))
-			return
-		}
-		k.installed = k.confirmed
+		k.rollBack(ctx)
+		k.record.note(func(tally *status.Report) { tally.Rollbacks++ })
 	}
+}
+
+// rollBack goes back to the release that the command has.
+func (k *keeper) rollBack(ctx context.Context) {
+	k.sent, k.failed = k.confirmed, k.sent
+	if k.offered != nil { // what it asks for is what is different from these values
+		k.offered = nil
+		k.apply(ctx)
+		return
+	}
+	if err := k.folder.Write(k.confirmed.generation.Files); err != nil {
+		k.complain(fmt.Errorf("cannot put the files back that the command had: %w", err))
+		return
+	}
+	k.installed = k.confirmed
 }
 
 // forget lets go of releases that nobody starts any more.

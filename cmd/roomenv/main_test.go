@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -33,11 +34,15 @@ import (
 //	memory VAR              a new folder on a tmpfs, see files_test.go
 //	killed SIGNAL ARG...    runs roomenv and kills it when its child has printed a line
 //	requestid               sets ID to the id of the request that stdout shows
-//	await FILE REGEXP       waits until the file has a line that matches
+//	await FILE REGEXP [VAR] waits until the file has a line that matches; sets VAR to its first group
 //	hosted                  puts what is like the hosted service at ROOM_URL
+//	address VAR             sets a variable to an address where nobody listens
+//	provider                sets PROVIDER to the URL of one of OAuth
 //	pid                     sets PID to that of the last command in the background
 //	status REGEXP           waits until `roomenv status --json` of it matches
 //	storm ID VALUE...       a program that sets a secret to one value right after the other
+//
+// and the condition unshare: one may mount a tmpfs of one's own.
 func TestMain(m *testing.M) {
 	if os.Args[0] == selfPath {
 		main() // as the monitor; testscript goes by names
@@ -63,6 +68,12 @@ func TestScripts(t *testing.T) {
 			env.Values[serving] = new(*exec.Cmd)
 			return nil
 		},
+		Condition: func(name string) (bool, error) {
+			if name != "unshare" {
+				return false, errors.New("there is no such condition")
+			}
+			return exec.Command("unshare", "-rm", "true").Run() == nil, nil
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits":    exits,
 			"serve":    serve,
@@ -78,6 +89,8 @@ func TestScripts(t *testing.T) {
 			"requestid": requestID,
 			"await":     await,
 			"hosted":    hostedRoom,
+			"address":   address,
+			"provider":  provider,
 			"pid":       pid,
 			"status":    awaitStatus,
 		},
@@ -111,8 +124,19 @@ func requestID(ts *testscript.TestScript, _ bool, _ []string) {
 //	kill SIGNAL   ends by that signal, by number
 //	cat           copies stdin to stdout
 //	record LOG NAME...  writes to LOG what becomes of it, see recordEvents
+//	get URL             prints status and body of an answer; a name that is no URL is
+//	                    that of a client of the token endpoint
+//	listen ADDR ARG...  listens there, and does what ARG... says
 func child() {
 	args := os.Args[1:]
+	if args[0] == "listen" {
+		listener, err := net.Listen("tcp", args[1])
+		if err != nil {
+			panic(err)
+		}
+		defer listener.Close()
+		args = args[2:]
+	}
 	switch args[0] {
 	case "env":
 		for _, name := range args[1:] {
@@ -130,6 +154,8 @@ func child() {
 		signal.Reset(syscall.Signal(n))
 		_ = syscall.Kill(os.Getpid(), syscall.Signal(n))
 		select {}
+	case "get":
+		get(args[1])
 	case "record":
 		recordEvents(args[1], args[2:])
 	case "cat":

@@ -88,8 +88,6 @@ func (r *record) observe(e inject.Event) {
 			tally.Restarts++
 		case inject.Stopped:
 			tally.State = status.Stopped
-		case inject.RolledBack:
-			tally.Rollbacks++
 		case inject.Crashed:
 			tally.Crashes++
 			tally.State = status.Starting

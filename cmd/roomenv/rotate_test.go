@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -11,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -70,8 +74,8 @@ func note(log, line string) {
 
 // await waits until a file has a line that matches.
 func await(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: await FILE REGEXP")
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: await FILE REGEXP [VAR]")
 	}
 	file, line := ts.MkAbs(args[0]), regexp.MustCompile("(?m)"+args[1])
 	changes, err := fsnotify.NewWatcher()
@@ -81,7 +85,10 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	limit := time.After(time.Minute)
 	for {
 		text, _ := os.ReadFile(file)
-		if line.Match(text) {
+		if found := line.FindSubmatch(text); found != nil {
+			if len(args) == 3 {
+				ts.Setenv(args[2], string(found[1]))
+			}
 			return
 		}
 		select {
@@ -106,6 +113,58 @@ func hostedRoom(ts *testscript.TestScript, neg bool, args []string) {
 		server.Close()
 	})
 	ts.Setenv("ROOM_URL", server.URL)
+}
+
+// address sets a variable to an address where nobody listens.
+func address(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: address VAR")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], listener.Addr().String())
+	ts.Check(listener.Close())
+}
+
+// provider is an OAuth provider that gives another token each time, for any code.
+func provider(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: provider")
+	}
+	var given atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"access_token": "at-%d", "token_type": "Bearer", "expires_in": 1, "refresh_token": "r"}`, given.Add(1))
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv("PROVIDER", server.URL)
+}
+
+// get prints an answer over HTTP.
+func get(url string) {
+	if !strings.Contains(url, ":") {
+		url = os.Getenv("ROOMENV_TOKEN_ENDPOINT") + url
+	}
+	request, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		panic(err)
+	}
+	request.Header.Set("Authorization", os.Getenv("ROOMENV_TOKEN_AUTHORIZATION"))
+	var client http.Client
+	if socket := os.Getenv("ROOMENV_TOKEN_SOCKET"); socket != "" {
+		client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}}
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		panic(err)
+	}
+	defer response.Body.Close()
+	fmt.Println(response.StatusCode)
+	if _, err := io.Copy(os.Stdout, response.Body); err != nil {
+		panic(err)
+	}
 }
 
 // pid sets PID to that of the last command in the background.
