@@ -25,7 +25,8 @@ type Follower struct {
 	// Interval is the time from one round to the next, give or take a tenth. A
 	// room that does not tell of changes is asked for everything in each round,
 	// one that does for one value, in turns, which shows whether it is there. What
-	// takes a person is in no round.
+	// takes a person is in no round. An answer has as much time, but no more than
+	// 30 s and no less than one: a room that takes longer is away.
 	Interval time.Duration
 	// The first change after quiet is told at once. Those that follow it within
 	// Debounce are told together when it has been quiet for that long, and after

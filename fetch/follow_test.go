@@ -200,18 +200,17 @@ func TestBackOff(t *testing.T) {
 	})
 }
 
-// A question without an answer ends, and holds up nothing.
+// A question without an answer ends when it is time for the next one, and holds up
+// nothing.
 func TestHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"good": "1", "hangs": "v"}}
 		snapshots := follow(t, &fetch.Follower{Source: h, Interval: 10 * time.Second}, file(manifest.Template{ref("good")}, manifest.Template{ref("hangs")}))
 		h.put("hangs", nil)
-		for i := range 3 {
-			h.put("good", fmt.Sprint("new", i))
-			settle(11500 * time.Millisecond)
-			wantValue(t, newest(t, snapshots, 1), "good", fmt.Sprint("new", i))
-		}
-		settle(20 * time.Second)
+		h.put("good", "new")
+		settle(12 * time.Second)
+		wantValue(t, newest(t, snapshots, 1), "good", "new")
+		settle(12 * time.Second)
 		s := newest(t, snapshots, 1)
 		wantValue(t, s, "hangs", "v")
 		if st := s.State(target("hangs")); st.Stale.IsZero() || !errors.Is(st.Err, fetch.ErrUnreachable) || !errors.Is(st.Err, context.DeadlineExceeded) {
@@ -622,6 +621,26 @@ func TestRefused(t *testing.T) {
 		settle(time.Hour)
 		if n := h.questions(); n["bob"] != 1 || n["client"] != 1 {
 			t.Errorf("asked %v", n)
+		}
+	})
+}
+
+// That a value was confirmed is no snapshot, but is known to who asks.
+func TestLatest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{holds: map[string]any{"a": "a"}}
+		f := &fetch.Follower{Source: h, Interval: time.Minute}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if s := f.Latest(ended); s != nil {
+			t.Errorf("%v is known before anything is followed", s)
+		}
+		snapshots := follow(t, f, file(manifest.Template{ref("a")}))
+		start := time.Now()
+		settle(10 * time.Minute)
+		s := f.Latest(t.Context())
+		if confirmed := s.State(target("a")).Confirmed.Sub(start); confirmed < 8*time.Minute || len(snapshots) > 0 {
+			t.Errorf("confirmed %v after the start, and %d snapshots", confirmed, len(snapshots))
 		}
 	})
 }

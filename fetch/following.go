@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// answerTime is how long a room may take for an answer.
-	answerTime = 30 * time.Second
+	// minAnswerTime and maxAnswerTime bound how long a room may take for an answer,
+	// which is as long as it is until the next question.
+	minAnswerTime, maxAnswerTime = time.Second, 30 * time.Second
 	// maxSleep bounds the sleep until something is due: timers stand still while
 	// the machine is suspended, and the wall clock goes on.
 	maxSleep = 10 * time.Second
@@ -284,7 +285,7 @@ func (s *following) ask(t *followed) {
 	t.asking = true
 	s.inFlight++
 	s.running.Go(func() {
-		ctx, cancel := context.WithTimeout(s.ctx, answerTime)
+		ctx, cancel := context.WithTimeout(s.ctx, min(max(s.interval, minAnswerTime), maxAnswerTime))
 		defer cancel()
 		value, err := s.resolve(ctx, t.Target)
 		s.report(func(now time.Time) {

@@ -30,13 +30,13 @@ var actions = []string{manifest.Keep, manifest.Warn, manifest.Stop, manifest.Exi
 // first and else in the order of m. A reference in the word of a variable counts,
 // though it may not be needed; one that may be missing and is has not lapsed.
 func (s *Snapshot) Lapsed(m *manifest.Manifest, now time.Time) (lapses []Lapse) {
-	s.kept(m, func(e manifest.Entry, r *manifest.Reference, st State, f manifest.Freshness) {
+	s.kept(m, func(e manifest.Entry, r *manifest.Reference, st State) {
 		l := Lapse{Name: e.Name, Pos: e.Pos, Reference: r.String(), Err: st.Err}
-		switch end := staleEnd(st, f); {
+		switch end := staleEnd(st, e.Freshness); {
 		case !st.Revoked.IsZero():
-			l.Revoked, l.Since, l.Action = true, st.Revoked, cmp.Or(f.OnRevoked, manifest.Stop)
+			l.Revoked, l.Since, l.Action = true, st.Revoked, cmp.Or(e.OnRevoked, manifest.Stop)
 		case !end.IsZero() && !now.Before(end):
-			l.Since, l.Action = st.Stale, cmp.Or(f.Then, manifest.Warn)
+			l.Since, l.Action = st.Stale, cmp.Or(e.Then, manifest.Warn)
 		default:
 			return
 		}
@@ -51,8 +51,8 @@ func (s *Snapshot) Lapsed(m *manifest.Manifest, now time.Time) (lapses []Lapse) 
 // nextLapse is when the next value after now will be stale for too long; zero is
 // never.
 func (s *Snapshot) nextLapse(m *manifest.Manifest, now time.Time) (next time.Time) {
-	s.kept(m, func(_ manifest.Entry, _ *manifest.Reference, st State, f manifest.Freshness) {
-		if end := staleEnd(st, f); end.After(now) {
+	s.kept(m, func(e manifest.Entry, _ *manifest.Reference, st State) {
+		if end := staleEnd(st, e.Freshness); end.After(now) {
 			next = earliest(next, end)
 		}
 	})
@@ -69,18 +69,18 @@ func staleEnd(st State, f manifest.Freshness) time.Time {
 
 // kept visits the references of m that have a last good value which is not
 // current, each once in its entry.
-func (s *Snapshot) kept(m *manifest.Manifest, visit func(manifest.Entry, *manifest.Reference, State, manifest.Freshness)) {
+func (s *Snapshot) kept(m *manifest.Manifest, visit func(manifest.Entry, *manifest.Reference, State)) {
 	for _, e := range m.Values() {
 		seen := make(map[string]bool)
-		walk(e.Value, false, func(r *manifest.Reference, _ bool) {
+		for r := range e.Value.References() {
 			st := s.State(r.Target)
 			current := !st.held || st.Stale.IsZero() && st.Revoked.IsZero()
 			if current || Absent(st.Err) && optional(r) || seen[r.String()] {
-				return
+				continue
 			}
 			seen[r.String()] = true
-			visit(e, r, st, e.Freshness)
-		})
+			visit(e, r, st)
+		}
 	}
 }
 

@@ -73,13 +73,13 @@ func unanswered(ctx context.Context, err error) error {
 func distinct(m *manifest.Manifest) (targets []manifest.Target, needed map[manifest.Target]bool) {
 	needed = make(map[manifest.Target]bool)
 	for _, e := range m.Values() {
-		walk(e.Value, false, func(r *manifest.Reference, _ bool) {
+		for r := range e.Value.References() {
 			before, seen := needed[r.Target]
 			if !seen {
 				targets = append(targets, r.Target)
 			}
 			needed[r.Target] = before || !optional(r)
-		})
+		}
 	}
 	return targets, needed
 }
@@ -90,28 +90,15 @@ func optional(r *manifest.Reference) bool { return r.Optional || r.Default != ni
 func table(m *manifest.Manifest, s *Snapshot) (rows []Row) {
 	for _, e := range m.Values() {
 		seen := make(map[string]bool)
-		walk(e.Value, false, func(r *manifest.Reference, inWord bool) {
+		for r, inWord := range e.Value.References() {
 			err := s.Err(r.Target)
 			forgiven := inWord || Absent(err) && optional(r)
 			if err == nil || forgiven || seen[r.String()] {
-				return
+				continue
 			}
 			seen[r.String()] = true
 			rows = append(rows, Row{e.Name, e.Pos, r.String(), err})
-		})
-	}
-	return rows
-}
-
-// walk visits the references of t, in order, and says which of them are inside
-// the word of a variable. The word of ? is a message, which shows no values.
-func walk(t manifest.Template, inWord bool, visit func(r *manifest.Reference, inWord bool)) {
-	for _, p := range t {
-		switch v := p.Variable; {
-		case p.Reference != nil:
-			visit(p.Reference, inWord)
-		case v != nil && v.Operator != "?" && v.Operator != ":?":
-			walk(v.Word, true, visit)
 		}
 	}
+	return rows
 }

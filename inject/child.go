@@ -153,12 +153,12 @@ func (c *child) stop(sig syscall.Signal) {
 // that there was time enough.
 func escalates(sig syscall.Signal) bool { return sig == unix.SIGTERM || sig == unix.SIGINT }
 
-// suspend stops roomenv with its child, so that the shell sees the job stop.
-// The shell's fg sends SIGCONT, which [child.forward] acts on.
-func (c *child) suspend(sig syscall.Signal) {
+// suspend has stop stop roomenv with its child, so that the shell sees the job
+// stop. The shell's fg sends SIGCONT, which [child.forward] acts on.
+func (c *child) suspend(sig syscall.Signal, stop func(target int)) {
 	switch {
 	case c.inner != nil:
-		if !c.inner.suspend() {
+		if !c.inner.suspend(stop) {
 			_ = unix.Kill(c.pid, unix.SIGCONT)
 		}
 	case c.terminal < 0:
@@ -173,7 +173,7 @@ func (c *child) suspend(sig syscall.Signal) {
 		}
 	default:
 		c.moveForeground(c.pid, unix.Getpgrp())
-		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
+		stop(unix.Getpid())
 	}
 }
 

@@ -82,7 +82,7 @@ func (l *loop) hookEnded(h *hook, err error) {
 			l.nextHook()
 		})
 		l.hooks = append(l.hooks, h)
-		l.observe(Event{Kind: HookFailed, Hook: h.command.Args, Err: err, Wait: wait})
+		l.observe(Event{Kind: HookFailed, Hook: h.command.Args, Err: err, Wait: wait, Failures: h.failures})
 	}
 	l.nextHook()
 }

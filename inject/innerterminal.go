@@ -238,16 +238,16 @@ func (t *innerTerminal) control(f func(fd int)) {
 	}
 }
 
-// suspend stops roomenv and all of its group, the shell's job, with the child,
+// suspend has stop stop roomenv and all of its group, the shell's job, with the child,
 // as Ctrl-Z on the outer terminal would do. It is false if nobody could continue
 // them.
-func (t *innerTerminal) suspend() bool {
+func (t *innerTerminal) suspend(stop func(target int)) bool {
 	group := unix.Getpgrp()
 	if session, err := unix.Getsid(0); err != nil || session == group || group == unix.Getpid() && !underJobControl() {
 		return false
 	}
 	t.detach()
-	_ = unix.Kill(0, unix.SIGSTOP)
+	stop(0)
 	return true
 }
 

@@ -100,10 +100,14 @@ func (f *life) signalGroup(sig syscall.Signal) {
 }
 
 func (f *life) stopped(sig syscall.Signal) {
-	if f == f.loop.current {
-		f.suspend(sig)
-	} else {
+	switch {
+	case f != f.loop.current:
 		f.halted = true
+	case (sig == unix.SIGTTIN || sig == unix.SIGTTOU) && f.ownGroup && f.foreground() == f.pid:
+		// It used the terminal just before that was handed over.
+		f.signalGroup(unix.SIGCONT)
+	default:
+		f.suspend(sig, f.loop.signals.stop)
 	}
 }
 

@@ -23,6 +23,7 @@ type loop struct {
 	cancel  context.CancelCauseFunc
 
 	processes processes
+	endings   chan os.Signal
 	clock     clock
 	working   sync.WaitGroup
 	posted    chan func() // by those who work beside the loop
@@ -68,9 +69,9 @@ func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
 	}
 
 	// One slot is enough: what matters is that something ended, not how often.
-	ended := make(chan os.Signal, 1)
-	signal.Notify(ended, unix.SIGCHLD)
-	defer signal.Stop(ended)
+	l.endings = make(chan os.Signal, 1)
+	signal.Notify(l.endings, unix.SIGCHLD)
+	defer signal.Stop(l.endings)
 
 	l.processes, l.tasks = processes{}, map[*task]bool{}
 	l.posted, l.closed = make(chan func()), make(chan struct{})
@@ -79,10 +80,11 @@ func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
 	defer l.cancel(nil)
 	defer close(l.closed)
 
-	var err error
-	if l.current, err = l.begin(c); err != nil {
+	first, err := l.begin(c)
+	if err != nil {
 		return exitCode(err), err
 	}
+	l.become(first)
 	cancelled := ctx.Done()
 	for !l.ending || len(l.lives)+len(l.tasks) > 0 {
 		if l.ending {
@@ -106,8 +108,8 @@ func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
 			l.clock.ring()
 		case then := <-l.posted:
 			then()
-		case <-ended:
-			l.processes.reap()
+		case <-l.endings:
+			l.reap()
 		}
 	}
 	return l.code, l.err
@@ -126,13 +128,22 @@ func (l *loop) async(work, then func()) {
 	})
 }
 
+func (l *loop) reap() {
+	if l.processes.reap() {
+		select {
+		case l.endings <- unix.SIGCHLD:
+		default:
+		}
+	}
+}
+
 // signal acts on a signal to roomenv.
 func (l *loop) signal(sig syscall.Signal) {
 	f := l.current
 	switch {
 	case l.ending && escalates(sig) && l.hurry():
 	case f == nil || f.hasCode:
-		if withoutChild(sig, l.interrupt) && !slices.Contains(l.kept, sig) {
+		if withoutChild(sig, l.interrupt, l.signals.stop) && !slices.Contains(l.kept, sig) {
 			l.kept = append(l.kept, sig)
 		}
 	case f.stopsOnTerm && sig == unix.SIGTERM:
@@ -147,14 +158,14 @@ func (l *loop) signal(sig syscall.Signal) {
 }
 
 // hurry kills what was asked to end, and reports whether there is any.
-func (l *loop) hurry() (any bool) {
+func (l *loop) hurry() (found bool) {
 	for _, f := range l.lives {
 		if f.asked && !f.draining {
 			f.hurry()
-			any = true
+			found = true
 		}
 	}
-	return any
+	return found
 }
 
 // interrupt is for a signal that comes while no child runs.
@@ -166,7 +177,7 @@ func (l *loop) interrupt(cause error) {
 }
 
 func (l *loop) cancelled(cause error) {
-	if l.current == nil {
+	if l.current == nil && !l.ending {
 		l.fail(exitCode(cause), cannotRun(l.command, cause))
 	}
 	l.end()
@@ -218,6 +229,7 @@ func (l *loop) end() {
 		return
 	}
 	l.ending = true
+	l.clock.cancel(l.retry)
 	if l.next != nil {
 		l.next.applied(ErrDropped)
 		l.next = nil

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,6 +39,8 @@ func TestMain(m *testing.M) {
 		os.Exit(roomenv())
 	case "reporter":
 		os.Exit(reporter())
+	case "supervisor":
+		os.Exit(supervisor())
 	case "exec":
 		// What a test measures Run against.
 		os.Exit(bare())
@@ -49,6 +52,12 @@ func TestMain(m *testing.M) {
 func roomenv() int {
 	ctx, signals := inject.Catch(context.Background())
 	defer signals.Close()
+	if os.Getenv("REPORT_SUSPEND") != "" {
+		signals.OnSuspend(func() func() {
+			fmt.Println("is about to stop")
+			return func() { fmt.Println("goes on") }
+		})
+	}
 	if os.Getenv("WAIT") != "" {
 		gate := os.NewFile(3, "gate")
 		fmt.Println("caught")
@@ -74,6 +83,52 @@ func roomenv() int {
 	if os.Getenv("REPORT_TERMINAL") != "" {
 		group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
 		fmt.Printf("foreground again: %v\n", err == nil && group == unix.Getpgrp())
+	}
+	return code
+}
+
+// supervisor runs a command, and for each line on descriptor 3, or ten times
+// without one, says what became of an update that restarts it. Each has a hook that
+// ends with 7.
+func supervisor() int {
+	ctx, signals := inject.Catch(context.Background())
+	defer signals.Close()
+	hook := []string{"/bin/sh", "-c", "exit 7"}
+	s := inject.Supervisor{Overlap: os.Getenv("OVERLAP") != "", Observe: func(e inject.Event) {
+		if e.Kind == inject.HookFailed && fmt.Sprint(e.Err) != "exit code 7" {
+			fmt.Println("the hook:", e.Err)
+		}
+	}}
+	s.Ready.Command = []string{"/bin/sh", "-c", "exit 0"}
+	c := inject.Command{Args: os.Args[1:], Env: childEnv(), Signals: signals}
+	maskIn(&c)
+	updates, done := make(chan inject.Update), make(chan struct{})
+	go func() {
+		gate := bufio.NewReader(os.NewFile(3, "gate"))
+		for n := 2; n < 12; n++ {
+			if os.Getenv("WAIT") != "" {
+				if _, err := gate.ReadString('\n'); err != nil {
+					return
+				}
+			}
+			applied := make(chan error, 1)
+			u := inject.Update{Command: c, Action: inject.Restart, Hooks: [][]string{hook}, Applied: func(err error) { applied <- err }}
+			u.Command.Env = append(slices.DeleteFunc(slices.Clone(c.Env), func(e string) bool { return strings.HasPrefix(e, "N=") }), "N="+strconv.Itoa(n))
+			select {
+			case updates <- u:
+			case <-done:
+				return
+			}
+			if err := <-applied; err != nil {
+				fmt.Println(err)
+			}
+		}
+		fmt.Println("updated")
+	}()
+	code, err := s.Run(ctx, c, updates)
+	close(done)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 	return code
 }
@@ -231,4 +286,13 @@ func self(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// guard is of the test itself: without it a signal that comes after the end of
+// Catch would end the test.
+func guard(t *testing.T) {
+	t.Helper()
+	guard := make(chan os.Signal, 1)
+	signal.Notify(guard, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP)
+	t.Cleanup(func() { signal.Stop(guard) })
 }

@@ -21,12 +21,13 @@ type process interface {
 	ended(code int, killed bool)
 }
 
-// reap looks at what became of all of them, and of orphans.
-func (all processes) reap() {
+// reap looks at what became of all of them, and of orphans. It reports whether
+// there may be more of those, which can come faster than they are reaped.
+func (all processes) reap() (more bool) {
 	for pid, p := range all {
 		all.poll(pid, p)
 	}
-	reapOrphans(func(pid int) bool { return all[pid] != nil })
+	return reapOrphans(func(pid int) bool { return all[pid] != nil })
 }
 
 func (all processes) poll(pid int, p process) {

@@ -62,6 +62,14 @@ func TestPID1(t *testing.T) {
 		(exit 1) & wait $!
 		echo parent $PPID; kill -KILL $$`
 	w := command(t, nil, "/bin/sh", "-c", orphans)
+	asPID1(t, w)
+	w.start(t)
+	w.end(t, "parent 1\n", 137)
+}
+
+// asPID1 has w be the first process of a PID namespace.
+func asPID1(t *testing.T, w *wrapper) {
+	t.Helper()
 	w.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
 	if os.Getuid() != 0 {
 		w.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
@@ -73,8 +81,20 @@ func TestPID1(t *testing.T) {
 	if err := probe.Run(); err != nil {
 		t.Skipf("cannot make a PID namespace here: %v", err)
 	}
-	w.start(t)
-	w.end(t, "parent 1\n", 137)
+}
+
+// TestSupervisorAsPID1 has orphans end all the time, while a child takes the place
+// of another: nobody's status goes with theirs.
+func TestSupervisorAsPID1(t *testing.T) {
+	const child = `(i=0; while [ $((i+=1)) -lt 5000 ]; do (sh -c "exit 3" &); done) & [ "$N" = 11 ] && { exec >&-; read x; kill $!; exit 42; }; while :; do sleep 1; done`
+	for _, env := range []string{"OVERLAP=", "OVERLAP=1"} {
+		w := command(t, []string{role + "=supervisor", env}, "/bin/sh", "-c", child)
+		asPID1(t, w)
+		w.start(t)
+		w.expect(t, "updated")
+		_ = w.stdin.Close()
+		w.end(t, "", 42)
+	}
 }
 
 func TestSubreaper(t *testing.T) {

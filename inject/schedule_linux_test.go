@@ -8,10 +8,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -165,15 +166,6 @@ func newRandom(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(*seed, 0))
 }
 
-// guard is of the test itself: without it a signal that comes after the end of
-// Catch would end the test.
-func guard(t *testing.T) {
-	t.Helper()
-	guard := make(chan os.Signal, 1)
-	signal.Notify(guard, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP)
-	t.Cleanup(func() { signal.Stop(guard) })
-}
-
 // nothingLeft looks for children of the test, zombies among them.
 func nothingLeft(t *testing.T, round int) {
 	t.Helper()
@@ -189,4 +181,109 @@ func descriptors(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(open)
+}
+
+// TestSupervisorSchedules has updates, signals, ends and crashes come at random
+// moments. Each update that is taken has one outcome, the end has an error if and
+// only if there was no child, and nothing is left of any process. A child takes a
+// lock, which its whole group has: without overlap it is always free.
+func TestSupervisorSchedules(t *testing.T) {
+	random := newRandom(t)
+	guard(t)
+	open := descriptors(t)
+	lock := t.TempDir() + "/lock"
+	for round := range *rounds / 2 {
+		s := inject.Supervisor{Overlap: random.IntN(2) == 0, RestartOnFailure: random.IntN(2) == 0}
+		s.Ready = inject.Ready{Command: []string{"/bin/sh", "-c", "exit $READY"}, Timeout: 10 * time.Millisecond}
+		held := `flock -n 9 || echo the lock is held; `
+		if s.Overlap {
+			held = ""
+		}
+		in, hold, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, signals := inject.Catch(t.Context())
+		ctx, stop := context.WithCancel(ctx)
+		command := func() inject.Command {
+			end := []string{`read x; exit 99`, `exit 0`, `exit 3`, `trap 'exit 4' TERM; read x; exit 99`}[random.IntN(4)]
+			member := []string{`read x <&3`, `trap '' TERM; while read x <&3; do :; done`, `exit 0`}[random.IntN(3)]
+			c := sh(`exec 2>/dev/null 3<&0 9>>` + lock + `; ` + held + `sh -c "$0" & ` + end)
+			c.Args = append(c.Args, member)
+			c.Env = append(c.Env, "READY="+strconv.Itoa(random.IntN(2)))
+			c.Stdin, c.Stdout, c.Signals, c.StopTimeout = in, w, signals, 3*time.Millisecond
+			if random.IntN(4) == 0 {
+				c.Mask = masker()
+			}
+			return c
+		}
+		updates := make(chan inject.Update)
+		done := make(chan struct{})
+		var taken int
+		var outcomes atomic.Int64
+		steps := random.IntN(8)
+		plan := make([]func(), steps)
+		for i := range plan {
+			u := inject.Update{Command: command(), Action: inject.Action(random.IntN(3)), Applied: func(error) { outcomes.Add(1) }}
+			if random.IntN(3) == 0 {
+				u.Hooks = [][]string{{"/bin/sh", "-c", []string{"exit 0", "exit 1", "sleep 1000"}[random.IntN(3)]}}
+			}
+			if random.IntN(3) == 0 {
+				u.Signals = []syscall.Signal{unix.SIGUSR1}
+			}
+			sig := []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP}[random.IntN(4)]
+			wait, send := random.Int64N(int64(6*time.Millisecond)), random.IntN(6) > 0
+			plan[i] = func() {
+				time.Sleep(time.Duration(wait)) // the schedule
+				if !send {
+					_ = unix.Kill(unix.Getpid(), sig)
+					return
+				}
+				select {
+				case updates <- u:
+					taken++
+				case <-done:
+				}
+			}
+		}
+		first := command()
+		var planned sync.WaitGroup
+		planned.Go(func() {
+			for _, step := range plan {
+				step()
+			}
+			stop()
+		})
+		code, err := s.Run(ctx, first, updates)
+		close(done)
+		planned.Wait()
+		signals.Close()
+		for _, f := range []*os.File{w, in, hold} {
+			_ = f.Close()
+		}
+		_ = r.SetReadDeadline(time.Now().Add(10 * time.Second))
+		out, readErr := io.ReadAll(r)
+		_ = r.Close()
+		if len(out) > 0 || readErr != nil {
+			t.Errorf("round %d: output %q, %v", round, out, readErr)
+		}
+		if n := outcomes.Load(); n != int64(taken) {
+			t.Errorf("round %d: %d updates had %d outcomes", round, taken, n)
+		}
+		var interrupted inject.Interrupted
+		switch {
+		case errors.As(err, &interrupted) && code == interrupted.ExitCode():
+		case errors.Is(err, context.Canceled) && code == 125:
+		case err != nil || !slices.Contains([]int{0, 3, 4, 99, 137, 143, 130, 129, 138}, code):
+			t.Errorf("round %d: code %d, %v", round, code, err)
+		}
+		nothingLeft(t, round)
+	}
+	if left := descriptors(t); left > open {
+		t.Errorf("%d files were open, %d are", open, left)
+	}
 }

@@ -34,6 +34,8 @@ type Signals struct {
 	mu      sync.Mutex
 	ctx     context.Context
 	claimed bool // there is a child, or is about to be
+	suspend func() (resume func())
+	resume  func() // what SIGCONT does; nil is nothing
 }
 
 // Interrupted is the cause of a context that a signal cancelled.
@@ -149,28 +151,58 @@ func (s *Signals) forChild(sig syscall.Signal) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if sig == unix.SIGCONT && s.resume != nil {
+		s.resume()
+		s.resume = nil
+	}
 	switch {
 	case sig == unix.SIGPIPE:
 		return false
 	case s.claimed:
 		return true
 	}
-	return withoutChild(sig, s.cancel)
+	return withoutChild(sig, s.cancel, s.stopNow)
 }
 
 // withoutChild acts on a signal that comes while there is no child, and reports
-// whether it is to be kept for the next one. interrupt ends roomenv.
-func withoutChild(sig syscall.Signal, interrupt context.CancelCauseFunc) (keep bool) {
+// whether it is to be kept for the next one. interrupt ends roomenv and stop stops
+// it.
+func withoutChild(sig syscall.Signal, interrupt context.CancelCauseFunc, stop func(target int)) (keep bool) {
 	switch sig {
 	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
 		interrupt(Interrupted{sig})
 	case unix.SIGTSTP:
-		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
+		stop(unix.Getpid())
 	case unix.SIGCONT:
 	default:
 		return true
 	}
 	return false
+}
+
+// OnSuspend has suspend called before roomenv stops itself, with its command or
+// alone, so that nothing that others wait for stops with it. What suspend returns
+// is called when roomenv goes on. A SIGSTOP of others is not known before.
+func (s *Signals) OnSuspend(suspend func() (resume func())) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.suspend = suspend
+}
+
+// stop stops roomenv, or its process group for 0.
+func (s *Signals) stop(target int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopNow(target)
+}
+
+// stopNow is stop for who holds the lock. A process may run on for a moment after
+// it has stopped itself, so that it is SIGCONT that tells when it goes on.
+func (s *Signals) stopNow(target int) {
+	if s.suspend != nil && s.resume == nil {
+		s.resume = s.suspend()
+	}
+	_ = unix.Kill(target, unix.SIGSTOP)
 }
 
 // claim makes the signals the child's from now on. It fails when one came

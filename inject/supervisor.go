@@ -40,6 +40,8 @@ type Event struct {
 	Err  error         // why; nil for a child that Crashed after it had started
 	Hook []string      // the one that failed
 	Wait time.Duration // until it is tried again: Crashed and HookFailed
+	// Failures is how often it has failed, one after the other: HookFailed.
+	Failures int
 }
 
 // An EventKind says what happened.
@@ -47,7 +49,8 @@ type EventKind int
 
 // Kinds of [Event].
 const (
-	Restarted  EventKind = iota // a child has been started for an Update
+	Started    EventKind = iota // a child runs; it is the one that gets the signals
+	Restarted                   // it is one that was started for an Update
 	Stopped                     // the child has been stopped for an Update
 	RolledBack                  // the new child did not get ready, and the old one stays
 	Crashed                     // the child failed, or did not start, and is started again

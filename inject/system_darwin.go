@@ -28,6 +28,6 @@ func fromBackground(change func() error) error {
 func setNoNewPrivs() error { return errors.ErrUnsupported }
 
 // reapOrphans does nothing: on macOS orphans go to launchd.
-func reapOrphans(func(int) bool) {}
+func reapOrphans(func(int) bool) bool { return false }
 
 func groupAlive(group int) bool { return unix.Kill(-group, 0) != unix.ESRCH }

@@ -46,17 +46,18 @@ func setNoNewPrivs() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0
 // It peeks first, because to wait for any process could take the status of one
 // that is ours. One of ours that ended hides orphans behind it: they stay for the
 // next time.
-func reapOrphans(ours func(pid int) bool) {
+func reapOrphans(ours func(pid int) bool) (more bool) {
 	if !reaper() {
-		return
+		return false
 	}
-	for {
+	for range 100 {
 		pid := peek()
 		if pid <= 0 || ours(pid) {
-			return
+			return false
 		}
 		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
 	}
+	return true
 }
 
 func reaper() bool {

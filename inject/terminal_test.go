@@ -3,6 +3,7 @@ package inject_test
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -24,7 +25,11 @@ type terminal struct {
 // onTerminal starts a session on a new terminal.
 func onTerminal(t *testing.T, env []string, path string, args ...string) *terminal {
 	t.Helper()
-	c := exec.Command(path, args...)
+	return startOnTerminal(t, env, exec.Command(path, args...))
+}
+
+func startOnTerminal(t *testing.T, env []string, c *exec.Cmd) *terminal {
+	t.Helper()
 	c.Env = append(append(os.Environ(), "PS1=", "PS2=", quickExit, "SELF="+self(t)), env...)
 	master, err := pty.Start(c)
 	if err != nil {
@@ -141,15 +146,17 @@ func TestPagerKeepsTheTerminal(t *testing.T) {
 func TestStopKey(t *testing.T) {
 	x := onTerminal(t, nil, "/bin/sh", "-i")
 	x.keys(t, "stty -echo\n")
-	x.keys(t, role+`=roomenv CHILD_ROLE=reporter "$SELF" "$SELF"`+"\n")
+	x.keys(t, role+`=roomenv REPORT_SUSPEND=1 CHILD_ROLE=reporter "$SELF" "$SELF"`+"\n")
 	x.until(t, "ready")
 	x.keys(t, "one\n")
 	x.until(t, "read one")
 	for range 3 {
 		x.keys(t, "\x1a")
+		x.until(t, "is about to stop")
 		x.until(t, "[1] + Stopped")
 		x.keys(t, "echo the shell reads; fg >/dev/null\n")
 		x.until(t, "the shell reads")
+		x.until(t, "goes on")
 		x.until(t, "got SIGCONT")
 		x.keys(t, "two\n")
 		if before := x.until(t, "read two"); len(before) > 0 {
@@ -213,5 +220,40 @@ func TestModesAfterASignal(t *testing.T) {
 				t.Errorf("%s as %s: %q after %q, want %s", script, as, x.last, before, want)
 			}
 		}
+	}
+}
+
+// TestSupervisorOnTerminal has the terminal go from child to child, and back.
+func TestSupervisorOnTerminal(t *testing.T) {
+	for _, env := range [][]string{nil, {"OVERLAP=1"}, {"MASK=1"}} {
+		r, gate, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := exec.Command(self(t), "/bin/sh", "-c",
+			`trap 'echo end $N; exit 0' TERM; echo start $N; while read word; do echo $N reads $word; done; exit 42`)
+		c.ExtraFiles = []*os.File{r}
+		x := startOnTerminal(t, append(env, role+"=supervisor", "WAIT=1", "N=1"), c)
+		_ = r.Close()
+		x.until(t, "start 1")
+		x.keys(t, "a\n")
+		x.until(t, "1 reads a")
+		for old, n := range []string{1: "2", 2: "3"} {
+			if old == 0 {
+				continue
+			}
+			if _, err := io.WriteString(gate, "next\n"); err != nil {
+				t.Fatal(err)
+			}
+			for before := []string{}; count(before, "start "+n) == 0 || count(before, fmt.Sprint("end ", old)) == 0; {
+				x.until(t, "")
+				before = append(before, x.last)
+			}
+			x.keys(t, "b\n")
+			x.until(t, n+" reads b")
+		}
+		x.keys(t, "\x04")
+		x.end(t, 42)
+		_ = gate.Close()
 	}
 }

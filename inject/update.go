@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,7 +13,7 @@ const steady = 10 * time.Second
 
 // update takes an Update.
 func (l *loop) update(u *Update) {
-	l.processes.reap() // an end that came before goes before
+	l.reap() // an end that came before goes before
 	if l.ending {
 		u.applied(ErrDropped)
 		return
@@ -87,6 +88,7 @@ func (l *loop) launch() bool {
 // become makes f the current child.
 func (l *loop) become(f *life) {
 	l.current = f
+	l.observe(Event{Kind: Started})
 	for _, sig := range l.kept {
 		f.forward(sig)
 	}
@@ -135,7 +137,7 @@ func (l *loop) abandon(f *life, why error) {
 func (l *loop) rolledBack(f *life) {
 	l.candidate = nil
 	err := f.failed
-	if err != ErrDropped {
+	if !errors.Is(err, ErrDropped) {
 		err = fmt.Errorf("cannot replace the command: %w", err)
 		l.observe(Event{Kind: RolledBack, Err: err})
 	}

@@ -66,6 +66,7 @@ type Client struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	wg     sync.WaitGroup
+	tries  int // since the connection was lost, with the one that was; run's
 
 	handlers   map[string]Handler
 	events     chan wire.Message
@@ -205,15 +206,21 @@ func (c *Client) describe(err error) error {
 	return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.url, err)
 }
 
-// away notes why there is no connection. That is no news when we dropped it, nor
-// while [Dial] runs: it says so itself in the end.
+// away notes why there is no connection. One that drops is often back at once,
+// as when a local room changes hands, and an outage is worth one warning. While
+// [Dial] runs nothing is news: it says so itself in the end.
 func (c *Client) away(err error) {
 	c.mu.Lock()
 	c.lost = err
 	c.mu.Unlock()
-	level := slog.LevelWarn
-	if c.life == nil || errors.Is(err, errRenew) {
-		level = slog.LevelDebug
+	level := slog.LevelDebug
+	if c.life != nil && !errors.Is(err, errRenew) {
+		switch c.tries++; c.tries {
+		case 1:
+			level = slog.LevelInfo
+		case 2:
+			level = slog.LevelWarn
+		}
 	}
 	c.log.Log(context.Background(), level, "no connection to the room", "error", err)
 }
@@ -243,6 +250,7 @@ func (c *Client) run(k *connection) {
 				k, err = c.connect(c.life, &b)
 			}
 		}
+		c.tries = 0
 		c.log.Info("the room is back")
 	}
 }

@@ -1,9 +1,11 @@
 package room_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -166,6 +168,37 @@ var drops = map[string]func(*peer){
 		_ = p.ws.Write(context.Background(), websocket.MessageBinary, make([]byte, wire.DefaultMaxMessage+1))
 		p.hold()
 	},
+}
+
+// A connection that drops and is back is no news for a person. An outage is, once,
+// however often it is tried.
+func TestOutageIsToldOnce(t *testing.T) {
+	for outage, warnings := range map[int]int{0: 0, 1: 1, 9: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			rooms := scripted(t, func(p *peer, n int) {
+				p.ready()
+				if n > 0 {
+					p.hold()
+				}
+			})
+			var attempts atomic.Int32
+			config := listenInBubble(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if n := int(attempts.Add(1)); n > 1 && n <= 1+outage {
+					w.WriteHeader(http.StatusServiceUnavailable)
+					return
+				}
+				rooms.ServeHTTP(w, r)
+			}))
+			var log bytes.Buffer
+			config.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			c := dial(t, config)
+			time.Sleep(10 * time.Minute) // of the bubble
+			_ = c.Close()
+			if got := strings.Count(log.String(), "WARN"); got != warnings || strings.Count(log.String(), "the room is back") != 1 {
+				t.Errorf("%d warnings of an outage of %d attempts:\n%s", got, outage, &log)
+			}
+		})
+	}
 }
 
 // What can be repeated is asked again after the client came back; what cannot

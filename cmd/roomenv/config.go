@@ -89,8 +89,9 @@ func (a *app) init(cmd *cobra.Command) error {
 // rooms is where rooms are reached, by name; "" is the one that the user
 // chose.
 type rooms struct {
-	config func(name string) room.Config
-	close  func() error
+	config  func(name string) room.Config
+	close   func() error
+	suspend func() (resume func()) // while this process is stopped; nil is nothing
 }
 
 func (r rooms) dial(ctx context.Context, name string) (*room.Client, error) {
@@ -133,7 +134,7 @@ func (a *app) networkRooms(tokenFor func(room string) (secret.Value, error)) (ro
 			Logger: a.log,
 		}
 	}
-	return rooms{config, func() error { return nil }}, nil
+	return rooms{config: config, close: func() error { return nil }}, nil
 }
 
 // maxToken bounds what is read of a token file, in bytes.
@@ -206,7 +207,7 @@ func (a *app) localRooms() (rooms, error) {
 			Logger:      a.log,
 		}
 	}
-	return rooms{config, embedded.Close}, nil
+	return rooms{config, embedded.Close, embedded.Suspend}, nil
 }
 
 // openRoom opens the local room. Whoever can read its folder is its admin.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -38,13 +39,18 @@ roomenv.yaml; neither needs to be there. An inherited variable whose whole value
 is a reference (OPENAI_API_KEY=room:secret/openai-api-key) is an entry too.
 
 A value that somebody has to provide is waited for, unless it is optional: then
-the command starts without it, and is stopped and started again when it comes.
+the command starts without it.
+
+While the command runs its values are kept current. A variable that changes
+restarts it, files are swapped under it; on_change in a manifest says otherwise,
+as a signal or a command to run. ` + "`roomenv status`" + ` shows how they do.
 
 The exit code is the command's, 128+N when signal N ended it, 127 when there is
 no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 		Example: `  roomenv exec -- agent
   roomenv exec -m .env.room -m .env.staging -- npm start
-  OPENAI_API_KEY=room:secret/openai-api-key roomenv exec -- python agent.py`,
+  OPENAI_API_KEY=room:secret/openai-api-key roomenv exec -- python agent.py
+  roomenv exec --token-file /run/token --listen 127.0.0.1:9464 -- agent`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return hint(errors.New("cannot run nothing: no command was given"), "write it after --, as in `roomenv exec -- agent`")
@@ -62,7 +68,7 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 				e.files = foundManifest()
 			}
 			e.manifestFiles = watch.New(e.files...)
-			if e.manifest, err = manifest.Load(e.files, os.Environ()); err != nil {
+			if e.manifest, err = loadManifest(e.files); err != nil {
 				return err
 			}
 			e.tokenFile = watch.New()
@@ -105,6 +111,24 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 	cmd.MarkFlagsMutuallyExclusive("once", "stop-signal")
 	cmd.MarkFlagsMutuallyExclusive("once", "stop-timeout")
 	return cmd
+}
+
+// loadManifest is [manifest.Load] that knows which signals there are here.
+func loadManifest(files []string) (*manifest.Manifest, error) {
+	m, err := manifest.Load(files, os.Environ())
+	if err != nil {
+		return nil, err
+	}
+	check := func(where any, o *manifest.OnChange) {
+		if o != nil && o.Kind == manifest.Signal && err == nil {
+			_, err = parseSignal(fmt.Sprintf("on_change: {signal: %s} (%v)", o.Signal, where), o.Signal)
+		}
+	}
+	check(m.Exec.Pos[manifest.OnChangeKey], m.Exec.OnChange)
+	for _, e := range m.Values() {
+		check(e.Pos, e.OnChange)
+	}
+	return m, err
 }
 
 // foundManifest is the manifest that is used when none is named.

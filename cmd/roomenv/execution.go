@@ -59,6 +59,7 @@ func (e *execution) run(ctx context.Context) (_ int, err error) {
 	if err != nil {
 		return exitFailure, err
 	}
+	e.command.Signals.OnSuspend(source.suspend)
 	rooms := fetch.NewRooms(source.dial)
 	leave := sync.OnceValue(func() error { return errors.Join(rooms.Close(), source.close()) })
 	defer func() { _ = leave() }()

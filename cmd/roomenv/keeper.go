@@ -262,7 +262,7 @@ func (k *keeper) load(ctx context.Context) {
 	k.loading = l
 	go func() { // whoever sets k.loading to nil waits for it
 		defer cancel()
-		if l.manifest, l.err = manifest.Load(k.files, os.Environ()); l.err == nil {
+		if l.manifest, l.err = loadManifest(k.files); l.err == nil {
 			k.rooms.SetOAuth(l.manifest.OAuth)
 			l.snapshot, l.err = fetch.Resolve(ctx, l.manifest, k.rooms)
 		}
@@ -313,7 +313,7 @@ func (k *keeper) lapse() bool {
 	for _, l := range lapses {
 		key := fmt.Sprintf("%s %s %t %s", l.Name, l.Reference, l.Revoked, l.Action)
 		if k.lapsed[key] = true; !before[key] && l.Action != manifest.Exit {
-			k.complain(errors.New(describeLapse(l)))
+			k.complain(errors.New(describeLapse(l) + consequences[l.Action]))
 		}
 	}
 	if len(lapses) == 0 {
@@ -342,17 +342,15 @@ func (e *errLapsed) Error() string { return "cannot go on: " + describeLapse(e.L
 func describeLapse(l fetch.Lapse) string {
 	text := fmt.Sprintf("%s (%s): %s ", l.Name, l.Pos, l.Reference)
 	if l.Revoked {
-		text += fmt.Sprintf("is revoked: %v", l.Err)
-	} else {
-		text += fmt.Sprintf("is stale since %s: %v", l.Since.Format(time.RFC3339), l.Err)
+		return text + fmt.Sprintf("is revoked: %v", l.Err)
 	}
-	switch l.Action {
-	case manifest.Keep:
-		text += "; the last value stays"
-	case manifest.Stop:
-		text += "; the command is stopped until it is there again"
-	}
-	return text
+	return text + fmt.Sprintf("is stale since %s: %v", l.Since.Format(time.RFC3339), l.Err)
+}
+
+// consequences of an action, for people.
+var consequences = map[string]string{
+	manifest.Keep: "; the last value stays",
+	manifest.Stop: "; the command is stopped until it is there again",
 }
 
 // offer makes a release of a generation that is another one, and offers what it

@@ -26,7 +26,7 @@ func run(ctx context.Context, signals *inject.Signals, args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var interrupted inject.Interrupted
-	if err != nil && errors.As(context.Cause(ctx), &interrupted) {
+	if err != nil && (errors.As(context.Cause(ctx), &interrupted) || errors.As(err, &interrupted)) {
 		return interrupted.ExitCode() // whoever sent the signal knows why
 	}
 	return report(os.Stderr, err)

@@ -23,7 +23,7 @@ import (
 //	as NAME ARG...          the program with the token in NAME.jwt
 //	child ARG...            a program to run under it, see child
 //	exits CODE COMMAND...   runs a command that must end with that code
-//	serve DATA              `roomenv room serve` in the background; sets ROOM_URL
+//	serve DATA [ADDR]       `roomenv room serve` in the background; sets ROOM_URL and SERVER, its ADDR
 //	crash                   kills that server with SIGKILL
 //	badroom MODE            a room that misbehaves, see badroom_test.go; sets ROOM_URL
 //	badtoken DATA KIND VAR  a token that no room should take
@@ -35,6 +35,9 @@ import (
 //	requestid               sets ID to the id of the request that stdout shows
 //	await FILE REGEXP       waits until the file has a line that matches
 //	hosted                  puts what is like the hosted service at ROOM_URL
+//	pid                     sets PID to that of the last command in the background
+//	status REGEXP           waits until `roomenv status --json` of it matches
+//	storm ID VALUE...       a program that sets a secret to one value right after the other
 func TestMain(m *testing.M) {
 	if os.Args[0] == selfPath {
 		main() // as the monitor; testscript goes by names
@@ -43,6 +46,7 @@ func TestMain(m *testing.M) {
 		"roomenv": main,
 		"as":      as,
 		"child":   child,
+		"storm":   storm,
 	})
 }
 
@@ -55,6 +59,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("ESC", "\x1b")
+			env.Values[serving] = new(*exec.Cmd)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -72,6 +77,8 @@ func TestScripts(t *testing.T) {
 			"requestid": requestID,
 			"await":     await,
 			"hosted":    hostedRoom,
+			"pid":       pid,
+			"status":    awaitStatus,
 		},
 	})
 }
@@ -152,12 +159,16 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// serving is the name of the value of a script that is its server.
+const serving = "server"
+
 // serve starts a server and waits for its first line.
 func serve(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: serve DATA")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: serve DATA [ADDR]")
 	}
-	cmd := exec.Command("roomenv", "room", "serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs(args[0]))
+	address := append(args, "127.0.0.1:0")[1]
+	cmd := exec.Command("roomenv", "room", "serve", "--listen", address, "--data", ts.MkAbs(args[0]))
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"), "ROOMENV_ROOM_KEY="+ts.Getenv("ROOMENV_ROOM_KEY"),
 		"MESHAGENT_API_KEY="+ts.Getenv("MESHAGENT_API_KEY"), "MESHAGENT_SECRET="+ts.Getenv("MESHAGENT_SECRET"))
@@ -181,12 +192,13 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the first line of the server is %q", line)
 	}
 	ts.Setenv("ROOM_URL", url)
-	ts.Setenv("SERVER_PID", strconv.Itoa(cmd.Process.Pid))
+	ts.Setenv("SERVER", strings.TrimPrefix(url, "http://"))
+	*ts.Value(serving).(**exec.Cmd) = cmd
 }
 
 // crash kills the server that serve started, as a power cut would.
 func crash(ts *testscript.TestScript, _ bool, _ []string) {
-	pid, err := strconv.Atoi(ts.Getenv("SERVER_PID"))
-	ts.Check(err)
-	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+	cmd := *ts.Value(serving).(**exec.Cmd)
+	ts.Check(cmd.Process.Kill())
+	_ = cmd.Wait()
 }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,7 +45,7 @@ func (r *record) begin(k *keeper) {
 		Command:    filepath.Base(k.command.Args[0]),
 		Manifest:   k.files,
 		Started:    time.Now(),
-		State:      status.Running,
+		State:      status.Starting,
 		Generation: 1,
 	}
 }
@@ -80,15 +82,17 @@ func (r *record) note(change func(*status.Report)) {
 func (r *record) observe(e inject.Event) {
 	r.note(func(tally *status.Report) {
 		switch e.Kind {
+		case inject.Started:
+			tally.State, tally.Reason = status.Running, ""
 		case inject.Restarted:
 			tally.Restarts++
-			tally.State, tally.Reason = status.Running, ""
 		case inject.Stopped:
 			tally.State = status.Stopped
 		case inject.RolledBack:
 			tally.Rollbacks++
 		case inject.Crashed:
 			tally.Crashes++
+			tally.State = status.Starting
 		}
 	})
 	log := r.keeper.log
@@ -98,7 +102,11 @@ func (r *record) observe(e inject.Event) {
 	case inject.Crashed:
 		log.Warn("the command failed and is started again", "code", e.Code, "error", e.Err, "in", e.Wait)
 	case inject.HookFailed:
-		log.Warn("a command that was to be run on a change failed and is run again", "command", e.Hook[0], "error", e.Err, "in", e.Wait)
+		level := slog.LevelWarn
+		if e.Failures > 1 { // it was said
+			level = slog.LevelInfo
+		}
+		log.Log(context.Background(), level, "a command that was to be run on a change failed and is run again", "command", e.Hook[0], "error", e.Err, "in", e.Wait)
 	}
 }
 
@@ -153,9 +161,6 @@ func valueOf(s *fetch.Snapshot, t manifest.Target) status.Value {
 	st := s.State(t)
 	_, held := s.Value(t)
 	v := status.Value{Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
-	if st.Err != nil {
-		v.Reason = st.Err.Error()
-	}
 	pending, _ := errors.AsType[*fetch.Pending](st.Err)
 	switch {
 	case !st.Revoked.IsZero():
@@ -175,6 +180,9 @@ func valueOf(s *fetch.Snapshot, t manifest.Target) status.Value {
 		v.State = status.Denied
 	default:
 		v.State = status.Failed
+	}
+	if st.Err != nil && v.State != status.Pending {
+		v.Reason = strings.TrimPrefix(st.Err.Error(), string(v.State)+": ")
 	}
 	return v
 }

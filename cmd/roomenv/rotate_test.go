@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -15,6 +18,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/roomenv/roomenv/internal/hosted"
+	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/secret"
 )
 
 // recordEvents is the child that writes down what becomes of it, a line each, until
@@ -101,4 +106,52 @@ func hostedRoom(ts *testscript.TestScript, neg bool, args []string) {
 		server.Close()
 	})
 	ts.Setenv("ROOM_URL", server.URL)
+}
+
+// pid sets PID to that of the last command in the background.
+func pid(ts *testscript.TestScript, neg bool, args []string) {
+	running := ts.BackgroundCmds()
+	if neg || len(args) != 0 || len(running) == 0 {
+		ts.Fatalf("usage: pid, after a command in the background")
+	}
+	ts.Setenv("PID", strconv.Itoa(running[len(running)-1].Process.Pid))
+}
+
+// awaitStatus waits until `roomenv status` of the process PID shows something. Of
+// what it shows nobody tells, so that it is asked again and again.
+func awaitStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: status REGEXP")
+	}
+	wanted := regexp.MustCompile("(?m)" + args[0])
+	for limit := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		show := exec.Command("roomenv", "status", "--json", "--pid", ts.Getenv("PID"))
+		show.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+ts.Getenv("XDG_RUNTIME_DIR"))
+		text, err := show.CombinedOutput()
+		switch {
+		case wanted.Match(text):
+			return
+		case time.Now().After(limit):
+			ts.Fatalf("the status does not match %s within a minute: %v\n%s", args[0], err, text)
+		}
+	}
+}
+
+// storm is a program that sets a secret to one value right after the other.
+func storm() {
+	var a app
+	if err := a.init(newSecret(&a)); err != nil {
+		panic(err)
+	}
+	err := a.withSecrets(context.Background(), func(s *room.Secrets) error {
+		for _, value := range os.Args[2:] {
+			if err := s.Set(context.Background(), room.NewSecret{ID: os.Args[1], Value: secret.New([]byte(value))}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		panic(err)
+	}
 }

@@ -70,15 +70,20 @@ func (t *tty) close() {
 
 func (t *tty) read() {
 	for p := range t.prompts {
-		var l line
-		if p.hidden {
-			l.text, l.err = t.ReadPassword(p.text)
-		} else {
-			t.SetPrompt(p.text)
-			l.text, l.err = t.ReadLine()
-		}
-		t.lines <- l
+		t.readLine(p)
 	}
+}
+
+// readLine reads with the prompt that there is by then, which need not be p any
+// more: before this goroutine runs, another one may have taken its place.
+func (t *tty) readLine(p prompt) {
+	var l line
+	if p.hidden {
+		l.text, l.err = t.ReadPassword(p.text)
+	} else {
+		l.text, l.err = t.ReadLine()
+	}
+	t.lines <- l
 }
 
 // ask reads a line. When again is closed it calls look, and goes on waiting
@@ -89,8 +94,10 @@ func (t *tty) ask(ctx context.Context, p prompt, again <-chan struct{}, look fun
 	if width, height, err := term.GetSize(t.fd); err == nil {
 		_ = t.SetSize(width, height)
 	}
-	if t.reading {
+	if !p.hidden {
 		t.SetPrompt(p.text)
+	}
+	if t.reading {
 		_, _ = t.Write(nil) // draws it
 	} else {
 		t.prompts <- p

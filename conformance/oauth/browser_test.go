@@ -1,7 +1,6 @@
 package oauth
 
 import (
-	"fmt"
 	"html"
 	"io"
 	"net/http"
@@ -90,6 +89,6 @@ func (b browser) open(t testing.TB, page, redirect string) url.Values {
 		}
 		resp, err = c.PostForm(to.String(), values)
 	}
-	t.Fatal(fmt.Sprintf("too many forms at %s", page))
+	t.Fatalf("too many forms at %s", page)
 	return nil
 }

@@ -3,6 +3,7 @@ package oauth
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -19,7 +20,7 @@ func startJudge(t *testing.T) provider {
 	if _, err := os.Stat("node_modules/oidc-provider"); err != nil {
 		t.Skip("oidc-provider is not installed: conformance/oauth/run does that where there is npm")
 	}
-	cmd := exec.Command("node", "judge.js")
+	cmd := exec.Command("node", "judge.js", fmt.Sprint(shortLife.Seconds()))
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

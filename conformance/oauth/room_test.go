@@ -59,7 +59,7 @@ func (r *testRoom) restart() {
 
 type answer func(context.Context, *room.Client, room.OAuthRequested)
 
-func (r *testRoom) join(name string, f answer) *room.Client {
+func (r *testRoom) token(name string) secret.Value {
 	r.t.Helper()
 	jwt, err := token.Token{
 		Name: name, Room: "demo", KeyID: local.KeyID, API: &token.Scope{Secrets: &token.SecretsScope{}}, Expires: time.Now().Add(time.Hour),
@@ -67,6 +67,12 @@ func (r *testRoom) join(name string, f answer) *room.Client {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	return jwt
+}
+
+func (r *testRoom) join(name string, f answer) *room.Client {
+	r.t.Helper()
+	jwt := r.token(name)
 	c, err := room.Dial(r.t.Context(), room.Config{
 		URL:              r.http.URL + "/rooms/demo",
 		Token:            func(context.Context) (secret.Value, error) { return jwt, nil },

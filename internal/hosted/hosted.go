@@ -43,12 +43,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the room does not let you in", status)
 		return
 	}
-	defer upstream.CloseNow()
+	defer func() { _ = upstream.CloseNow() }()
 	client, err := websocket.Accept(w, r, nil)
 	if err != nil {
 		return
 	}
-	defer client.CloseNow()
+	defer func() { _ = client.CloseNow() }()
 
 	ctx, cancel := context.WithCancel(r.Context())
 	var passing sync.WaitGroup

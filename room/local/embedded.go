@@ -57,9 +57,10 @@ type Embedded struct {
 	tokens  secret.Value
 	options Options
 
-	mu     sync.Mutex
-	holder *holder // nil: another process holds the room, or nobody
-	closed bool
+	mu        sync.Mutex
+	holder    *holder // nil: another process holds the room, or nobody
+	suspended bool    // the room is for others to hold
+	closed    bool
 }
 
 // Open opens the room in dir, and makes dir and the key when there are none.
@@ -186,6 +187,9 @@ func (e *Embedded) hold() (taken bool, err error) {
 	if e.holder != nil {
 		return false, nil
 	}
+	if e.suspended {
+		return false, ErrLocked
+	}
 	e.holder, err = e.newHolder()
 	return err == nil, err
 }
@@ -225,6 +229,25 @@ func (e *Embedded) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closed = true
+	return e.release()
+}
+
+// Suspend is Close until resume is called, for a process that is about to be
+// stopped, by which others would be held up.
+func (e *Embedded) Suspend() (resume func()) {
+	set := func(suspended bool) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.suspended = suspended; suspended {
+			_ = e.release() // whoever is next opens the store and says what is wrong
+		}
+	}
+	set(true)
+	return func() { set(false) }
+}
+
+// release lets go of the room; the caller holds the lock.
+func (e *Embedded) release() error {
 	if e.holder == nil {
 		return nil
 	}

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -101,6 +102,35 @@ func TestRaceForTheRoom(t *testing.T) {
 	p := mustEnter(t, openRoom(t, dir), "ann")
 	if got := outcome(p.invoke(t.Context(), "secrets", "list_secrets", jsonObject(`{}`))); got != "0/ 1/ 2/ 3/ 4/ 5/ 6/ 7/ 8/ 9/ " {
 		t.Errorf("in the room are %s", got)
+	}
+}
+
+// A process that is about to be stopped leaves the room to others, and does not
+// take it back before it goes on.
+func TestSuspend(t *testing.T) {
+	dir := t.TempDir()
+	first, second := openRoom(t, dir), openRoom(t, dir)
+	if err := first.Hold(); err != nil {
+		t.Fatal(err)
+	}
+	client := dialAs(t, first, "ann", unasked)
+	resume := first.Suspend()
+	if err := first.Hold(); !errors.Is(err, local.ErrLocked) {
+		t.Errorf("held while suspended: %v", err)
+	}
+	p := mustEnter(t, second, "ann")
+	if err := setSecret(t.Context(), p, "key", "v"); err != nil {
+		t.Error(err)
+	}
+	resume()
+	if s, err := client.Secrets().Get(t.Context(), room.SecretQuery{ID: "key"}); err != nil || string(s.Value.Reveal()) != "v" {
+		t.Errorf("the client of the first got %s, %v", s.Value.Reveal(), err)
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.Secrets().Get(t.Context(), room.SecretQuery{ID: "key"}); err != nil {
+		t.Errorf("after the second has gone: %v", err)
 	}
 }
 

@@ -21,7 +21,9 @@ import (
 const credentialType = "application/vnd.meshagent.oauth+json"
 
 // expiryMargin is how long before its end a token counts as expired: it still
-// has to travel, and to be used.
+// has to travel, and to be used. One that does not live for long is good for a
+// third of its life all the same: a refresh is news, and who looks at the token
+// for it would have it refreshed again, without end.
 const expiryMargin = time.Minute
 
 // A credential is what a person authorized (section 7.6), as it is stored.
@@ -36,11 +38,19 @@ type credential struct {
 	// client's secret is another's.
 	OAuth *wire.OAuth `json:"oauth,omitempty"`
 
+	// Lifetime is what the access token began with, in seconds; 0 is not known.
+	// The owner is not shown it either: the rest is the format of section 7.6.
+	Lifetime int64 `json:"lifetime,omitempty"`
+
 	info Info
 }
 
 func (c credential) valid(now time.Time) bool {
-	return c.Expiration.IsZero() || now.Add(expiryMargin).Before(c.Expiration)
+	margin := expiryMargin
+	if c.Lifetime > 0 {
+		margin = min(margin, time.Duration(c.Lifetime)*time.Second*2/3)
+	}
+	return c.Expiration.IsZero() || now.Add(margin).Before(c.Expiration)
 }
 
 // grants reports whether c is a credential of client with all of scopes.
@@ -56,6 +66,7 @@ func (c *credential) update(t oauth.Token) {
 	if c.Expiration = t.Expires; !t.Expires.IsZero() {
 		c.Expiration = t.Expires.UTC().Truncate(time.Second)
 	}
+	c.Lifetime = int64(t.Lifetime / time.Second)
 }
 
 func (c credential) encode() (secret.Value, error) {
@@ -72,7 +83,7 @@ func shownCredential(value secret.Value) (secret.Value, error) {
 	if json.Unmarshal(value.Reveal(), &c) != nil {
 		return value, nil // set by the owner, so the owner knows
 	}
-	c.OAuth = nil
+	c.OAuth, c.Lifetime = nil, 0
 	return c.encode()
 }
 

@@ -56,6 +56,33 @@ func TestOneRefreshForManyCallers(t *testing.T) {
 	}
 }
 
+// A token that lives for less than others are refreshed ahead of their end is
+// good for a while too: it is refreshed once for all who look at it for the news.
+func TestTokenOfShortLife(t *testing.T) {
+	s, p := serve(t), newProvider(t)
+	p.lifetime = 30
+	ann, bot := s.dial("ann", scoped(), provides("good")), s.dial("bot", scoped(), asksNobody(t))
+	if _, err := ask(t.Context(), bot, ann, p.client()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		ahead time.Duration
+		want  string
+	}{{0, "access-1"}, {5 * time.Second, "access-1"}, {11 * time.Second, "access-2"}, {0, "access-2"}} {
+		s.ahead.Store(int64(c.ahead))
+		if got, err := offline(t.Context(), bot, p.client(), "ann"); got != c.want || err != nil {
+			t.Errorf("%v later: %q, %v, want %q", c.ahead, got, err, c.want)
+		}
+	}
+	if got := storedCredential(t, s.store, "ann"); !strings.Contains(got, `"lifetime":30`) {
+		t.Errorf("stored is %s", got)
+	}
+	shown, err := ann.Secrets().Get(t.Context(), room.SecretQuery{ID: s.credential("ann").ID, DelegatedTo: "bot"})
+	if err != nil || strings.Contains(string(shown.Value.Reveal()), "lifetime") {
+		t.Errorf("ann gets %s, %v", shown.Value.Reveal(), err)
+	}
+}
+
 func storedCredential(t *testing.T, store *local.Store, owner string) string {
 	t.Helper()
 	list, err := store.List("demo", owner)

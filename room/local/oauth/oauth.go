@@ -66,9 +66,10 @@ type Grant struct {
 
 // A Token is an access token, and how to get the next one.
 type Token struct {
-	Access  secret.Value
-	Refresh secret.Value // empty for none
-	Expires time.Time    // zero when the provider does not say
+	Access   secret.Value
+	Refresh  secret.Value  // empty for none
+	Expires  time.Time     // zero when the provider does not say
+	Lifetime time.Duration // until then, when it was granted
 }
 
 // Error codes of providers that a caller acts on (RFC 6749 section 5.2).
@@ -132,9 +133,10 @@ func (p *Providers) token(ctx context.Context, c Client, fetch func(context.Cont
 		return Token{}, explain(ctx, c.TokenEndpoint, err)
 	}
 	return Token{
-		Access:  secret.New([]byte(t.AccessToken)),
-		Refresh: secret.New([]byte(t.RefreshToken)),
-		Expires: t.Expiry,
+		Access:   secret.New([]byte(t.AccessToken)),
+		Refresh:  secret.New([]byte(t.RefreshToken)),
+		Expires:  t.Expiry,
+		Lifetime: time.Duration(t.ExpiresIn) * time.Second,
 	}, nil
 }
 

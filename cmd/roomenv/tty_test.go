@@ -1,0 +1,40 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"testing"
+
+	"golang.org/x/term"
+)
+
+// A question that comes before the line is being read takes the place of the one
+// before, and stays.
+func TestPromptReplacedAtOnce(t *testing.T) {
+	var screen bytes.Buffer
+	x := &tty{
+		Terminal: term.NewTerminal(struct {
+			io.Reader
+			io.Writer
+		}{strings.NewReader("yes\r"), &screen}, ""),
+		prompts: make(chan prompt),
+		lines:   make(chan line, 1),
+	}
+	over := make(chan struct{})
+	close(over)
+	replaced := func() (<-chan struct{}, error) { return nil, nil }
+	taken := make(chan prompt)
+	go func() { taken <- <-x.prompts }() // and reads nothing for now
+	if _, err := x.ask(t.Context(), prompt{text: "first? "}, over, replaced); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.ask(t.Context(), prompt{text: "second? "}, over, replaced); err != nil {
+		t.Fatal(err)
+	}
+	screen.Reset()
+	x.readLine(<-taken)
+	if l := <-x.lines; l.text != "yes" || l.err != nil || !strings.Contains(screen.String(), "second? ") || strings.Contains(screen.String(), "first? ") {
+		t.Errorf("%+v was typed at %q", l, screen.String())
+	}
+}
