@@ -70,6 +70,7 @@ func bench(ctx context.Context, runs int, still time.Duration, only string) erro
 	defer os.RemoveAll(tmp)
 	binary := filepath.Join(tmp, "roomenv")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./cmd/roomenv")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as the image has it
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("cannot build roomenv: %w", err)

@@ -99,7 +99,9 @@ func (l lab) rotate(ctx context.Context, client *room.Client, n int, manifest st
 		return 0, 0, 0, err
 	}
 	defer end(cmd)
-	<-arrived
+	if _, err := next(arrived); err != nil {
+		return 0, 0, 0, err
+	}
 
 	var sets, wholes, afters []time.Duration
 	for i := range n {
@@ -110,17 +112,28 @@ func (l lab) rotate(ctx context.Context, client *room.Client, n int, manifest st
 			return 0, 0, 0, err
 		}
 		answered := time.Now()
-		select {
-		case a, ok := <-arrived:
-			if !ok || a.value != value {
-				return 0, 0, 0, fmt.Errorf("%q came in place of %q", a.value, value)
-			}
-			sets, wholes, afters = append(sets, answered.Sub(begun)), append(wholes, a.at.Sub(begun)), append(afters, a.at.Sub(answered))
-		case <-time.After(10 * time.Second):
-			return 0, 0, 0, errors.New("no value came within 10 s")
+		a, err := next(arrived)
+		if err == nil && a.value != value {
+			err = fmt.Errorf("%q came in place of %q", a.value, value)
 		}
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		sets, wholes, afters = append(sets, answered.Sub(begun)), append(wholes, a.at.Sub(begun)), append(afters, a.at.Sub(answered))
 	}
 	return median(sets), median(wholes), median(afters), nil
+}
+
+func next(arrived <-chan arrival) (arrival, error) {
+	select {
+	case a, ok := <-arrived:
+		if !ok {
+			return a, errors.New("exec has ended")
+		}
+		return a, nil
+	case <-time.After(10 * time.Second):
+		return arrival{}, errors.New("no value came within 10 s")
+	}
 }
 
 func median(d []time.Duration) time.Duration {

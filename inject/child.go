@@ -193,14 +193,15 @@ func underJobControl() bool {
 	return err == nil && group != unix.Getpgrp()
 }
 
-// foreground is the process group that has the terminal, 0 if unknown.
+// foreground is the process group that has the terminal, -1 if unknown: 0 is each
+// group outside of our PID namespace, which our own can be (pid_namespaces(7)).
 func (c *child) foreground() int {
 	if c.terminal < 0 {
-		return 0
+		return -1
 	}
 	group, err := unix.IoctlGetInt(c.terminal, unix.TIOCGPGRP)
 	if err != nil {
-		return 0
+		return -1
 	}
 	return group
 }

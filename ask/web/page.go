@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/roomenv/roomenv/ask"
@@ -18,14 +19,16 @@ var assets embed.FS
 //go:embed page.html
 var pageHTML string
 
-var pages = template.Must(template.New("page").Funcs(template.FuncMap{
-	"left": func(d time.Duration) string {
+// pages is parsed when it is needed: all commands but one do without.
+var pages = sync.OnceValue(func() *template.Template {
+	left := func(d time.Duration) string {
 		if d < time.Minute {
 			return fmt.Sprintf("%d s left", d/time.Second)
 		}
 		return fmt.Sprintf("%d min left", d/time.Minute)
-	},
-}).Parse(pageHTML))
+	}
+	return template.Must(template.New("page").Funcs(template.FuncMap{"left": left}).Parse(pageHTML))
+})
 
 // A page is what page.html shows.
 type page struct {
@@ -69,7 +72,7 @@ func notice(w http.ResponseWriter, status int, title, text string) {
 
 func render(w http.ResponseWriter, status int, name string, data any) {
 	var b bytes.Buffer
-	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
+	if err := pages().ExecuteTemplate(&b, name, data); err != nil {
 		http.Error(w, "the page cannot be shown", http.StatusInternalServerError)
 		return
 	}
