@@ -392,7 +392,7 @@ func TestRevoked(t *testing.T) {
 		"expired token":        {fmt.Errorf("%w: %w", fetch.ErrDenied, room.ErrForbidden), false, true, true, false},
 		"away":                 {fetch.ErrUnreachable, true, true, true, false},
 		"no toolkit":           {fetch.ErrUnsupported, false, true, true, false},
-		"asked anew":           {&fetch.Pending{From: "bob"}, true, true, false, false},
+		"asked anew":           {&fetch.Pending{From: "bob"}, true, true, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -46,7 +46,7 @@ type State struct {
 	// none. It is not news: a later snapshot has the one at its time.
 	Confirmed time.Time
 	// Stale is since when nobody knows whether the value is current, because the
-	// room is away or refuses the connection.
+	// room is away or refuses the connection, or somebody is asked for it again.
 	Stale time.Time
 	// Revoked is since when the room says that a value which was there is missing,
 	// or denied to us. It stays until the room holds one again.
@@ -73,7 +73,10 @@ func (s *State) answer(value secret.Value, err error, now time.Time, needed bool
 		}
 		*s = State{Since: since, Confirmed: now, Expires: Expiry(value), value: value, held: true}
 	case s.held && errors.Is(err, ErrPending):
-		s.Err, s.Stale = err, time.Time{}
+		s.Err = err
+		if s.Stale.IsZero() && s.Revoked.IsZero() {
+			s.Stale = now
+		}
 	case s.held && (needed || !Absent(err)) && !unknown(err):
 		s.Err, s.Stale = err, time.Time{}
 		if s.Revoked.IsZero() {

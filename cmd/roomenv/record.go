@@ -166,10 +166,10 @@ func valueOf(s *fetch.Snapshot, t manifest.Target) status.Value {
 		if errors.Is(st.Err, fetch.ErrDenied) {
 			v.State = status.Denied
 		}
-	case !st.Stale.IsZero():
-		v.State, v.Since = status.Stale, st.Stale
 	case pending != nil:
 		v.State, v.From, v.Until = status.Pending, pending.From, pending.Until
+	case !st.Stale.IsZero():
+		v.State, v.Since = status.Stale, st.Stale
 	case held:
 		v.State = status.Current
 	case fetch.Absent(st.Err):
