@@ -283,6 +283,8 @@ func (k *keeper) replace(ctx context.Context, l *loading) {
 		return
 	}
 	k.log.Info("the manifest was read again")
+	// What it needs may have taken a person, and their time.
+	l.snapshot = l.snapshot.With(k.following.Latest(ctx))
 	k.following.stop()
 	k.manifest, k.snapshot = l.manifest, l.snapshot
 	k.follow(ctx)
