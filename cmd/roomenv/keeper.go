@@ -185,7 +185,8 @@ func (k *keeper) loop(ctx context.Context) {
 	for {
 		var updates chan<- inject.Update
 		var update inject.Update
-		if k.offered != nil {
+		// An update is made for what the command has: results go first.
+		if k.offered != nil && len(k.results) == 0 {
 			updates, update = k.updates, k.offered.update
 		}
 		select {
