@@ -650,3 +650,30 @@ func TestLatest(t *testing.T) {
 		}
 	})
 }
+
+// What somebody else was told later is known, too.
+func TestWith(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{holds: map[string]any{"a": "a1", "b": "b1", "c": "c1"}}
+		resolve := func(m *manifest.Manifest) *fetch.Snapshot {
+			s, err := fetch.Resolve(t.Context(), m, h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			return s
+		}
+		first := resolve(file(manifest.Template{ref("a")}, manifest.Template{ref("b")}))
+		h.put("a", "a2")
+		h.put("c", "c2")
+		later := resolve(file(manifest.Template{ref("a")}, manifest.Template{ref("c")}))
+		for _, s := range []*fetch.Snapshot{first.With(later), later.With(first).With(nil)} {
+			wantValue(t, s, "a", "a2")
+		}
+		wantValue(t, first.With(later), "b", "b1")
+		if _, held := first.With(later).Value(target("c")); held {
+			t.Error("it has what it was not asked for")
+		}
+		wantValue(t, first, "a", "a1")
+	})
+}

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/roomenv/roomenv/manifest"
@@ -35,6 +36,21 @@ func (s *Snapshot) Pending() (targets []manifest.Target) {
 		}
 	}
 	return targets
+}
+
+// With returns s, but for the values of its targets that other has been told
+// later by the room. A nil other has none.
+func (s *Snapshot) With(other *Snapshot) *Snapshot {
+	if other == nil {
+		return s
+	}
+	states := maps.Clone(s.states)
+	for t, st := range s.states {
+		if later := other.State(t); later.held && later.Confirmed.After(st.Confirmed) {
+			states[t] = later
+		}
+	}
+	return &Snapshot{states}
 }
 
 // A State is what is known of a target. Its times are of the wall clock, and zero

@@ -11,17 +11,16 @@ const hookTimeout = time.Minute
 
 // A hook is one that has not succeeded yet.
 type hook struct {
-	command  Command
+	args     []string
 	failures int
 	again    *alarm // it waits to be run again
 	replaced bool   // the same one waits to be run
 }
 
-// addHooks has hooks run with what else c says, in place of those with the same
-// arguments.
-func (l *loop) addHooks(c Command, hooks [][]string) {
+// addHooks has hooks run, in place of those with the same arguments.
+func (l *loop) addHooks(hooks [][]string) {
 	for _, args := range hooks {
-		same := func(h *hook) bool { return slices.Equal(h.command.Args, args) }
+		same := func(h *hook) bool { return slices.Equal(h.args, args) }
 		if l.hook != nil && same(l.hook) {
 			l.hook.replaced = true
 		}
@@ -32,9 +31,7 @@ func (l *loop) addHooks(c Command, hooks [][]string) {
 			l.clock.cancel(h.again)
 			return true
 		})
-		h := &hook{command: c}
-		h.command.Args = args
-		l.hooks = append(l.hooks, h)
+		l.hooks = append(l.hooks, &hook{args: args})
 	}
 	l.nextHook()
 }
@@ -50,8 +47,10 @@ func (l *loop) nextHook() {
 	l.runHook(l.hook)
 }
 
+// runHook runs h with all else that the command is run with, as it is by now.
 func (l *loop) runHook(h *hook) {
-	c := h.command
+	c := l.command
+	c.Args = h.args
 	c.Stderr = orOwn(c.Stderr, os.Stderr)
 	c.Stdout = c.Stderr
 	var masked output
@@ -82,7 +81,7 @@ func (l *loop) hookEnded(h *hook, err error) {
 			l.nextHook()
 		})
 		l.hooks = append(l.hooks, h)
-		l.observe(Event{Kind: HookFailed, Hook: h.command.Args, Err: err, Wait: wait, Failures: h.failures})
+		l.observe(Event{Kind: HookFailed, Hook: h.args, Err: err, Wait: wait, Failures: h.failures})
 	}
 	l.nextHook()
 }

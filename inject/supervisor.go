@@ -66,11 +66,11 @@ type Update struct {
 	Signals []syscall.Signal
 
 	// Hooks are commands to run, one after the other, when the update is applied:
-	// with the environment, user and folder of Command, without input, and with
-	// roomenv's stderr for what they print. One that fails, or takes longer than a
-	// minute, is run again, ever less often, until it succeeds or another Update
-	// brings it; it holds up nothing. What it leaves of its process group is
-	// killed, and all of it when Run ends.
+	// with the environment, user and folder of the Command that was applied last,
+	// without input, and with roomenv's stderr for what they print. One that fails,
+	// or takes longer than a minute, is run again, ever less often, until it
+	// succeeds or another Update brings it; it holds up nothing. What it leaves of
+	// its process group is killed, and all of it when Run ends.
 	Hooks [][]string
 
 	// Applied is called once, by the goroutine of Run, for which it must not wait:

@@ -403,6 +403,14 @@ func TestHooks(t *testing.T) {
 	outcome(t, x.send(5, inject.Update{Hooks: [][]string{failing}}), nil)
 	x.expect("fails 5")
 
+	// It is run again with what is run by then.
+	outcome(t, x.send(6, inject.Update{Hooks: [][]string{failing}}), nil)
+	x.expect("fails 6")
+	x.event(inject.HookFailed)
+	outcome(t, x.send(5, inject.Update{}), nil)
+	for x.line() != "fails 5" {
+	}
+
 	// A hook that hangs is killed at the end, and all that it has started.
 	outcome(t, x.send(6, inject.Update{Hooks: [][]string{{"/bin/sh", "-c", "trap '' TERM; (sleep 1000; :) & echo hangs; wait"}}, Signals: []syscall.Signal{unix.SIGUSR1}}), nil)
 	x.both("hangs", "usr1 1")

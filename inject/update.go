@@ -70,7 +70,7 @@ func (l *loop) apply(u *Update) {
 		l.next = nil
 	}
 	l.command = u.Command
-	l.addHooks(u.Command, u.Hooks)
+	l.addHooks(u.Hooks)
 	u.applied(nil)
 }
 

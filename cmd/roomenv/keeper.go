@@ -189,7 +189,8 @@ func (k *keeper) loop(ctx context.Context) {
 	for {
 		var updates chan<- inject.Update
 		var update inject.Update
-		if k.offered != nil {
+		// An update is made for what the command has: results go first.
+		if k.offered != nil && len(k.results) == 0 {
 			updates, update = k.updates, k.offered.update
 		}
 		select {
@@ -287,6 +288,8 @@ func (k *keeper) replace(ctx context.Context, l *loading) {
 		return
 	}
 	k.log.Info("the manifest was read again")
+	// What it needs may have taken a person, and their time.
+	l.snapshot = l.snapshot.With(k.following.Latest(ctx))
 	k.following.stop()
 	k.manifest, k.snapshot = l.manifest, l.snapshot
 	k.follow(ctx)

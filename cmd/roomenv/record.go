@@ -185,6 +185,10 @@ func valueOf(s *fetch.Snapshot, t manifest.Target) status.Value {
 	return v
 }
 
+// tokenPatience is how long the room may take where there is a token already: less
+// than programs wait for one.
+const tokenPatience = 2 * time.Second
+
 // token is what the token endpoint answers for a client: what the room says now
 // or, while it is away, the last token that has not ended.
 func (r *record) token(ctx context.Context, client string) (secret.Value, time.Time, error) {
@@ -199,13 +203,19 @@ func (r *record) token(ctx context.Context, client string) (secret.Value, time.T
 			break
 		}
 	}
-	value, err := r.keeper.rooms.Ask(ctx, target)
-	if err == nil {
-		return value, fetch.Expiry(value), nil
-	}
 	last, held := s.Value(target)
 	st := s.State(target)
-	if held && st.Revoked.IsZero() && !fetch.Absent(err) && (st.Expires.IsZero() || time.Now().Before(st.Expires)) {
+	usable := held && st.Revoked.IsZero() && (st.Expires.IsZero() || time.Now().Before(st.Expires))
+	if usable {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, tokenPatience)
+		defer cancel()
+	}
+	value, err := r.keeper.rooms.Ask(ctx, target)
+	switch {
+	case err == nil:
+		return value, fetch.Expiry(value), nil
+	case usable && !fetch.Absent(err):
 		return last, st.Expires, nil
 	}
 	return secret.Value{}, time.Time{}, err

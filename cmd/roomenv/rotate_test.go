@@ -150,7 +150,7 @@ func get(url string) {
 		panic(err)
 	}
 	request.Header.Set("Authorization", os.Getenv("ROOMENV_TOKEN_AUTHORIZATION"))
-	var client http.Client
+	client := http.Client{Timeout: 10 * time.Second}
 	if socket := os.Getenv("ROOMENV_TOKEN_SOCKET"); socket != "" {
 		client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
