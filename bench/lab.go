@@ -23,12 +23,14 @@ import (
 // A lab is a folder with a local room in it, and the program under test.
 type lab struct {
 	binary, dir string
+	memory      string // a folder on a tmpfs
 	runs        int
 }
 
-// environ makes the lab's room the local one, as what the server calls us too.
+// environ makes the lab's room the local one, as what the server calls us too. No
+// other process finds ours to ask for their status.
 func (l lab) environ() []string {
-	return append(os.Environ(), "ROOMENV_DATA="+filepath.Join(l.dir, "room"), "ROOMENV_IDENTITY=bench")
+	return append(os.Environ(), "ROOMENV_DATA="+filepath.Join(l.dir, "room"), "ROOMENV_IDENTITY=bench", "XDG_RUNTIME_DIR="+l.memory)
 }
 
 func (l lab) roomenv(args ...string) *exec.Cmd {

@@ -68,6 +68,11 @@ func bench(ctx context.Context, runs int, still time.Duration, only string) erro
 		return err
 	}
 	defer os.RemoveAll(tmp)
+	memory, err := os.MkdirTemp("/dev/shm", "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(memory)
 	binary := filepath.Join(tmp, "roomenv")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, "./cmd/roomenv")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as the image has it
@@ -80,7 +85,7 @@ func bench(ctx context.Context, runs int, still time.Duration, only string) erro
 		if err != nil {
 			return err
 		}
-		if err := p.run(ctx, lab{binary, dir, runs}); err != nil {
+		if err := p.run(ctx, lab{binary, dir, memory, runs}); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}

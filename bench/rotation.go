@@ -85,11 +85,10 @@ func (l lab) rotate(ctx context.Context, client *room.Client, n int, manifest st
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return 0, 0, 0, err
 	}
-	folder, err := os.MkdirTemp("/dev/shm", "bench")
+	folder, err := os.MkdirTemp(l.memory, "files")
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	defer os.RemoveAll(folder)
 	cmd := l.roomenv(append([]string{"exec", "-m", path, "--dir", folder, "--"}, args...)...)
 	arrived, err := arrivals(cmd, folder)
 	if err == nil {
