@@ -340,7 +340,7 @@ func (k *keeper) lapse() bool {
 		k.cancel(&errLapsed{worst})
 		return true
 	case manifest.Stop:
-		k.offered = nil
+		k.offered, k.failed = nil, nil // whatever comes is better than no command
 		if !k.stopped {
 			k.offered = &offer{k.sent, inject.Update{Command: k.sent.command, Action: inject.Stop}}
 		}
@@ -456,7 +456,10 @@ func (k *keeper) finish(ctx context.Context, r result) {
 
 // rollBack goes back to the release that the command has.
 func (k *keeper) rollBack(ctx context.Context) {
-	k.sent, k.failed = k.confirmed, k.sent
+	if !k.stopped {
+		k.failed = k.sent
+	}
+	k.sent = k.confirmed
 	if k.offered != nil { // what it asks for is what is different from these values
 		k.offered = nil
 		k.apply(ctx)

@@ -42,7 +42,7 @@ import (
 //	status REGEXP           waits until `roomenv status --json` of it matches
 //	storm ID VALUE...       a program that sets a secret to one value right after the other
 //
-// and the condition unshare: one may mount a tmpfs of one's own.
+// and the conditions root: the user is; and unshare: one may mount a tmpfs of one's own.
 func TestMain(m *testing.M) {
 	if os.Args[0] == selfPath {
 		main() // as the monitor; testscript goes by names
@@ -69,10 +69,13 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "unshare" {
-				return false, errors.New("there is no such condition")
+			switch name {
+			case "root":
+				return os.Geteuid() == 0, nil
+			case "unshare":
+				return exec.Command("unshare", "-rm", "true").Run() == nil, nil
 			}
-			return exec.Command("unshare", "-rm", "true").Run() == nil, nil
+			return false, errors.New("there is no such condition")
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits":    exits,
