@@ -112,19 +112,20 @@ func (e *Embedded) path(file string) string { return filepath.Join(e.dir, file) 
 func (e *Embedded) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handoverPatience)
 	defer cancel()
+	locked := false
 	for {
 		conn, err := e.connect(ctx)
 		if err == nil {
 			return conn, nil
 		}
-		if !nobodyListens(err) {
+		if !nobodyListens(err) && !(locked && ctx.Err() != nil) {
 			return nil, fmt.Errorf("cannot connect to the room in %s: %w", e.dir, err)
 		}
 		taken, err := e.hold()
 		if taken {
 			continue
 		}
-		if err != nil && !errors.Is(err, ErrLocked) {
+		if locked = errors.Is(err, ErrLocked); err != nil && !locked {
 			return nil, err
 		}
 		select {
