@@ -43,10 +43,33 @@ type Named struct {
 func (m *Masker) Add(values ...Named) (unmasked []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.forms == nil {
-		m.forms, m.unmasked = make(map[string]string), make(map[string]bool)
-	}
 	before := len(m.forms)
+	unmasked = m.add(values)
+	if len(m.forms) > before {
+		m.current.Store(build(m.forms))
+	}
+	return unmasked
+}
+
+// Set is Add that forgets what was added before, but for the names that it has
+// returned.
+func (m *Masker) Set(values ...Named) (unmasked []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forms = nil
+	unmasked = m.add(values)
+	m.current.Store(build(m.forms))
+	return unmasked
+}
+
+// add notes the forms of values; the caller holds the lock.
+func (m *Masker) add(values []Named) (unmasked []string) {
+	if m.forms == nil {
+		m.forms = make(map[string]string)
+	}
+	if m.unmasked == nil {
+		m.unmasked = make(map[string]bool)
+	}
 	for _, v := range values {
 		// Programs cut the newline off that files end with.
 		core := bytes.TrimSpace(v.Value.Reveal())
@@ -62,9 +85,6 @@ func (m *Masker) Add(values ...Named) (unmasked []string) {
 				m.forms[form] = v.Name
 			}
 		}
-	}
-	if len(m.forms) > before {
-		m.current.Store(build(m.forms))
 	}
 	return unmasked
 }

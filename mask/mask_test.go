@@ -170,6 +170,33 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// TestSet forgets values in the middle of text, of which one is being written.
+func TestSet(t *testing.T) {
+	var m mask.Masker
+	var out bytes.Buffer
+	w := m.Writer(&out)
+	for _, step := range []struct {
+		set        []string
+		text, want string
+	}{
+		{[]string{"hunter2", "hunter3"}, "hunter2 hunter3 hun", "[hunter2] [hunter3] "},
+		{[]string{"hunter3", "abcdef"}, "ter2 hunter3 hunter2 abcd", "hunter2 [hunter3] hunter2 "},
+		{[]string{"abcdef"}, "ef hunter3 hun", "[abcdef] hunter3 hun"},
+		{nil, "abcdef hun", "abcdef hun"},
+		{[]string{"hunter2"}, "ter2 hunter2.", "ter2 [hunter2]."},
+	} {
+		var values []mask.Named
+		for _, v := range step.set {
+			values = append(values, named(v, v))
+		}
+		m.Set(values...)
+		out.Reset()
+		if _, err := w.Write([]byte(step.text)); err != nil || out.String() != step.want {
+			t.Errorf("%+v: got %q, %v", step, out.String(), err)
+		}
+	}
+}
+
 // TestAddWhileWriting rotates a value while another goroutine writes: who gets it
 // after Add may print it.
 func TestAddWhileWriting(t *testing.T) {

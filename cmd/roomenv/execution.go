@@ -13,6 +13,7 @@ import (
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/mask"
 	"github.com/roomenv/roomenv/render"
 	"github.com/roomenv/roomenv/render/tmpfs"
 	"github.com/roomenv/roomenv/watch"
@@ -39,6 +40,8 @@ type execution struct {
 
 	folder *tmpfs.Dir
 	tokens *endpoint.Server
+
+	maskedValues [][]mask.Named // of each generation
 }
 
 // run returns the exit code.

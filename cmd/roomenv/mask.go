@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,14 +39,23 @@ func (e *execution) mask() error {
 	return nil
 }
 
-// maskMore has secrets masked beside those before, which the command may still
-// have.
+// maxMasked is of how many generations the values are masked. The command may
+// still have old ones; to keep all of them would take more and more memory.
+const maxMasked = 100
+
+// maskMore has secrets masked beside those of generations before.
 func (e *execution) maskMore(secrets []render.Variable) {
 	values := make([]mask.Named, len(secrets))
 	for i, s := range secrets {
 		values[i] = mask.Named{Name: s.Name, Value: s.Value}
 	}
-	if names := e.command.Mask.Add(values...); names != nil {
+	same := func(a, b mask.Named) bool { return a.Name == b.Name && a.Value.Equal(b.Value) }
+	if n := len(e.maskedValues); n > 0 && slices.EqualFunc(e.maskedValues[n-1], values, same) {
+		return
+	}
+	e.maskedValues = append(e.maskedValues, values)
+	e.maskedValues = e.maskedValues[max(0, len(e.maskedValues)-maxMasked):]
+	if names := e.command.Mask.Set(slices.Concat(e.maskedValues...)...); names != nil {
 		e.log.Warn("values that are too short or too common to mask are shown as they are", "names", strings.Join(names, " "))
 	}
 }
