@@ -18,7 +18,6 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
-
 )
 
 // shortLife is that of the access tokens which the client "jwt" gets: twice the
