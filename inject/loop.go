@@ -142,6 +142,8 @@ func (l *loop) signal(sig syscall.Signal) {
 	f := l.current
 	switch {
 	case l.ending && escalates(sig) && l.hurry():
+	case f == nil && sig == unix.SIGHUP && !hasTerminal():
+		// Nobody can have hung up: see [Signals.Hangup].
 	case f == nil || f.hasCode:
 		if withoutChild(sig, l.interrupt, l.signals.stop) && !slices.Contains(l.kept, sig) {
 			l.kept = append(l.kept, sig)

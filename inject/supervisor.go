@@ -117,8 +117,8 @@ func (u *Update) applied(err error) {
 // A child that ends by itself ends Run, with its code, and so does a Command that
 // does not start once the child before is gone, unless RestartOnFailure is set.
 // SIGTERM or SIGINT that comes while a child is stopped for an Update goes to that
-// child, which is the last one then. While there is none, SIGHUP, SIGINT, SIGQUIT
-// and SIGTERM end Run, with [Interrupted].
+// child, which is the last one then. While there is none, SIGINT, SIGQUIT, SIGTERM
+// and, on a terminal, SIGHUP end Run, with [Interrupted].
 func (s *Supervisor) Run(ctx context.Context, c Command, updates <-chan Update) (int, error) {
 	if len(c.Args) == 0 {
 		return 125, errNoCommand
