@@ -280,7 +280,14 @@ func TestMaskedLargeOutput(t *testing.T) {
 // TestMaskedKeys presses keys and changes the size.
 func TestMaskedKeys(t *testing.T) {
 	x := onMasked(t, []string{"CHILD_ROLE=reporter", "REPORT_TERMINAL=1"}, self(t))
-	before, err := term.GetState(int(x.master.Fd()))
+	// Those of its terminal roomenv may have changed by now.
+	other, terminal, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	defer terminal.Close()
+	before, err := term.GetState(int(other.Fd()))
 	if err != nil {
 		t.Fatal(err)
 	}

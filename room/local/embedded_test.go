@@ -162,7 +162,7 @@ func TestHolderWithoutSocket(t *testing.T) {
 	stale.Close()
 
 	other := openRoom(t, dir)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := other.DialContext(ctx, "", ""); !errors.Is(err, local.ErrLocked) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a room that nobody serves: %v", err)
