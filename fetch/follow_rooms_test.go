@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -127,7 +127,7 @@ func TestFollowPermission(t *testing.T) {
 func TestFollowRoomThatGoesAndComes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	holder, err := local.Open(dir, local.Options{})
+	holder, err := localroom.Open(dir, localroom.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestFollowRoomThatGoesAndComes(t *testing.T) {
 func TestFollowAcrossHolders(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	holder, err := local.Open(dir, local.Options{})
+	holder, err := localroom.Open(dir, localroom.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
