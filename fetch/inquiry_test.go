@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -70,8 +70,8 @@ func (p person) providing(t testing.TB, value string) (wait func()) {
 // observe returns the progress that s reports, as texts.
 func observe(s *fetch.Rooms) <-chan string {
 	all := make(chan string, 100)
-	s.Observe = func(p fetch.Progress) {
-		stage := map[fetch.Stage]string{fetch.Away: "away", fetch.Asked: "asked", fetch.Ended: "ended"}[p.Stage]
+	s.OnRequest = func(p fetch.RequestStatus) {
+		stage := map[fetch.Stage]string{fetch.WaitingToJoin: "away", fetch.WaitingForAnswer: "asked", fetch.Done: "ended"}[p.Stage]
 		if left := time.Until(p.Deadline); left > room.DefaultRequestTimeout {
 			stage += fmt.Sprintf(" with %v left", left)
 		}
@@ -85,7 +85,7 @@ func observe(s *fetch.Rooms) <-chan string {
 
 func request(from, url string, timeout time.Duration) manifest.Part {
 	return manifest.Part{Reference: &manifest.Reference{Target: manifest.Target{
-		Kind: manifest.Request, ID: from, URL: url, Type: "text/plain", Timeout: timeout,
+		Kind: manifest.KindRequest, ID: from, URL: url, Type: "text/plain", Timeout: timeout,
 	}}}
 }
 
@@ -100,7 +100,7 @@ func soon(t testing.TB) context.Context {
 func TestRequest(t *testing.T) {
 	t.Parallel()
 	r := newRooms(t)
-	m := file(manifest.Template{request("bob", "https://stripe.com", 0)}, manifest.Template{request("bob", "https://stripe.com", 0)})
+	m := file(manifest.Expr{request("bob", "https://stripe.com", 0)}, manifest.Expr{request("bob", "https://stripe.com", 0)})
 	s := r.source(t)
 	progress := observe(s)
 	bob := make(chan person, 1)
@@ -169,9 +169,9 @@ func TestRequestFails(t *testing.T) {
 		}
 	})
 	m := file(
-		manifest.Template{request("bob", "no", 0)},
-		manifest.Template{request("bob", "silent", 2*time.Second)},
-		manifest.Template{request("carol", "away", 2*time.Second)},
+		manifest.Expr{request("bob", "no", 0)},
+		manifest.Expr{request("bob", "silent", 2*time.Second)},
+		manifest.Expr{request("carol", "away", 2*time.Second)},
 	)
 	_, err := fetch.Resolve(soon(t), m, r.source(t))
 	if err == nil {
@@ -198,9 +198,9 @@ func TestPending(t *testing.T) {
 	t.Parallel()
 	r := newRooms(t)
 	bob := r.join(t, "bob", false)
-	optional := func(p manifest.Part) manifest.Template {
+	optional := func(p manifest.Part) manifest.Expr {
 		p.Reference.Optional = true
-		return manifest.Template{p}
+		return manifest.Expr{p}
 	}
 	text := "until then"
 	byDefault := request("carol", "away", time.Hour)
@@ -214,7 +214,7 @@ func TestPending(t *testing.T) {
 	wait()
 
 	start := time.Now()
-	snapshot, err := fetch.Resolve(soon(t), file(optional(held), optional(pending), manifest.Template{away}), s)
+	snapshot, err := fetch.Resolve(soon(t), file(optional(held), optional(pending), manifest.Expr{away}), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,11 +244,11 @@ func TestPending(t *testing.T) {
 func TestRequestOutlivesTheRoom(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	holder, err := local.Open(dir, local.Options{})
+	holder, err := localroom.Open(dir, localroom.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := holder.Hold(); err != nil {
+	if err := holder.Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	r := openRooms(t, dir)
@@ -344,7 +344,7 @@ func TestOAuth(t *testing.T) {
 	defer provider.Close()
 	clients := map[string]manifest.OAuthClient{"github": {
 		ClientID:              "c",
-		ClientSecret:          &manifest.Target{Kind: manifest.Secret, ID: "client"},
+		ClientSecret:          &manifest.Target{Kind: manifest.KindSecret, ID: "client"},
 		AuthorizationEndpoint: provider.URL + "/authorize",
 		TokenEndpoint:         provider.URL + "/token",
 		RedirectURI:           "http://127.0.0.1:1/callback",
@@ -355,7 +355,7 @@ func TestOAuth(t *testing.T) {
 		s.SetOAuth(clients)
 		return s
 	}
-	target := manifest.Target{Kind: manifest.OAuth, ID: "github"}
+	target := manifest.Target{Kind: manifest.KindOAuth, ID: "github"}
 	if _, err := source().Resolve(soon(t), target); !errors.Is(err, fetch.ErrMissing) {
 		t.Errorf("without anybody to ask: %v", err)
 	}

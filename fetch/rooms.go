@@ -20,9 +20,9 @@ import (
 //
 // Observe is set before the first call.
 type Rooms struct {
-	// Observe hears of values that somebody has to provide, one call at a time;
+	// OnRequest hears of values that somebody has to provide, one call at a time;
 	// nil hears nothing. It returns soon.
-	Observe func(Progress)
+	OnRequest func(RequestStatus)
 
 	dial func(ctx context.Context, room string) (*room.Client, error)
 
@@ -33,10 +33,10 @@ type Rooms struct {
 	observing sync.Mutex
 	requests  atomic.Uint64
 
-	mu        sync.Mutex
-	oauth     map[string]manifest.OAuthClient
-	lines     map[string]*line // by name of the room
-	inquiries map[manifest.Target]*inquiry
+	mu      sync.Mutex
+	oauth   map[string]manifest.OAuthClient
+	lines   map[string]*roomConn // by name of the room
+	pending map[manifest.Target]*pendingRequest
 }
 
 // NewRooms returns a source that calls dial for each room when a reference to it
@@ -46,9 +46,9 @@ type Rooms struct {
 // that is asked of that room fails.
 func NewRooms(dial func(ctx context.Context, room string) (*room.Client, error)) *Rooms {
 	r := &Rooms{
-		dial:      dial,
-		lines:     make(map[string]*line),
-		inquiries: make(map[manifest.Target]*inquiry),
+		dial:    dial,
+		lines:   make(map[string]*roomConn),
+		pending: make(map[manifest.Target]*pendingRequest),
 	}
 	r.life, r.cancel = context.WithCancel(context.Background())
 	return r
@@ -83,11 +83,11 @@ func (r *Rooms) resolve(ctx context.Context, t manifest.Target, wait bool) (secr
 		return secret.Value{}, classify(err)
 	}
 	switch t.Kind {
-	case manifest.Secret:
+	case manifest.KindSecret:
 		r.requests.Add(1)
 		s, err := client.Secrets().Get(ctx, room.SecretQuery{ID: t.ID, Type: t.Type, Name: t.Name, DelegatedTo: t.DelegatedTo})
 		return s.Value, classify(err)
-	case manifest.Request:
+	case manifest.KindRequest:
 		ask := func(ctx context.Context, participantID string) (secret.Value, error) {
 			r.requests.Add(1)
 			return client.Secrets().Request(ctx, room.SecretRequest{
@@ -97,8 +97,8 @@ func (r *Rooms) resolve(ctx context.Context, t manifest.Target, wait bool) (secr
 		if value, ok := provided(ctx, t.ID, ask); ok {
 			return value, nil
 		}
-		return r.inquire(ctx, client, t, wait, t.ID, ask)
-	case manifest.OAuth:
+		return r.request(ctx, client, t, wait, t.ID, ask)
+	case manifest.KindOAuth:
 		return r.token(ctx, client, t, wait)
 	}
 	return secret.Value{}, fmt.Errorf("%w: room:%s references are not fetched by this version", ErrUnsupported, t.Kind)
@@ -107,7 +107,7 @@ func (r *Rooms) resolve(ctx context.Context, t manifest.Target, wait bool) (secr
 // provided returns what somebody, who need not be here, provided before. A room
 // may answer that to their name in place of an id, as this project's does.
 func provided(ctx context.Context, name string, ask func(context.Context, string) (secret.Value, error)) (secret.Value, bool) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, directAnswerTimeout)
 	defer cancel()
 	value, err := ask(ctx, name)
 	return value, err == nil
@@ -152,7 +152,7 @@ func (r *Rooms) token(ctx context.Context, client *room.Client, t manifest.Targe
 	case from == "":
 		return token, fmt.Errorf("%w: nobody has authorized the client, and from= names nobody to ask", ErrMissing)
 	}
-	return r.inquire(ctx, client, t, wait, from, func(ctx context.Context, participantID string) (secret.Value, error) {
+	return r.request(ctx, client, t, wait, from, func(ctx context.Context, participantID string) (secret.Value, error) {
 		r.requests.Add(1)
 		return client.Secrets().RequestOAuthToken(ctx, room.OAuthRequest{
 			ParticipantID: participantID, Connector: connector, OAuth: oauth, RedirectURI: described.RedirectURI, DelegateTo: t.DelegatedTo,
@@ -190,12 +190,12 @@ func (r *Rooms) Reconnect() {
 	}
 }
 
-func (r *Rooms) line(name string) *line {
+func (r *Rooms) line(name string) *roomConn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.lines[name]
 	if l == nil {
-		l = new(line)
+		l = new(roomConn)
 		r.lines[name] = l
 	}
 	return l

@@ -40,7 +40,7 @@ func Exec(ctx context.Context, c Command) (int, error) {
 	}
 	err = ctx.Err()
 	c.Signals.Close() // from here on a signal ends roomenv as it would the command
-	var interrupted Interrupted
+	var interrupted SignalError
 	if err != nil || errors.As(context.Cause(ctx), &interrupted) {
 		err = context.Cause(ctx)
 		return exitCode(err), fmt.Errorf("cannot run %q: %w", name, err)

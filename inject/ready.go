@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Ready is how to tell that a new child serves: Command exits with 0, in the
+// Readiness is how to tell that a new child serves: Command exits with 0, in the
 // child's environment, or TCP, an address, takes a connection. With neither it
 // does so once it has run for a second.
-type Ready struct {
+type Readiness struct {
 	Command []string
 	TCP     string
 	Timeout time.Duration // 0 means 30 s
@@ -24,7 +24,7 @@ const (
 	maxProbe = time.Second
 )
 
-func (r Ready) timeout() time.Duration {
+func (r Readiness) timeout() time.Duration {
 	if r.Timeout == 0 {
 		return 30 * time.Second
 	}

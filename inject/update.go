@@ -32,29 +32,29 @@ func (l *loop) proceed() {
 	switch {
 	case u == nil || l.ending:
 	case l.candidate != nil:
-		if u.Action != Keep {
+		if u.Action != ActionKeep {
 			l.abandon(l.candidate, ErrDropped)
 		}
-	case u.Action == Keep:
+	case u.Action == ActionKeep:
 		if f != nil && !f.hasCode {
 			for _, sig := range u.Signals {
 				_ = unix.Kill(f.pid, sig)
 			}
 		}
 		l.apply(u)
-	case f == nil && u.Action == Stop:
+	case f == nil && u.Action == ActionStop:
 		l.clock.cancel(l.retry)
 		l.apply(u)
-		l.observe(Event{Kind: Stopped})
+		l.observe(Event{Kind: EventStopped})
 	case f == nil:
 		l.clock.cancel(l.retry)
 		l.failures = 0
 		l.apply(u)
 		if l.launch() {
-			l.observe(Event{Kind: Restarted})
+			l.observe(Event{Kind: EventRestarted})
 		}
 	case f.asked || f.hasCode:
-	case u.Action == Restart && l.Overlap:
+	case u.Action == ActionRestart && l.Overlap:
 		if len(l.lives) == 1 {
 			l.next = nil
 			l.propose(u)
@@ -88,7 +88,7 @@ func (l *loop) launch() bool {
 // become makes f the current child.
 func (l *loop) become(f *life) {
 	l.current = f
-	l.observe(Event{Kind: Started})
+	l.observe(Event{Kind: EventStarted})
 	for _, sig := range l.kept {
 		f.forward(sig)
 	}
@@ -104,14 +104,14 @@ func (l *loop) crashed(code int, err error) {
 	wait := backoff(l.failures)
 	l.failures++
 	l.retry = l.clock.after(wait, func() { l.launch() })
-	l.observe(Event{Kind: Crashed, Code: code, Err: err, Wait: wait})
+	l.observe(Event{Kind: EventCrashed, Code: code, Err: err, Wait: wait})
 }
 
 // propose starts a child beside the current one, for u.
 func (l *loop) propose(u *Update) {
 	f, err := l.begin(u.Command)
 	if err != nil {
-		l.observe(Event{Kind: RolledBack, Err: err})
+		l.observe(Event{Kind: EventRolledBack, Err: err})
 		u.applied(err)
 		return
 	}
@@ -139,7 +139,7 @@ func (l *loop) rolledBack(f *life) {
 	err := f.failed
 	if !errors.Is(err, ErrDropped) {
 		err = fmt.Errorf("cannot replace the command: %w", err)
-		l.observe(Event{Kind: RolledBack, Err: err})
+		l.observe(Event{Kind: EventRolledBack, Err: err})
 	}
 	if l.next != nil {
 		l.next = l.next.replacing(f.update)
@@ -162,6 +162,6 @@ func (l *loop) handOver() {
 	l.become(f)
 	old.stop()
 	l.apply(f.update)
-	l.observe(Event{Kind: Restarted})
+	l.observe(Event{Kind: EventRestarted})
 	l.proceed()
 }

@@ -71,7 +71,7 @@ func checkParse(t *testing.T, file, text string) {
 	}
 }
 
-func checkTemplate(t *testing.T, template manifest.Template) {
+func checkTemplate(t *testing.T, template manifest.Expr) {
 	for _, p := range template {
 		set := 0
 		if p.Literal != "" {
@@ -88,7 +88,7 @@ func checkTemplate(t *testing.T, template manifest.Template) {
 			if !isName(p.Variable.Name) {
 				t.Fatalf("invalid variable %q", p.Variable.Name)
 			}
-			checkTemplate(t, p.Variable.Word)
+			checkTemplate(t, p.Variable.Operand)
 		}
 		if p.File != "" {
 			set++

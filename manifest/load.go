@@ -45,11 +45,11 @@ func Load(files []string, environ []string) (*Manifest, error) {
 	}
 	m := &Manifest{OAuth: clients, Refresh: settings.refresh, Exec: settings.exec}
 	for _, f := range contents {
-		f.Freshness = f.over(m.Refresh.Freshness)
+		f.StalePolicy = f.over(m.Refresh.StalePolicy)
 		m.Files = append(m.Files, f.File)
 	}
 	for _, it := range items {
-		it.Freshness = it.over(m.Refresh.Freshness)
+		it.StalePolicy = it.over(m.Refresh.StalePolicy)
 		m.Entries = append(m.Entries, it.Entry)
 	}
 	return m, nil
@@ -96,7 +96,7 @@ func inherited(environ []string) []item {
 		case f != nil:
 			s.fail(0, "variable "+name+": "+f.message, f.hint)
 		default:
-			it.Value = Template{{Reference: &r}}
+			it.Value = Expr{{Reference: &r}}
 		}
 		items = append(items, it)
 	}
@@ -109,7 +109,7 @@ func validName(s string) bool {
 
 // inherit is the value of an entry that is only a name: what the environment
 // has.
-func inherit(name string) Template { return Template{{Variable: &Variable{Name: name}}} }
+func inherit(name string) Expr { return Expr{{Variable: &Variable{Name: name}}} }
 
 func duplicateHint(first Position) string {
 	return fmt.Sprintf("it is on line %d already: keep one; a file of another -m may replace a value", first.Line)
@@ -119,7 +119,7 @@ func duplicateHint(first Position) string {
 func merge(layers [][]item) []item {
 	var items []item
 	place := map[string]int{}
-	references := map[string]Template{}
+	references := map[string]Expr{}
 	for _, it := range layers[0] {
 		references[it.Name] = it.Value
 	}
@@ -140,14 +140,14 @@ func merge(layers [][]item) []item {
 }
 
 // replaceOwn puts the inherited reference in the place of the entry's own name.
-func (it item) replaceOwn(value, own Template) Template {
-	var parts Template
+func (it item) replaceOwn(value, own Expr) Expr {
+	var parts Expr
 	for _, p := range value {
 		switch v := p.Variable; {
 		case v == nil || v.Name != it.Name && v.Operator == "":
 			parts = append(parts, p)
 		case v.Name != it.Name:
-			word := it.replaceOwn(v.Word, own)
+			word := it.replaceOwn(v.Operand, own)
 			parts = append(parts, Part{Variable: &Variable{v.Name, v.Operator, word}})
 		case v.Operator == "":
 			parts = append(parts, own...)
@@ -213,11 +213,11 @@ func failCycle(items []item, cycle []int) {
 }
 
 // variables calls f for the name of each variable in the template.
-func (t Template) variables(f func(name string)) {
+func (t Expr) variables(f func(name string)) {
 	for _, p := range t {
 		if p.Variable != nil {
 			f(p.Variable.Name)
-			p.Variable.Word.variables(f)
+			p.Variable.Operand.variables(f)
 		}
 	}
 }

@@ -22,10 +22,10 @@ type Manifest struct {
 // An Entry is one environment variable.
 type Entry struct {
 	Name  string
-	Value Template
+	Value Expr
 	Unset bool // the variable is absent, whatever the environment has
 	Pos   Position
-	Keeping
+	UpdatePolicy
 }
 
 // Inherits reports whether the value of e is only the [Variable] of its own
@@ -47,8 +47,8 @@ type Position struct {
 	Line, Column int
 }
 
-// A Template is the parts of a value, in order; their texts are joined.
-type Template []Part
+// A Expr is the parts of a value, in order; their texts are joined.
+type Expr []Part
 
 // A Part is one of a literal, a reference, a variable, a file (the path of one
 // of the manifest's Files, which stands for where it is) and when the token of a
@@ -67,14 +67,14 @@ type Part struct {
 type Variable struct {
 	Name     string
 	Operator string
-	Word     Template
+	Operand  Expr
 }
 
 // Kinds of references.
 const (
-	Secret  = "secret"  // room:secret/ID
-	OAuth   = "oauth"   // room:oauth/CLIENT
-	Request = "request" // room:request/PARTICIPANT
+	KindSecret  = "secret"  // room:secret/ID
+	KindOAuth   = "oauth"   // room:oauth/CLIENT
+	KindRequest = "request" // room:request/PARTICIPANT
 )
 
 // A Reference names a value that a room holds: room:KIND/ID?QUERY#FIELD, or
@@ -92,9 +92,9 @@ type Reference struct {
 	// ExpiresAt asks for NAME_EXPIRES_AT beside NAME. [Load] makes an [Entry] of
 	// it, whose value is an Expiry.
 	ExpiresAt bool
-	// Keeping is that of the value or the file that the reference is in, to which
+	// UpdatePolicy is that of the value or the file that the reference is in, to which
 	// [Load] gives it. A MaxStale of 0 that is written is below 0 here.
-	Keeping
+	UpdatePolicy
 }
 
 // A Target is the part of a [Reference] that decides what is fetched: two

@@ -102,9 +102,9 @@ func (y *yamlFile) clientSecret(f field) *Target {
 	r, fault := parseReference(text)
 	switch {
 	case text == "":
-	case fault != nil || r.Kind != Secret:
+	case fault != nil || r.Kind != KindSecret:
 		y.fail(y.offset(f.value.GetToken()), "client_secret is no reference to a secret", hint)
-	case strings.ContainsAny(text, "#") || r.Optional || r.Default != nil || r.Base64 || r.File != "" || r.Keeping != (Keeping{}):
+	case strings.ContainsAny(text, "#") || r.Optional || r.Default != nil || r.Base64 || r.File != "" || r.UpdatePolicy != (UpdatePolicy{}):
 		y.fail(y.offset(f.value.GetToken()), "client_secret is not a whole secret", hint)
 	}
 	return &r.Target
@@ -156,9 +156,9 @@ func (y *yamlFile) connector(connector field) *Connector {
 // checkClients records each reference to a client that is not described, or
 // not well enough to ask for its authorization.
 func checkClients(items []item, files []fileItem, clients map[string]OAuthClient) {
-	check := func(t Template, fail func(message, hint string)) {
+	check := func(t Expr, fail func(message, hint string)) {
 		t.references(func(r *Reference) {
-			if r.Kind != OAuth {
+			if r.Kind != KindOAuth {
 				return
 			}
 			switch client, ok := clients[r.ID]; {
@@ -180,13 +180,13 @@ func checkClients(items []item, files []fileItem, clients map[string]OAuthClient
 }
 
 // references calls f for each reference in the template.
-func (t Template) references(f func(*Reference)) {
+func (t Expr) references(f func(*Reference)) {
 	for _, p := range t {
 		switch {
 		case p.Reference != nil:
 			f(p.Reference)
 		case p.Variable != nil:
-			p.Variable.Word.references(f)
+			p.Variable.Operand.references(f)
 		}
 	}
 }

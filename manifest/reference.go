@@ -58,14 +58,14 @@ const (
 )
 
 var (
-	kinds = []string{Secret, OAuth, Request}
-	hints = map[string]string{Secret: referenceHint, OAuth: oauthHint, Request: requestHint}
+	kinds = []string{KindSecret, KindOAuth, KindRequest}
+	hints = map[string]string{KindSecret: referenceHint, KindOAuth: oauthHint, KindRequest: requestHint}
 
 	// The keys of a query: those of a target, by its kind, and those of all.
 	targetKeys = map[string][]string{
-		Secret:  {"type", "name", "delegated_to"},
-		OAuth:   {"delegated_to", "delegated_by", "from"},
-		Request: {"url", "type", "delegate_to", timeoutKey},
+		KindSecret:  {"type", "name", "delegated_to"},
+		KindOAuth:   {"delegated_to", "delegated_by", "from"},
+		KindRequest: {"url", "type", "delegate_to", timeoutKey},
 	}
 	valueKeys = []string{"optional", "default", "encoding", "file", "mode"}
 	// keepingKeys are those of a [Keeping], which are of references, of values and
@@ -108,7 +108,7 @@ func parseTimeout(s string) (timeout time.Duration, message, hint string) {
 // what is asked for.
 func attributeKeys(kind string) []string {
 	keys := slices.Concat(valueKeys, keepingKeys)
-	if kind == OAuth {
+	if kind == KindOAuth {
 		keys = append(keys, expiresAtKey)
 	}
 	return keys
@@ -119,7 +119,7 @@ func queryKeys(kind string) []string { return slices.Concat(targetKeys[kind], at
 
 // isQueryKey reports whether key is one of any kind.
 func isQueryKey(key string) bool {
-	return key == timeoutKey || new(Target).text(key) != nil || slices.Contains(attributeKeys(OAuth), key)
+	return key == timeoutKey || new(Target).text(key) != nil || slices.Contains(attributeKeys(KindOAuth), key)
 }
 
 // parseReference does the work of ParseReference. The offset of its fault is
@@ -190,9 +190,9 @@ func parseReference(s string) (Reference, *fault) {
 // incomplete says what a target lacks, beside its ID.
 func (t Target) incomplete() string {
 	switch {
-	case t.Kind == Request && t.URL == "":
+	case t.Kind == KindRequest && t.URL == "":
 		return "the request has no url"
-	case t.Kind == Request && t.Type == "":
+	case t.Kind == KindRequest && t.Type == "":
 		return "the request has no type"
 	}
 	return ""
@@ -257,7 +257,7 @@ func (r *Reference) parseQuery(query string) *fault {
 		}
 		at += len(pair) + 1
 	}
-	if r.Then != "" && r.MaxStale <= 0 {
+	if r.OnStale != "" && r.MaxStale <= 0 {
 		return &fault{0, thenAlone, "write max_stale=10m&then=stop"}
 	}
 	if r.Mode != 0 && r.File == "" {

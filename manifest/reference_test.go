@@ -14,7 +14,7 @@ func position(p manifest.Position) string { return fmt.Sprintf("%d:%d", p.Line, 
 
 func TestParseReference(t *testing.T) {
 	secret := func(id string) manifest.Reference {
-		return manifest.Reference{Target: manifest.Target{Kind: manifest.Secret, ID: id}}
+		return manifest.Reference{Target: manifest.Target{Kind: manifest.KindSecret, ID: id}}
 	}
 	with := func(r manifest.Reference, change func(*manifest.Reference)) manifest.Reference {
 		change(&r)
@@ -40,15 +40,15 @@ func TestParseReference(t *testing.T) {
 		{"room:secret/db?optional=false", secret("db")},
 		{"room:secret/db?default=", with(secret("db"), func(r *manifest.Reference) { r.Default = text("") })},
 		{"room:secret/db?default=a%20b=c", with(secret("db"), func(r *manifest.Reference) { r.Default = text("a b=c") })},
-		{"room:oauth/github", manifest.Reference{Target: manifest.Target{Kind: manifest.OAuth, ID: "github"}}},
+		{"room:oauth/github", manifest.Reference{Target: manifest.Target{Kind: manifest.KindOAuth, ID: "github"}}},
 		{"room://r/oauth/github?delegated_to=a&delegated_by=b&from=c&optional=true", manifest.Reference{
-			Target: manifest.Target{Room: "r", Kind: manifest.OAuth, ID: "github", DelegatedTo: "a", DelegatedBy: "b", From: "c"}, Optional: true,
+			Target: manifest.Target{Room: "r", Kind: manifest.KindOAuth, ID: "github", DelegatedTo: "a", DelegatedBy: "b", From: "c"}, Optional: true,
 		}},
 		{"room:request/alice@example.com?url=https://stripe.com/&type=text/plain", manifest.Reference{
-			Target: manifest.Target{Kind: manifest.Request, ID: "alice@example.com", URL: "https://stripe.com/", Type: "text/plain"},
+			Target: manifest.Target{Kind: manifest.KindRequest, ID: "alice@example.com", URL: "https://stripe.com/", Type: "text/plain"},
 		}},
 		{"room:request/alice?timeout=3600&delegate_to=b&type=git&url=u#password", manifest.Reference{
-			Target: manifest.Target{Kind: manifest.Request, ID: "alice", URL: "u", Type: "git", DelegatedTo: "b", Timeout: time.Hour}, Field: "password",
+			Target: manifest.Target{Kind: manifest.KindRequest, ID: "alice", URL: "u", Type: "git", DelegatedTo: "b", Timeout: time.Hour}, Field: "password",
 		}},
 		{"room:secret/db?file=tls/key.pem&mode=0440", with(secret("db"), func(r *manifest.Reference) { r.File, r.Mode = "tls/key.pem", 0o440 })},
 		{"room:secret/db?encoding=base64", with(secret("db"), func(r *manifest.Reference) { r.Base64 = true })},
@@ -126,11 +126,11 @@ func TestParseReferenceErrors(t *testing.T) {
 
 func TestTargetString(t *testing.T) {
 	for want, target := range map[string]manifest.Target{
-		"room:secret/db": {Kind: manifest.Secret, ID: "db"},
-		"room:oauth/github?delegated_by=b&from=c":                           {Kind: manifest.OAuth, ID: "github", DelegatedBy: "b", From: "c"},
-		"room:request/alice?url=u&type=t&delegate_to=d&timeout=600":         {Kind: manifest.Request, ID: "alice", URL: "u", Type: "t", DelegatedTo: "d", Timeout: 10 * time.Minute},
-		"room:request/alice?url=https%3A%2F%2Fstripe.com&type=text%2Fplain": {Kind: manifest.Request, ID: "alice", URL: "https://stripe.com", Type: "text/plain"},
-		"room://prod/secret/a%2Fb?type=a%2Bb&name=a%20b&delegated_to=%24":   {Room: "prod", Kind: manifest.Secret, ID: "a/b", Type: "a+b", Name: "a b", DelegatedTo: "$"},
+		"room:secret/db": {Kind: manifest.KindSecret, ID: "db"},
+		"room:oauth/github?delegated_by=b&from=c":                           {Kind: manifest.KindOAuth, ID: "github", DelegatedBy: "b", From: "c"},
+		"room:request/alice?url=u&type=t&delegate_to=d&timeout=600":         {Kind: manifest.KindRequest, ID: "alice", URL: "u", Type: "t", DelegatedTo: "d", Timeout: 10 * time.Minute},
+		"room:request/alice?url=https%3A%2F%2Fstripe.com&type=text%2Fplain": {Kind: manifest.KindRequest, ID: "alice", URL: "https://stripe.com", Type: "text/plain"},
+		"room://prod/secret/a%2Fb?type=a%2Bb&name=a%20b&delegated_to=%24":   {Room: "prod", Kind: manifest.KindSecret, ID: "a/b", Type: "a+b", Name: "a b", DelegatedTo: "$"},
 	} {
 		if got := target.String(); got != want {
 			t.Errorf("got %s, want %s", got, want)

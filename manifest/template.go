@@ -23,8 +23,8 @@ func (t *scanner) hide(from, to int)                  { t.src.show(t.at(from), t
 
 // template reads to the end of the text, or in a word to the "}" that closes
 // it.
-func (t *scanner) template(word bool) Template {
-	var parts Template
+func (t *scanner) template(word bool) Expr {
+	var parts Expr
 	var literal strings.Builder
 	flush := func() {
 		if literal.Len() > 0 {
@@ -142,7 +142,7 @@ func (t *scanner) braced(start int) Part {
 			return Part{}
 		}
 		faults := len(t.src.fault)
-		v.Word = t.template(true)
+		v.Operand = t.template(true)
 		t.depth--
 		if t.peek() != '}' {
 			if len(t.src.fault) == faults {

@@ -45,7 +45,7 @@ var (
 	topKeys  = []string{"version", "env", "files", "oauth", "refresh", "exec"}
 	listKeys = []string{scopesKey, StripKey, AllowKey, commandKey}
 	// referenceKeys are those of references of all kinds.
-	referenceKeys = slices.Concat(kinds, targetKeys[Secret], targetKeys[OAuth], []string{"room", "field"}, attributeKeys(OAuth))
+	referenceKeys = slices.Concat(kinds, targetKeys[KindSecret], targetKeys[KindOAuth], []string{"room", "field"}, attributeKeys(KindOAuth))
 )
 
 const (
@@ -259,7 +259,7 @@ func (y *yamlFile) env(n ast.Node) []item {
 		case *ast.NullNode:
 			it.Value = inherit(f.key)
 		case ast.MapNode:
-			it.Value, it.Keeping = y.mapping(f)
+			it.Value, it.UpdatePolicy = y.mapping(f)
 		case *ast.StringNode, *ast.LiteralNode:
 			text, _ := y.scalar(n)
 			t := scanner{src: y.source, text: text, at: y.mapOffsets(n, text)}
@@ -273,7 +273,7 @@ func (y *yamlFile) env(n ast.Node) []item {
 }
 
 // literal is a value in which nothing is interpreted.
-func (y *yamlFile) literal(f field) Template {
+func (y *yamlFile) literal(f field) Expr {
 	text, ok := y.scalar(f.value)
 	if !ok {
 		y.fail(y.offset(f.value.GetToken()), "this is not a value", typeHint)
@@ -281,22 +281,22 @@ func (y *yamlFile) literal(f field) Template {
 	if text == "" {
 		return nil
 	}
-	return Template{{Literal: text}}
+	return Expr{{Literal: text}}
 }
 
 // mapping reads {value: text} or a reference: {secret: ID, ...} and its like.
 // The Keeping of a reference is in it.
-func (y *yamlFile) mapping(env field) (Template, Keeping) {
+func (y *yamlFile) mapping(env field) (Expr, UpdatePolicy) {
 	kept, fields := y.keeping(y.fields(env.value, "", ""))
 	value := y.value(env, fields)
 	if len(value) == 1 && value[0].Reference != nil {
-		value[0].Reference.Keeping, kept = kept, Keeping{}
+		value[0].Reference.UpdatePolicy, kept = kept, UpdatePolicy{}
 	}
 	return value, kept
 }
 
 // value reads what gives one value, the fields of env or some of them.
-func (y *yamlFile) value(env field, fields []field) Template {
+func (y *yamlFile) value(env field, fields []field) Expr {
 	form := ""
 	for _, f := range fields {
 		if f.key == "value" || form == "" && slices.Contains(kinds, f.key) {
@@ -309,14 +309,14 @@ func (y *yamlFile) value(env field, fields []field) Template {
 		known = slices.Concat(known, referenceKeys)
 	case "value":
 		known = append(known, onChangeKey)
-	case Secret, OAuth:
+	case KindSecret, KindOAuth:
 		known = slices.Concat([]string{form, "room", "field"}, queryKeys(form))
-	case Request:
+	case KindRequest:
 		known = slices.Concat([]string{form, "room", "field"}, attributeKeys(form))
 	}
 	faults := len(y.fault)
 	r := Reference{Target: Target{Kind: form}}
-	var value Template
+	var value Expr
 	for _, f := range fields {
 		switch {
 		case slices.Contains(known, f.key) && f.key == "value":
@@ -341,7 +341,7 @@ func (y *yamlFile) value(env field, fields []field) Template {
 	if r.Mode != 0 && r.File == "" && len(y.fault) == faults {
 		y.fail(env.off, "mode is there without file", "write file: PATH too")
 	}
-	return Template{{Reference: &r}}
+	return Expr{{Reference: &r}}
 }
 
 // reference sets one field of r.
@@ -361,7 +361,7 @@ func (y *yamlFile) reference(r *Reference, f field) {
 		}
 		r.Default = &text
 		return
-	case Request:
+	case KindRequest:
 		y.request(r, f)
 		return
 	case "file":
@@ -373,7 +373,7 @@ func (y *yamlFile) reference(r *Reference, f field) {
 	text := y.name(f)
 	var message, hint string
 	switch f.key {
-	case Secret, OAuth:
+	case KindSecret, KindOAuth:
 		r.ID = text
 	case "room":
 		r.Room = text
@@ -399,7 +399,7 @@ func (y *yamlFile) reference(r *Reference, f field) {
 // request reads {from: PARTICIPANT, url: URL, type: TYPE, ...}.
 func (y *yamlFile) request(r *Reference, request field) {
 	faults := len(y.fault)
-	known := append([]string{"from"}, targetKeys[Request]...)
+	known := append([]string{"from"}, targetKeys[KindRequest]...)
 	for _, f := range y.fields(request.value, "the request", fromHint) {
 		switch {
 		case !slices.Contains(known, f.key):
@@ -432,7 +432,7 @@ func (y *yamlFile) name(f field) string {
 	text, ok := y.textOf(f)
 	if ok && text == "" {
 		hint := "leave it out"
-		if f.key == Secret {
+		if f.key == KindSecret {
 			hint = "write the id of the secret"
 		}
 		y.fail(y.offset(f.value.GetToken()), f.key+" is empty", hint)

@@ -26,7 +26,7 @@ func TestYAMLValues(t *testing.T) {
 	of := func(t manifest.Target) manifest.Part { return manifest.Part{Reference: &manifest.Reference{Target: t}} }
 	for _, test := range []struct {
 		text string
-		want manifest.Template
+		want manifest.Expr
 	}{
 		{"b c", value(lit("b c"))},
 		{`"b\n\"c"`, value(lit("b\n\"c"))},
@@ -62,15 +62,15 @@ func TestYAMLValues(t *testing.T) {
 		{"{secret: db, default: 1.10}", value(withDefault(ref("db"), "1.10"))},
 		{"{secret: db, default: \"\"}", value(withDefault(ref("db"), ""))},
 		{"{secret: db, optional: false}", value(ref("db"))},
-		{"{oauth: github}", value(of(manifest.Target{Kind: manifest.OAuth, ID: "github"}))},
+		{"{oauth: github}", value(of(manifest.Target{Kind: manifest.KindOAuth, ID: "github"}))},
 		{"{oauth: github, room: r, delegated_to: a, delegated_by: b, from: c}", value(of(manifest.Target{
-			Kind: manifest.OAuth, ID: "github", Room: "r", DelegatedTo: "a", DelegatedBy: "b", From: "c",
+			Kind: manifest.KindOAuth, ID: "github", Room: "r", DelegatedTo: "a", DelegatedBy: "b", From: "c",
 		}))},
 		{"{request: {from: alice, url: https://stripe.com, type: text/plain}}", value(of(manifest.Target{
-			Kind: manifest.Request, ID: "alice", URL: "https://stripe.com", Type: "text/plain",
+			Kind: manifest.KindRequest, ID: "alice", URL: "https://stripe.com", Type: "text/plain",
 		}))},
 		{"\n    default: x\n    request:\n      type: git\n      url: u\n      from: alice\n      delegate_to: b\n      timeout: 60\n", value(withDefault(of(manifest.Target{
-			Kind: manifest.Request, ID: "alice", URL: "u", Type: "git", DelegatedTo: "b", Timeout: time.Minute,
+			Kind: manifest.KindRequest, ID: "alice", URL: "u", Type: "git", DelegatedTo: "b", Timeout: time.Minute,
 		}), "x"))},
 		{"{secret: a b, room: prod, type: t+u, name: n, delegated_to: p, field: /x, optional: true, encoding: base64}", value(all)},
 	} {

@@ -9,14 +9,14 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/roomenv/roomenv/endpoint"
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/inject"
+	"github.com/roomenv/roomenv/internal/filewatch"
+	"github.com/roomenv/roomenv/internal/mask"
+	"github.com/roomenv/roomenv/internal/tmpfs"
+	"github.com/roomenv/roomenv/internal/tokenserver"
 	"github.com/roomenv/roomenv/manifest"
-	"github.com/roomenv/roomenv/mask"
 	"github.com/roomenv/roomenv/render"
-	"github.com/roomenv/roomenv/render/tmpfs"
-	"github.com/roomenv/roomenv/watch"
 )
 
 // An execution is one run of exec. It follows the arrows: manifest, fetch,
@@ -36,12 +36,12 @@ type execution struct {
 	supervisor inject.Supervisor
 
 	// What files were before they were read.
-	manifestFiles, tokenFile *watch.Files
+	manifestFiles, tokenFile *filewatch.Files
 
 	folder *tmpfs.Dir
-	tokens *endpoint.Server
+	tokens *tokenserver.Server
 
-	maskedValues [][]mask.Named // of each generation
+	maskedValues [][]mask.Secret // of each generation
 }
 
 // run returns the exit code.
@@ -116,7 +116,7 @@ func (e *execution) resolve(ctx context.Context, rooms *fetch.Rooms) (*fetch.Sna
 	progress := newProgress(os.Stderr)
 	defer progress.close()
 	rooms.SetOAuth(e.manifest.OAuth)
-	rooms.Observe = func(p fetch.Progress) {
+	rooms.OnRequest = func(p fetch.RequestStatus) {
 		progress.observe(p)
 		if p.Err != nil {
 			e.log.Info("a value was not provided", "reference", p.Target, "error", p.Err)
@@ -128,7 +128,7 @@ func (e *execution) resolve(ctx context.Context, rooms *fetch.Rooms) (*fetch.Sna
 // A release is one generation as the command gets it.
 type release struct {
 	number     int
-	generation *render.Generation
+	generation *render.Result
 	digest     *render.Digest // nil: nobody compares it
 	command    inject.Command
 }
@@ -142,7 +142,7 @@ func (e *execution) release(snapshot *fetch.Snapshot) (*release, error) {
 	return e.install(generation, true)
 }
 
-func (e *execution) render(snapshot *fetch.Snapshot) (*render.Generation, error) {
+func (e *execution) render(snapshot *fetch.Snapshot) (*render.Result, error) {
 	generation, err := e.policy.Render(e.manifest, snapshot, os.Environ(), e.folder.Current())
 	if err == nil {
 		err = render.CheckSize(e.command.Args, generation)
@@ -152,7 +152,7 @@ func (e *execution) render(snapshot *fetch.Snapshot) (*render.Generation, error)
 
 // install makes a release of a generation. What is to be masked is known before
 // anybody can read it.
-func (e *execution) install(generation *render.Generation, files bool) (*release, error) {
+func (e *execution) install(generation *render.Result, files bool) (*release, error) {
 	r := &release{number: 1, generation: generation, command: e.command}
 	if e.masked {
 		e.maskMore(generation.Secrets)

@@ -12,13 +12,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/roomenv/roomenv/endpoint"
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/inject"
+	"github.com/roomenv/roomenv/internal/status"
+	"github.com/roomenv/roomenv/internal/tokenserver"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
 	"github.com/roomenv/roomenv/secret"
-	"github.com/roomenv/roomenv/status"
 )
 
 // A record is what a keeper tells of itself and its values, to whoever asks and
@@ -82,24 +82,24 @@ func (r *record) note(change func(*status.Report)) {
 func (r *record) observe(e inject.Event) {
 	r.note(func(tally *status.Report) {
 		switch e.Kind {
-		case inject.Started:
+		case inject.EventStarted:
 			tally.State, tally.Reason = status.Running, ""
-		case inject.Restarted:
+		case inject.EventRestarted:
 			tally.Restarts++
-		case inject.Stopped:
+		case inject.EventStopped:
 			tally.State = status.Stopped
-		case inject.Crashed:
+		case inject.EventCrashed:
 			tally.Crashes++
 			tally.State = status.Starting
 		}
 	})
 	log := r.keeper.log
 	switch e.Kind {
-	case inject.Restarted:
+	case inject.EventRestarted:
 		log.Info("the command was started again with new values")
-	case inject.Crashed:
+	case inject.EventCrashed:
 		log.Warn("the command failed and is started again", "code", e.Code, "error", e.Err, "in", e.Wait)
-	case inject.HookFailed:
+	case inject.EventHookFailed:
 		level := slog.LevelWarn
 		if e.Failures > 1 { // it was said
 			level = slog.LevelInfo
@@ -159,7 +159,7 @@ func valueOf(s *fetch.Snapshot, t manifest.Target) status.Value {
 	st := s.State(t)
 	_, held := s.Value(t)
 	v := status.Value{Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
-	pending, _ := errors.AsType[*fetch.Pending](st.Err)
+	pending, _ := errors.AsType[*fetch.PendingError](st.Err)
 	switch {
 	case !st.Revoked.IsZero():
 		v.State, v.Since = status.Missing, st.Revoked
@@ -172,7 +172,7 @@ func valueOf(s *fetch.Snapshot, t manifest.Target) status.Value {
 		v.State, v.Since = status.Stale, st.Stale
 	case held:
 		v.State = status.Current
-	case fetch.Absent(st.Err):
+	case fetch.IsAbsent(st.Err):
 		v.State = status.Missing
 	case errors.Is(st.Err, fetch.ErrDenied):
 		v.State = status.Denied
@@ -194,11 +194,11 @@ const tokenPatience = 2 * time.Second
 func (r *record) token(ctx context.Context, client string) (secret.Value, time.Time, error) {
 	m, s := r.now()
 	if _, ok := m.OAuth[client]; !ok {
-		return secret.Value{}, time.Time{}, endpoint.ErrUnknown
+		return secret.Value{}, time.Time{}, tokenserver.ErrUnknownClient
 	}
-	target := manifest.Target{Kind: manifest.OAuth, ID: client}
+	target := manifest.Target{Kind: manifest.KindOAuth, ID: client}
 	for t := range targets(m) {
-		if t.Kind == manifest.OAuth && t.ID == client {
+		if t.Kind == manifest.KindOAuth && t.ID == client {
 			target = t
 			break
 		}
@@ -215,7 +215,7 @@ func (r *record) token(ctx context.Context, client string) (secret.Value, time.T
 	switch {
 	case err == nil:
 		return value, fetch.Expiry(value), nil
-	case usable && !fetch.Absent(err):
+	case usable && !fetch.IsAbsent(err):
 		return last, st.Expires, nil
 	}
 	return secret.Value{}, time.Time{}, err
