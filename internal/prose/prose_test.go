@@ -6,7 +6,6 @@ package prose
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -32,8 +31,6 @@ const (
 
 // excuse on a line permits what the line says.
 const excuse = "prose:ok"
-
-var show = flag.Bool("hits", false, "print every hit")
 
 // A pattern is a phrase with what to write instead. A match that except matches
 // too is permitted: RE2 has no look-around.
@@ -144,15 +141,10 @@ func TestProse(t *testing.T) {
 			switch n := len(hits); {
 			case n > kind.max:
 				t.Errorf("%d hits, want %d (%s)", n, kind.max, kind.constant)
-				*show = *show || kind.max == 0
 			case n < kind.max:
 				t.Errorf("%d hits: lower %s from %d to %d", n, kind.constant, kind.max, n)
 			}
-			if *show {
-				t.Log(strings.Join(hits, "\n"))
-			} else if t.Failed() {
-				t.Log("-hits prints all of them")
-			}
+			t.Log(strings.Join(hits, "\n"))
 		})
 	}
 }
