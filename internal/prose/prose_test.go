@@ -23,7 +23,7 @@ import (
 // The number of hits that each kind of text has. It may only fall: a change that
 // removes hits lowers the constant.
 const (
-	maxDocs     = 226 // Markdown, HTML, scripts of pages, descriptions of the JSON Schema
+	maxDocs     = 197 // Markdown, HTML, scripts of pages, descriptions of the JSON Schema
 	maxStrings  = 153 // string literals of Go
 	maxComments = 494 // comments of Go
 	maxCannot   = 156 // string literals of Go that start with "cannot "
