@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -140,4 +142,60 @@ func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 // code indents text, which has two spaces, as Markdown wants it.
 func code(text string) string {
 	return "  " + strings.ReplaceAll(strings.Trim(text, "\n"), "\n", "\n  ")
+}
+
+// maxUnknown is the number of flags in the documentation that no command has. It
+// may only fall.
+const maxUnknown = 1
+
+var (
+	commandLine = regexp.MustCompile("(?m)(?:^ *(?:\\$ )?|`|[(|] *|[A-Z]=\\S+ )(roomenv [a-z][^`\n]*)")
+	commandEnd  = regexp.MustCompile(` (-- |[|>#…]|\.\.\.).*`)
+)
+
+// TestDocumentedFlags looks up the flags of the command lines in the pages.
+func TestDocumentedFlags(t *testing.T) {
+	root := newRoot(nil)
+	root.InitDefaultCompletionCmd()
+	lines := 0
+	var unknown []string
+	for _, pattern := range []string{"../../*.md", "../../docs/*.md"} {
+		pages, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, page := range pages {
+			text, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, match := range commandLine.FindAllStringSubmatch(strings.ReplaceAll(string(text), "\\\n", ""), -1) {
+				args := strings.Fields(commandEnd.ReplaceAllString(match[1]+" ", ""))[1:]
+				cmd, _, err := root.Find(args)
+				if err != nil || cmd == root {
+					continue // prose: "roomenv reads"
+				}
+				lines++
+				for _, arg := range args {
+					name, _, _ := strings.Cut(strings.Trim(arg, "[(,.;:)]"), "=")
+					if !strings.HasPrefix(name, "-") || name == "-" || name == "--" {
+						continue
+					}
+					flag := cmd.Flag(strings.TrimLeft(name, "-"))
+					if len(name) == 2 {
+						flag = cmd.Flags().ShorthandLookup(name[1:])
+					}
+					if flag == nil && name != "--help" {
+						unknown = append(unknown, fmt.Sprintf("%s: %s: %s", filepath.Base(page), cmd.CommandPath(), name))
+					}
+				}
+			}
+		}
+	}
+	if lines < 50 {
+		t.Errorf("found %d command lines", lines)
+	}
+	if len(unknown) != maxUnknown {
+		t.Errorf("%d unknown flags, want %d (maxUnknown):\n%s", len(unknown), maxUnknown, strings.Join(unknown, "\n"))
+	}
 }
