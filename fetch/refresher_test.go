@@ -560,7 +560,7 @@ type people map[string]struct {
 	err   error
 }
 
-func (p people) Ask(context.Context, manifest.Target) (secret.Value, error) {
+func (p people) TryResolve(context.Context, manifest.Target) (secret.Value, error) {
 	return secret.Value{}, &fetch.PendingError{From: "bob"}
 }
 

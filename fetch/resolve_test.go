@@ -220,7 +220,7 @@ func TestTable(t *testing.T) {
 // asker is a source all of whose values take a person.
 type asker struct{ source }
 
-func (asker) Ask(context.Context, manifest.Target) (secret.Value, error) {
+func (asker) TryResolve(context.Context, manifest.Target) (secret.Value, error) {
 	return secret.Value{}, fetch.ErrPending
 }
 

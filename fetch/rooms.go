@@ -72,8 +72,8 @@ func (r *Rooms) Resolve(ctx context.Context, t manifest.Target) (secret.Value, e
 	return r.resolve(ctx, t, true)
 }
 
-// Ask is Resolve that waits for no person.
-func (r *Rooms) Ask(ctx context.Context, t manifest.Target) (secret.Value, error) {
+// TryResolve is Resolve that waits for no person.
+func (r *Rooms) TryResolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
 	return r.resolve(ctx, t, false)
 }
 
@@ -205,7 +205,7 @@ func (r *Rooms) client(ctx context.Context, name string) (*room.Client, error) {
 	return r.line(name).get(func() (*room.Client, error) { return r.dial(ctx, name) })
 }
 
-// Close asks nobody any more and closes all connections. No Resolve or Ask may
+// Close asks nobody any more and closes all connections. No Resolve or TryResolve may
 // run then or later.
 func (r *Rooms) Close() error {
 	r.cancel()

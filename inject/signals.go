@@ -111,25 +111,25 @@ func (s *Signals) Close() {
 }
 
 // run takes from caught at once, because os/signal drops what finds the
-// channel full. A signal that is kept already is not kept twice: the kernel
+// channel full. A signal that is queued already is not queued twice: the kernel
 // does the same.
 func (s *Signals) run() {
 	defer close(s.ended)
-	var kept []syscall.Signal
+	var queued []syscall.Signal
 	for {
 		var out chan<- syscall.Signal
 		var next syscall.Signal
-		if len(kept) > 0 {
-			out, next = s.out, kept[0]
+		if len(queued) > 0 {
+			out, next = s.out, queued[0]
 		}
 		select {
 		case caught := <-s.caught:
 			sig := caught.(syscall.Signal)
-			if s.forChild(sig) && !slices.Contains(kept, sig) {
-				kept = append(kept, sig)
+			if s.forChild(sig) && !slices.Contains(queued, sig) {
+				queued = append(queued, sig)
 			}
 		case out <- next:
-			kept = kept[1:]
+			queued = queued[1:]
 		case <-s.quit:
 			// Nothing more comes, but what came may be the end of roomenv.
 			for len(s.caught) > 0 {

@@ -394,6 +394,9 @@ func (k *keeper) offer(ctx context.Context, g *render.Result) error {
 		}
 		return err
 	}
+	if r.directory == 0 {
+		r.directory = k.installed.directory
+	}
 	r.digest = digest
 	k.releases = append(k.releases, r)
 	k.installed, k.offered = r, nil
@@ -465,7 +468,7 @@ func (k *keeper) rollBack(ctx context.Context) {
 		k.apply(ctx)
 		return
 	}
-	if err := k.folder.Write(k.confirmed.generation.Files); err != nil {
+	if err := k.folder.Write(k.confirmed.directory, k.confirmed.generation.Files); err != nil {
 		k.complain(fmt.Errorf("cannot put the files back that the command had: %w", err))
 		return
 	}

@@ -211,7 +211,7 @@ func (r *record) token(ctx context.Context, client string) (secret.Value, time.T
 		ctx, cancel = context.WithTimeout(ctx, tokenPatience)
 		defer cancel()
 	}
-	value, err := r.keeper.rooms.Ask(ctx, target)
+	value, err := r.keeper.rooms.TryResolve(ctx, target)
 	switch {
 	case err == nil:
 		return value, fetch.Expiry(value), nil

@@ -73,7 +73,7 @@ func written(t *testing.T, value string) string {
 		parts = manifest.Expr{{Literal: value}}
 	}
 	m := &manifest.Manifest{Files: []manifest.File{{
-		Path: "p", Format: manifest.Dotenv, Entries: []manifest.Entry{{Name: "A", Value: parts}},
+		Path: "p", Format: manifest.FormatDotenv, Entries: []manifest.Entry{{Name: "A", Value: parts}},
 	}}}
 	g, err := render.Render(m, new(fetch.Snapshot), nil, "")
 	if err != nil {
