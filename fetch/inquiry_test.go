@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -244,7 +244,7 @@ func TestPending(t *testing.T) {
 func TestRequestOutlivesTheRoom(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	holder, err := local.Open(dir, local.Options{})
+	holder, err := localroom.Open(dir, localroom.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,16 +11,16 @@ import (
 	"testing"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
 
 // rooms are real ones, of the embedded server; the default one is called main.
 type rooms struct {
-	embedded *local.Embedded
+	embedded *localroom.Embedded
 	dials    atomic.Int64
 	forged   atomic.Bool // tokens are of another key
 
@@ -40,7 +40,7 @@ func newRooms(t testing.TB) *rooms { return openRooms(t, t.TempDir()) }
 
 func openRooms(t testing.TB, dir string) *rooms {
 	t.Helper()
-	e, err := local.Open(dir, local.Options{})
+	e, err := localroom.Open(dir, localroom.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/roomenv/roomenv/mask"
+	"github.com/roomenv/roomenv/internal/mask"
 )
 
 // A Command is what to run.

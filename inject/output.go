@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/roomenv/roomenv/mask"
+	"github.com/roomenv/roomenv/internal/mask"
 )
 
 const (

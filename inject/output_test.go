@@ -18,7 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/roomenv/roomenv/inject"
-	"github.com/roomenv/roomenv/mask"
+	"github.com/roomenv/roomenv/internal/mask"
 	"github.com/roomenv/roomenv/secret"
 )
 

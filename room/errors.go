@@ -7,7 +7,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/roomenv/roomenv/room/wire"
+	"github.com/roomenv/roomenv/internal/wire"
 )
 
 // What becomes of a connection. A [Client] ends for good with one of the

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/wire"
 )
 
 // Events come in order, and a handler may ask the room things.

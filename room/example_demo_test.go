@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -14,14 +14,14 @@ import (
 // A demoRoom is a room for one example. Its methods panic at what is not part of
 // it.
 type demoRoom struct {
-	*local.Embedded
+	*localroom.Embedded
 	dir string
 }
 
 func openDemo() demoRoom {
 	dir, err := os.MkdirTemp("", "room-")
 	must(err)
-	e, err := local.Open(dir, local.Options{})
+	e, err := localroom.Open(dir, localroom.Options{})
 	must(err)
 	return demoRoom{e, dir}
 }

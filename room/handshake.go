@@ -14,7 +14,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/hashicorp/go-retryablehttp"
 
-	"github.com/roomenv/roomenv/room/wire"
+	"github.com/roomenv/roomenv/internal/wire"
 )
 
 // protocolVersion is the query parameter v (section 1.3): the SDK whose

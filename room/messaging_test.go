@@ -9,8 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/wire"
 )
 
 // say sends a message of the room or of a participant.

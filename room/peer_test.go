@@ -13,8 +13,8 @@ import (
 	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
+	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/roomenv/roomenv/room/wire"
+	"github.com/roomenv/roomenv/internal/wire"
 )
 
 // maxParticipants bounds what is remembered of who is here.

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/roomenv/roomenv/room/wire"
+	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/secret"
 )
 

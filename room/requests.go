@@ -10,7 +10,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/roomenv/roomenv/room/wire"
+	"github.com/roomenv/roomenv/internal/wire"
 )
 
 // A request is in flight from its first packet to its answer. Client.mu guards

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/roomenv/roomenv/room/wire"
+	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/secret"
 )
 

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/wire"
 	"github.com/roomenv/roomenv/secret"
 )
 

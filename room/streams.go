@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/roomenv/roomenv/room/wire"
+	"github.com/roomenv/roomenv/internal/wire"
 )
 
 // A stream is a call of a tool that a room answers piece by piece, on one

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 
-	"github.com/roomenv/roomenv/room/wire"
+	"github.com/roomenv/roomenv/internal/wire"
 )
 
 // A Change is a secret that was set or deleted: one of our own, or one that was

@@ -17,9 +17,9 @@ import (
 	"github.com/coder/websocket"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/roomenv/roomenv/room/local"
+	"github.com/roomenv/roomenv/internal/localroom"
+	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room/token"
-	"github.com/roomenv/roomenv/room/wire"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -113,7 +113,7 @@ func send(c *websocket.Conn, r *http.Request, id uint64, typ string, header any)
 // expired, for another room, signed with another key or with "none", or, for
 // noscope, without the secrets grant.
 func badtoken(ts *testscript.TestScript, _ bool, args []string) {
-	room, err := local.Open(ts.MkAbs(args[0]), local.Options{})
+	room, err := localroom.Open(ts.MkAbs(args[0]), localroom.Options{})
 	ts.Check(err)
 	defer room.Close()
 	t := token.Token{Name: "alice", Room: "demo", API: token.UserScope(), Expires: time.Now().Add(time.Hour)}
@@ -124,7 +124,7 @@ func badtoken(ts *testscript.TestScript, _ bool, args []string) {
 	case "otherroom":
 		t.Room = "elsewhere"
 	case "otherkey":
-		t.KeyID = local.KeyID
+		t.KeyID = localroom.KeyID
 		sign = func(t token.Token) (secret.Value, error) {
 			return t.Sign(secret.New([]byte("another key of 32 bytes, no less")))
 		}

@@ -21,8 +21,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -211,18 +211,18 @@ func (a *app) localRooms() (rooms, error) {
 }
 
 // openRoom opens the local room. Whoever can read its folder is its admin.
-func (a *app) openRoom() (*local.Embedded, error) {
+func (a *app) openRoom() (*localroom.Embedded, error) {
 	dir, err := a.dataDir()
 	if err != nil {
 		return nil, err
 	}
-	options := local.Options{VerifyKey: a.verifyKey, Logger: a.log}
+	options := localroom.Options{VerifyKey: a.verifyKey, Logger: a.log}
 	if a.RoomKey.Len() > 0 {
-		if options.Key, err = local.ParseKey(a.RoomKey); err != nil {
+		if options.Key, err = localroom.ParseKey(a.RoomKey); err != nil {
 			return nil, fmt.Errorf("cannot use ROOMENV_ROOM_KEY: %w", err)
 		}
 	}
-	return local.Open(dir, options)
+	return localroom.Open(dir, options)
 }
 
 // verifyKey finds the keys that tokens for the local room may be signed with,

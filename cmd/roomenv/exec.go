@@ -9,10 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/roomenv/roomenv/endpoint"
 	"github.com/roomenv/roomenv/inject"
+	"github.com/roomenv/roomenv/internal/filewatch"
+	"github.com/roomenv/roomenv/internal/tokenserver"
 	"github.com/roomenv/roomenv/manifest"
-	"github.com/roomenv/roomenv/watch"
 )
 
 func newExec(a *app, signals *inject.Signals) *cobra.Command {
@@ -67,13 +67,13 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 			if len(e.files) == 0 {
 				e.files = foundManifest()
 			}
-			e.manifestFiles = watch.New(e.files...)
+			e.manifestFiles = filewatch.New(e.files...)
 			if e.manifest, err = loadManifest(e.files); err != nil {
 				return err
 			}
-			e.tokenFile = watch.New()
+			e.tokenFile = filewatch.New()
 			if a.TokenFile != "" {
-				e.tokenFile = watch.New(a.TokenFile)
+				e.tokenFile = filewatch.New(a.TokenFile)
 			}
 			if err := e.applySettings(cmd.Flags()); err != nil {
 				return err
@@ -103,7 +103,7 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 	cmd.Flags().BoolVar(&e.supervisor.RestartOnFailure, "restart-on-failure", false, "start a command again that ends with another code than 0")
 	cmd.Flags().StringVar(&e.listen, "listen", "", "serve Prometheus metrics, /healthz and /readyz on this `ADDR`ess, as 127.0.0.1:9090")
 	cmd.Flags().StringVar(&e.endpoint, "token-endpoint", "", "serve current OAuth tokens to the command, over `NETWORK` tcp (loopback) or unix (default none; tcp without a value)")
-	cmd.Flags().Lookup("token-endpoint").NoOptDefVal = endpoint.TCP
+	cmd.Flags().Lookup("token-endpoint").NoOptDefVal = tokenserver.TCP
 	for _, flag := range []string{"restart-on-failure", "listen", "token-endpoint"} {
 		cmd.MarkFlagsMutuallyExclusive("once", flag)
 	}

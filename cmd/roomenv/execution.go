@@ -9,14 +9,14 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/roomenv/roomenv/endpoint"
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/inject"
+	"github.com/roomenv/roomenv/internal/filewatch"
+	"github.com/roomenv/roomenv/internal/mask"
+	"github.com/roomenv/roomenv/internal/tmpfs"
+	"github.com/roomenv/roomenv/internal/tokenserver"
 	"github.com/roomenv/roomenv/manifest"
-	"github.com/roomenv/roomenv/mask"
 	"github.com/roomenv/roomenv/render"
-	"github.com/roomenv/roomenv/render/tmpfs"
-	"github.com/roomenv/roomenv/watch"
 )
 
 // An execution is one run of exec. It follows the arrows: manifest, fetch,
@@ -36,10 +36,10 @@ type execution struct {
 	supervisor inject.Supervisor
 
 	// What files were before they were read.
-	manifestFiles, tokenFile *watch.Files
+	manifestFiles, tokenFile *filewatch.Files
 
 	folder *tmpfs.Dir
-	tokens *endpoint.Server
+	tokens *tokenserver.Server
 
 	maskedValues [][]mask.Named // of each generation
 }

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/roomenv/roomenv/internal/tmpfs"
 	"github.com/roomenv/roomenv/manifest"
-	"github.com/roomenv/roomenv/render/tmpfs"
 )
 
 // errOnceFiles: the command that takes the place of roomenv would end without

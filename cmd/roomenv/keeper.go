@@ -10,14 +10,14 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/roomenv/roomenv/endpoint"
 	"github.com/roomenv/roomenv/fetch"
-	"github.com/roomenv/roomenv/httpd"
 	"github.com/roomenv/roomenv/inject"
+	"github.com/roomenv/roomenv/internal/httpserver"
+	"github.com/roomenv/roomenv/internal/status"
+	"github.com/roomenv/roomenv/internal/tokenserver"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
 	"github.com/roomenv/roomenv/secret"
-	"github.com/roomenv/roomenv/status"
 )
 
 // A keeper keeps what the command has current while it runs. Snapshots and
@@ -51,7 +51,7 @@ type keeper struct {
 
 	record record
 	status *status.Server
-	health *httpd.Server
+	health *httpserver.Server
 }
 
 // An offer waits until the supervisor takes it.
@@ -120,7 +120,7 @@ func (k *keeper) serve() (err error) {
 		}
 	}
 	if k.endpoint != "" {
-		k.tokens, err = endpoint.Serve(k.endpoint, k.record.token, k.command.User, k.log)
+		k.tokens, err = tokenserver.Serve(k.endpoint, k.record.token, k.command.User, k.log)
 		return err
 	}
 	return nil

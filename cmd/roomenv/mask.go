@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/roomenv/roomenv/inject"
-	"github.com/roomenv/roomenv/mask"
+	"github.com/roomenv/roomenv/internal/mask"
 	"github.com/roomenv/roomenv/render"
 )
 

@@ -12,7 +12,7 @@ import (
 )
 
 // newProvider is an OAuth provider where everybody consents to everything at
-// once. It checks PKCE. Real ones are in room/local and conformance.
+// once. It checks PKCE. Real ones are in internal/localroom and conformance.
 func newProvider(t *testing.T) *httptest.Server {
 	var challenge atomic.Value
 	mux := http.NewServeMux()

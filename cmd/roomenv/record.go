@@ -12,13 +12,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/roomenv/roomenv/endpoint"
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/inject"
+	"github.com/roomenv/roomenv/internal/status"
+	"github.com/roomenv/roomenv/internal/tokenserver"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
 	"github.com/roomenv/roomenv/secret"
-	"github.com/roomenv/roomenv/status"
 )
 
 // A record is what a keeper tells of itself and its values, to whoever asks and
@@ -194,7 +194,7 @@ const tokenPatience = 2 * time.Second
 func (r *record) token(ctx context.Context, client string) (secret.Value, time.Time, error) {
 	m, s := r.now()
 	if _, ok := m.OAuth[client]; !ok {
-		return secret.Value{}, time.Time{}, endpoint.ErrUnknown
+		return secret.Value{}, time.Time{}, tokenserver.ErrUnknown
 	}
 	target := manifest.Target{Kind: manifest.OAuth, ID: client}
 	for t := range targets(m) {

@@ -17,8 +17,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/roomenv/roomenv/ask"
-	"github.com/roomenv/roomenv/ask/web"
+	"github.com/roomenv/roomenv/internal/approval"
+	"github.com/roomenv/roomenv/internal/approvalweb"
 	"github.com/roomenv/roomenv/room"
 )
 
@@ -74,7 +74,7 @@ which stores it and hands it to the one who asked.`,
 }
 
 func (a *app) requests(cmd *cobra.Command, o *requests) error {
-	inbox := new(ask.Inbox)
+	inbox := new(approval.Inbox)
 	defer inbox.Close()
 	configure := func(c *room.Config) {
 		c.OnSecretRequested = inbox.OnSecretRequested
@@ -111,30 +111,30 @@ func (a *app) requests(cmd *cobra.Command, o *requests) error {
 }
 
 // view shows the inbox until ctx ends.
-func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *ask.Inbox, us room.Session) error {
+func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *approval.Inbox, us room.Session) error {
 	switch {
 	case o.web:
-		return o.serve(ctx, stdout, web.Config{Inbox: inbox, Identity: us.Name, Room: us.RoomName, Logger: a.log})
+		return o.serve(ctx, stdout, approvalweb.Config{Inbox: inbox, Identity: us.Name, Room: us.RoomName, Logger: a.log})
 	case o.asJSON:
-		return follow(ctx, inbox, func(r ask.Request) error { return o.printed(printRequestJSON(stdout, r)) })
+		return follow(ctx, inbox, func(r approval.Request) error { return o.printed(printRequestJSON(stdout, r)) })
 	}
 	fmt.Fprintf(os.Stderr, "roomenv: waiting for requests to %s in the room %s\n", printable(us.Name), printable(us.RoomName))
 	switch {
 	case o.url != "":
-		return follow(ctx, inbox, func(r ask.Request) error { return o.answer(ctx, stdout, inbox, r) })
+		return follow(ctx, inbox, func(r approval.Request) error { return o.answer(ctx, stdout, inbox, r) })
 	case term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())):
 		return o.converse(ctx, inbox)
 	}
-	return follow(ctx, inbox, func(r ask.Request) error { return o.printed(printRequest(stdout, r)) })
+	return follow(ctx, inbox, func(r approval.Request) error { return o.printed(printRequest(stdout, r)) })
 }
 
 // follow calls show for each request that is new and for each that has ended,
 // in order of arrival, until show fails or ctx ends.
-func follow(ctx context.Context, inbox *ask.Inbox, show func(ask.Request) error) error {
-	seen := make(map[string]ask.State)
+func follow(ctx context.Context, inbox *approval.Inbox, show func(approval.Request) error) error {
+	seen := make(map[string]approval.State)
 	for {
 		changed := inbox.Changed()
-		now := make(map[string]ask.State)
+		now := make(map[string]approval.State)
 		for _, r := range inbox.Requests() {
 			now[r.ID] = r.State
 			if seen[r.ID] == r.State {
@@ -161,27 +161,27 @@ func (o *requests) printed(err error) error {
 }
 
 // answer answers r by itself if it is one of those that the flags are about.
-func (o *requests) answer(ctx context.Context, stdout io.Writer, inbox *ask.Inbox, r ask.Request) error {
+func (o *requests) answer(ctx context.Context, stdout io.Writer, inbox *approval.Inbox, r approval.Request) error {
 	if err := printRequest(stdout, r); err != nil {
 		return err
 	}
-	if r.State != ask.Pending || r.Kind != ask.Secret || r.URL != o.url {
+	if r.State != approval.Pending || r.Kind != approval.Secret || r.URL != o.url {
 		return nil
 	}
 	value, err := o.source.value(ctx)
 	if err != nil {
 		return err
 	}
-	if err := inbox.Provide(ctx, r.ID, value); err != nil && !errors.Is(err, ask.ErrNotWaiting) {
+	if err := inbox.Provide(ctx, r.ID, value); err != nil && !errors.Is(err, approval.ErrNotWaiting) {
 		return fmt.Errorf("cannot provide the secret for %q: %w", r.URL, err)
 	}
-	if r, _ = inbox.Request(r.ID); r.State == ask.Provided && o.once {
+	if r, _ = inbox.Request(r.ID); r.State == approval.Provided && o.once {
 		return errors.Join(printRequest(stdout, r), errOnce)
 	}
 	return nil
 }
 
-func (o *requests) serve(ctx context.Context, stdout io.Writer, config web.Config) error {
+func (o *requests) serve(ctx context.Context, stdout io.Writer, config approvalweb.Config) error {
 	listener, err := net.Listen("tcp", o.listen)
 	if err != nil {
 		return hint(fmt.Errorf("cannot serve the page: %w", err), "give --listen another address, as 127.0.0.1:0")
@@ -189,7 +189,7 @@ func (o *requests) serve(ctx context.Context, stdout io.Writer, config web.Confi
 	if ip := listener.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
 		fmt.Fprintln(os.Stderr, "roomenv: the page is open to the network, and without TLS: secrets that are entered can be read on the way")
 	}
-	page := web.New(config)
+	page := approvalweb.New(config)
 	link := "http://" + listener.Addr().String() + page.Path()
 	fmt.Fprintf(stdout, "open %s\n", link)
 	if o.open {
@@ -213,22 +213,22 @@ func openBrowser(address string) {
 }
 
 // printRequestJSON prints one line for people's scripts (docs/requests.md).
-func printRequestJSON(w io.Writer, r ask.Request) error {
+func printRequestJSON(w io.Writer, r approval.Request) error {
 	return json.NewEncoder(w).Encode(struct {
-		ID                    string    `json:"id"`
-		State                 ask.State `json:"state"`
-		Reason                string    `json:"reason,omitempty"`
-		Kind                  string    `json:"kind"`
-		From                  string    `json:"from,omitempty"`
-		KeptFor               string    `json:"kept_for,omitempty"`
-		Expires               time.Time `json:"expires"`
-		URL                   string    `json:"url,omitempty"`
-		Type                  string    `json:"type,omitempty"`
-		AuthorizationEndpoint string    `json:"authorization_endpoint,omitempty"`
-		ClientID              string    `json:"client_id,omitempty"`
-		Scopes                []string  `json:"scopes,omitempty"`
-		RedirectURI           string    `json:"redirect_uri,omitempty"`
-		CodeChallenge         string    `json:"code_challenge,omitempty"`
+		ID                    string         `json:"id"`
+		State                 approval.State `json:"state"`
+		Reason                string         `json:"reason,omitempty"`
+		Kind                  string         `json:"kind"`
+		From                  string         `json:"from,omitempty"`
+		KeptFor               string         `json:"kept_for,omitempty"`
+		Expires               time.Time      `json:"expires"`
+		URL                   string         `json:"url,omitempty"`
+		Type                  string         `json:"type,omitempty"`
+		AuthorizationEndpoint string         `json:"authorization_endpoint,omitempty"`
+		ClientID              string         `json:"client_id,omitempty"`
+		Scopes                []string       `json:"scopes,omitempty"`
+		RedirectURI           string         `json:"redirect_uri,omitempty"`
+		CodeChallenge         string         `json:"code_challenge,omitempty"`
 	}{
 		r.ID, r.State, r.Reason, r.Kind, r.From, r.KeptFor, r.Expires.UTC().Round(0), r.URL, r.Type,
 		r.AuthorizationEndpoint, r.ClientID, r.Scopes, r.RedirectURI, r.Challenge,
@@ -237,9 +237,9 @@ func printRequestJSON(w io.Writer, r ask.Request) error {
 
 // printRequest prints a request for a person: whole when it waits, one line
 // when it has ended.
-func printRequest(w io.Writer, r ask.Request) error {
+func printRequest(w io.Writer, r approval.Request) error {
 	text := ended(r)
-	if r.State == ask.Pending {
+	if r.State == approval.Pending {
 		text = describe(r) + "  answer    roomenv requests answer " + shellWord(r.ID) + "\n"
 	}
 	_, err := io.WriteString(w, text)
@@ -258,29 +258,29 @@ func shellWord(s string) string {
 }
 
 // subject is what a request is about.
-func subject(r ask.Request) string {
-	if r.Kind == ask.OAuth {
+func subject(r approval.Request) string {
+	if r.Kind == approval.OAuth {
 		return r.Provider()
 	}
 	return r.URL
 }
 
-func describe(r ask.Request) string {
+func describe(r approval.Request) string {
 	var b strings.Builder
 	what := "a secret"
 	switch {
-	case r.Kind == ask.OAuth:
+	case r.Kind == approval.OAuth:
 		what = "you to sign in"
-	case r.Type == ask.Git:
+	case r.Type == approval.Git:
 		what = "a user name and a password"
 	}
 	verb := "asks for"
-	if r.Kind == ask.OAuth {
+	if r.Kind == approval.OAuth {
 		verb = "asks"
 	}
 	fmt.Fprintf(&b, "%s %s %s\n", cmp.Or(r.From, "someone"), verb, what)
 	field := func(name, value string) { fmt.Fprintf(&b, "  %-9s %s\n", name, value) }
-	if r.Kind == ask.OAuth {
+	if r.Kind == approval.OAuth {
 		field("at", r.Provider())
 		field("client", r.ClientID)
 		field("scopes", cmp.Or(strings.Join(r.Scopes, " "), "what the provider gives by default"))
@@ -293,13 +293,13 @@ func describe(r ask.Request) string {
 	return b.String()
 }
 
-func ended(r ask.Request) string {
-	text := map[ask.State]string{
-		ask.Provided: "provided",
-		ask.Rejected: "rejected",
-		ask.Expired:  "expired, nobody answered in time",
-		ask.Gone:     "no longer wanted",
-		ask.Failed:   "failed",
+func ended(r approval.Request) string {
+	text := map[approval.State]string{
+		approval.Provided: "provided",
+		approval.Rejected: "rejected",
+		approval.Expired:  "expired, nobody answered in time",
+		approval.Gone:     "no longer wanted",
+		approval.Failed:   "failed",
 	}[r.State]
 	if r.Reason != "" {
 		text += " (" + r.Reason + ")"

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/wire"
 	"github.com/roomenv/roomenv/secret"
 )
 

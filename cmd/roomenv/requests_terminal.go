@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/roomenv/roomenv/ask"
+	"github.com/roomenv/roomenv/internal/approval"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -14,19 +14,19 @@ import (
 // at a time, while others arrive.
 type conversation struct {
 	*requests
-	inbox *ask.Inbox
+	inbox *approval.Inbox
 	tty   *tty
-	seen  map[string]ask.State
+	seen  map[string]approval.State
 	later map[string]bool // what the person put off
 }
 
-func (o *requests) converse(ctx context.Context, inbox *ask.Inbox) error {
+func (o *requests) converse(ctx context.Context, inbox *approval.Inbox) error {
 	t, err := openTTY()
 	if err != nil {
 		return err
 	}
 	defer t.close()
-	c := conversation{o, inbox, t, make(map[string]ask.State), make(map[string]bool)}
+	c := conversation{o, inbox, t, make(map[string]approval.State), make(map[string]bool)}
 	for {
 		err := c.turn(ctx)
 		switch {
@@ -59,7 +59,7 @@ func (c *conversation) turn(ctx context.Context) error {
 		return err
 	}
 	text := subject(r) + ": [p]rovide, from a [f]ile or a [c]ommand, [r]eject, [l]ater? "
-	if r.Kind == ask.OAuth {
+	if r.Kind == approval.OAuth {
 		text = subject(r) + ": [s]ign in, [r]eject, [l]ater? "
 	}
 	choice, err := c.tty.ask(ctx, prompt{text: text}, changed, c.until(func() bool { return !c.waits(r.ID) }))
@@ -75,7 +75,7 @@ func (c *conversation) turn(ctx context.Context) error {
 }
 
 // act does what was chosen for r.
-func (c *conversation) act(ctx context.Context, r ask.Request, choice string) error {
+func (c *conversation) act(ctx context.Context, r approval.Request, choice string) error {
 	switch {
 	case choice == "l":
 		c.later[r.ID] = true
@@ -86,9 +86,9 @@ func (c *conversation) act(ctx context.Context, r ask.Request, choice string) er
 			return err
 		}
 		return c.inbox.Reject(ctx, r.ID, reason)
-	case choice == "s" && r.Kind == ask.OAuth:
+	case choice == "s" && r.Kind == approval.OAuth:
 		return c.signIn(ctx, r)
-	case r.Kind == ask.Secret && (choice == "p" || choice == "f" || choice == "c"):
+	case r.Kind == approval.Secret && (choice == "p" || choice == "f" || choice == "c"):
 		value, err := c.value(ctx, r, choice)
 		if err != nil {
 			return err
@@ -98,7 +98,7 @@ func (c *conversation) act(ctx context.Context, r ask.Request, choice string) er
 	return nil // asks again
 }
 
-func (c *conversation) value(ctx context.Context, r ask.Request, choice string) (value secret.Value, err error) {
+func (c *conversation) value(ctx context.Context, r approval.Request, choice string) (value secret.Value, err error) {
 	switch choice {
 	case "f":
 		path, err := c.line(ctx, "file: ", false)
@@ -116,7 +116,7 @@ func (c *conversation) value(ctx context.Context, r ask.Request, choice string) 
 		}
 		return value, err
 	}
-	if r.Type == ask.Git {
+	if r.Type == approval.Git {
 		username, err := c.line(ctx, "user name: ", false)
 		if err != nil {
 			return secret.Value{}, err
@@ -125,7 +125,7 @@ func (c *conversation) value(ctx context.Context, r ask.Request, choice string) 
 		if err != nil {
 			return secret.Value{}, err
 		}
-		return ask.GitValue(username, password)
+		return approval.GitValue(username, password)
 	}
 	typed, err := c.line(ctx, "value, which is not shown: ", true)
 	return secret.New([]byte(typed)), err
@@ -133,7 +133,7 @@ func (c *conversation) value(ctx context.Context, r ask.Request, choice string) 
 
 // signIn sends the person to the provider, and waits for the redirect or for
 // the address that the person pastes.
-func (c *conversation) signIn(ctx context.Context, r ask.Request) error {
+func (c *conversation) signIn(ctx context.Context, r approval.Request) error {
 	address, err := c.inbox.Consent(r.ID)
 	if err != nil {
 		return err
@@ -170,13 +170,13 @@ func (c *conversation) until(done func() bool) func() (<-chan struct{}, error) {
 
 // news shows what is new and what has ended.
 func (c *conversation) news() error {
-	now := make(map[string]ask.State)
+	now := make(map[string]approval.State)
 	done := false
 	for _, r := range c.inbox.Requests() {
 		now[r.ID] = r.State
 		switch {
 		case c.seen[r.ID] == r.State:
-		case r.State == ask.Pending:
+		case r.State == approval.Pending:
 			c.say("\n" + describe(r))
 		default:
 			delete(c.later, r.ID)
@@ -195,16 +195,16 @@ func (c *conversation) say(text string) {
 	fmt.Fprintln(c.tty, strings.TrimRight(text, "\n"))
 }
 
-func (c *conversation) next() (ask.Request, bool) {
+func (c *conversation) next() (approval.Request, bool) {
 	for _, r := range c.inbox.Requests() {
-		if r.State == ask.Pending && !c.later[r.ID] {
+		if r.State == approval.Pending && !c.later[r.ID] {
 			return r, true
 		}
 	}
-	return ask.Request{}, false
+	return approval.Request{}, false
 }
 
 func (c *conversation) waits(id string) bool {
 	r, ok := c.inbox.Request(id)
-	return ok && r.State == ask.Pending
+	return ok && r.State == approval.Pending
 }

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -38,7 +38,7 @@ func newRotated(t *testing.T, manifest string) *rotated {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(memory) })
-	held, err := local.Open(filepath.Join(dir, "room"), local.Options{})
+	held, err := localroom.Open(filepath.Join(dir, "room"), localroom.Options{})
 	if err == nil {
 		err = held.Hold()
 	}

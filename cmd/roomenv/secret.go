@@ -15,8 +15,8 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/wire"
 	"github.com/roomenv/roomenv/secret"
 )
 

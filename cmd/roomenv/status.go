@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/roomenv/roomenv/status"
+	"github.com/roomenv/roomenv/internal/status"
 )
 
 func newStatus(_ *app) *cobra.Command {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/roomenv/roomenv/status"
+	"github.com/roomenv/roomenv/internal/status"
 )
 
 var update = flag.Bool("update", false, "write the golden files")

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/local"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -20,9 +20,9 @@ import (
 type testRoom struct {
 	t     *testing.T
 	path  string
-	store *local.Store
+	store *localroom.Store
 	http  *httptest.Server
-	local *local.Server
+	local *localroom.Server
 }
 
 func newRoom(t *testing.T) *testRoom {
@@ -35,11 +35,11 @@ func newRoom(t *testing.T) *testRoom {
 
 func (r *testRoom) start() {
 	r.t.Helper()
-	store, err := local.OpenStore(r.path, secret.New(make([]byte, local.KeySize)))
+	store, err := localroom.OpenStore(r.path, secret.New(make([]byte, localroom.KeySize)))
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.store, r.local = store, local.NewServer(local.ServerConfig{Store: store})
+	r.store, r.local = store, localroom.NewServer(localroom.ServerConfig{Store: store})
 	r.http = httptest.NewServer(r.local)
 }
 
@@ -62,7 +62,7 @@ type answer func(context.Context, *room.Client, room.OAuthRequested)
 func (r *testRoom) token(name string) secret.Value {
 	r.t.Helper()
 	jwt, err := token.Token{
-		Name: name, Room: "demo", KeyID: local.KeyID, API: &token.Scope{Secrets: &token.SecretsScope{}}, Expires: time.Now().Add(time.Hour),
+		Name: name, Room: "demo", KeyID: localroom.KeyID, API: &token.Scope{Secrets: &token.SecretsScope{}}, Expires: time.Now().Add(time.Hour),
 	}.Sign(r.store.SigningKey())
 	if err != nil {
 		r.t.Fatal(err)

@@ -16,8 +16,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
-	"github.com/roomenv/roomenv/ask"
-	"github.com/roomenv/roomenv/ask/web"
+	"github.com/roomenv/roomenv/internal/approval"
+	"github.com/roomenv/roomenv/internal/approvalweb"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -61,9 +61,9 @@ func (r *room) last() string {
 }
 
 // serve serves the page of an inbox, and returns its link.
-func serve(t *testing.T) (*ask.Inbox, string) {
-	inbox := new(ask.Inbox)
-	page := web.New(web.Config{Inbox: inbox, Identity: "alice", Room: "demo"})
+func serve(t *testing.T) (*approval.Inbox, string) {
+	inbox := new(approval.Inbox)
+	page := approvalweb.New(approvalweb.Config{Inbox: inbox, Identity: "alice", Room: "demo"})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -19,21 +19,21 @@ import (
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 
-	"github.com/roomenv/roomenv/ask"
+	"github.com/roomenv/roomenv/internal/approval"
 )
 
 var (
-	stripe = ask.Request{ID: "1", Kind: ask.Secret, From: "agent", KeptFor: "agent", URL: "https://stripe.com", Type: "text/plain"}
-	git    = ask.Request{ID: "2", Kind: ask.Secret, From: "builder", KeptFor: "builder", URL: "https://git.example.com/platform/payments.git", Type: ask.Git}
-	github = ask.Request{
-		ID: "3", Kind: ask.OAuth, From: "agent", KeptFor: "agent",
+	stripe = approval.Request{ID: "1", Kind: approval.Secret, From: "agent", KeptFor: "agent", URL: "https://stripe.com", Type: "text/plain"}
+	git    = approval.Request{ID: "2", Kind: approval.Secret, From: "builder", KeptFor: "builder", URL: "https://git.example.com/platform/payments.git", Type: approval.Git}
+	github = approval.Request{
+		ID: "3", Kind: approval.OAuth, From: "agent", KeptFor: "agent",
 		AuthorizationEndpoint: "https://github.com/login/oauth/authorize", ClientID: "Iv1.abc", Scopes: []string{"repo", "read:org"},
 		RedirectURI: "http://127.0.0.1:8765/callback", Challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
 	}
-	long = ask.Request{ID: "4", Kind: ask.Secret, URL: "secret://" + strings.Repeat("a-name-that-does-not-want-to-end/", 4), Type: "application/octet-stream"}
+	long = approval.Request{ID: "4", Kind: approval.Secret, URL: "secret://" + strings.Repeat("a-name-that-does-not-want-to-end/", 4), Type: "application/octet-stream"}
 )
 
-func add(t *testing.T, inbox *ask.Inbox, r *room, requests ...ask.Request) {
+func add(t *testing.T, inbox *approval.Inbox, r *room, requests ...approval.Request) {
 	t.Helper()
 	for _, q := range requests {
 		if err := inbox.Add(q, 5*time.Minute, r); err != nil {
@@ -327,10 +327,10 @@ func TestMarkup(t *testing.T) {
 	inbox, link := serve(t)
 	evil := `"><img src=x onerror="document.title='owned'"><script>document.title='owned'</script>`
 	r := new(room)
-	add(t, inbox, r, ask.Request{ID: "1", Kind: ask.Secret, From: evil, KeptFor: evil, URL: evil, Type: evil})
+	add(t, inbox, r, approval.Request{ID: "1", Kind: approval.Secret, From: evil, KeptFor: evil, URL: evil, Type: evil})
 	tab := open(t, link, 1100, 900)
 	do(t, tab, chromedp.WaitVisible(css("#live")))
-	add(t, inbox, r, ask.Request{ID: "2", Kind: ask.Secret, From: evil, KeptFor: evil, URL: evil, Type: evil})
+	add(t, inbox, r, approval.Request{ID: "2", Kind: approval.Secret, From: evil, KeptFor: evil, URL: evil, Type: evil})
 	do(t, tab, chromedp.WaitVisible(css("#r-2")))
 	if title := evaluate[string](t, tab, "document.title"); title != "(2) Requests – demo" {
 		t.Errorf("the title is %q", title)

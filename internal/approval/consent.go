@@ -1,0 +1,174 @@
+package approval
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/roomenv/roomenv/secret"
+)
+
+// CaughtHere reports whether the provider sends the browser back to this
+// machine, where [Inbox.Consent] waits for it.
+func (r Request) CaughtHere() bool {
+	u, err := webURL(r.RedirectURI)
+	return err == nil && u.Scheme == "http"
+}
+
+// Provider is the host that asks for the consent.
+func (r Request) Provider() string {
+	u, err := webURL(r.AuthorizationEndpoint)
+	if err != nil {
+		return r.AuthorizationEndpoint
+	}
+	return u.Host
+}
+
+// ErrWrongRedirect refuses an address that is not where the provider sends a
+// browser after the consent that was asked for.
+var ErrWrongRedirect = errors.New("this is not the address that the provider sends the browser to after this sign-in")
+
+// A walk is one way through a provider's consent page and back.
+type walk struct {
+	state    string
+	redirect *url.URL
+	stop     func() // listening for the redirect; nil when nobody does
+}
+
+// Consent begins the way through the provider's consent page (RFC 8252), in the
+// place of one that was begun before, and returns the address to open in a
+// browser. Where the redirect is [Request.CaughtHere] the request then ends by
+// itself. Else, and for a browser on another machine, [Inbox.Redirected] takes
+// the address that the browser ended at.
+func (i *Inbox) Consent(id string) (string, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	e := i.find(id)
+	switch {
+	case e == nil || e.State != Pending || e.answering:
+		return "", ErrNotWaiting
+	case e.Kind != OAuth:
+		return "", errors.New("a secret is not asked of a provider")
+	}
+	endpoint, err := webURL(e.AuthorizationEndpoint)
+	if err != nil {
+		return "", fmt.Errorf("cannot open the authorization endpoint %q: %w", e.AuthorizationEndpoint, err)
+	}
+	redirect, err := webURL(e.RedirectURI)
+	if err != nil {
+		return "", fmt.Errorf("cannot use the redirect URI %q: %w", e.RedirectURI, err)
+	}
+
+	i.leave(e)
+	w := &walk{state: rand.Text(), redirect: redirect}
+	if redirect.Scheme == "http" {
+		w.stop, err = i.callbacks.await(redirect, w.state, func(ctx context.Context, q url.Values) error {
+			return i.redirected(ctx, e.ID, q)
+		})
+		if err != nil {
+			return "", fmt.Errorf("cannot catch the provider's redirect: %w", err)
+		}
+	}
+	e.walk = w
+
+	// Parameters of ours replace those that the endpoint may bring.
+	q := endpoint.Query()
+	q.Set("response_type", "code")
+	q.Set("client_id", e.ClientID)
+	q.Set("redirect_uri", e.RedirectURI)
+	q.Set("state", w.state)
+	if len(e.Scopes) > 0 {
+		q.Set("scope", strings.Join(e.Scopes, " "))
+	}
+	if e.Challenge != "" {
+		q.Set("code_challenge", e.Challenge)
+		q.Set("code_challenge_method", "S256")
+	}
+	endpoint.RawQuery = q.Encode()
+	return endpoint.String(), nil
+}
+
+// Redirected takes the address that a browser ended at after the consent page.
+func (i *Inbox) Redirected(ctx context.Context, id, address string) error {
+	got, err := url.Parse(address)
+	if err != nil {
+		return ErrWrongRedirect // err would quote the code
+	}
+	i.mu.Lock()
+	e := i.find(id)
+	if e == nil || e.State != Pending {
+		i.mu.Unlock()
+		return ErrNotWaiting
+	}
+	w := e.walk
+	i.mu.Unlock()
+	if w == nil || got.Scheme != w.redirect.Scheme || got.Host != w.redirect.Host || cmp.Or(got.Path, "/") != cmp.Or(w.redirect.Path, "/") {
+		return ErrWrongRedirect
+	}
+	return i.redirected(ctx, id, got.Query())
+}
+
+// redirected hands what the provider said to the room (RFC 6749 section 4.1.2).
+// A state is good for one use.
+func (i *Inbox) redirected(ctx context.Context, id string, q url.Values) error {
+	i.mu.Lock()
+	e := i.find(id)
+	if e == nil || e.State != Pending || e.walk == nil || q.Get("state") != e.walk.state {
+		i.mu.Unlock()
+		return ErrWrongRedirect
+	}
+	i.leave(e)
+	i.mu.Unlock()
+
+	code := q.Get("code")
+	if code == "" {
+		reason := printable(cut("the provider refused: " + cmp.Or(q.Get("error"), "it sent neither a code nor an error")))
+		return i.answer(id, Rejected, reason, func(e *entry) error {
+			return e.room.RejectAuthorization(ctx, id, reason)
+		})
+	}
+	return i.answer(id, Provided, "", func(e *entry) error {
+		return e.room.ProvideAuthorization(ctx, id, secret.New([]byte(code)))
+	})
+}
+
+// leave ends the walk of e, if there is one. It is called with mu held.
+func (i *Inbox) leave(e *entry) {
+	if e.walk != nil && e.walk.stop != nil {
+		e.walk.stop()
+	}
+	e.walk = nil
+}
+
+// webURL parses an address that a browser may be sent to: https, or http on
+// this machine, and nothing that hides its host.
+func webURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return nil, errors.New("it is no URL")
+	case u.Host == "" || u.User != nil || strings.Contains(s, "#"):
+		return nil, errors.New("it has no host, or a user or a fragment")
+	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
+		return u, nil
+	}
+	return nil, errors.New("it is neither https nor on this machine")
+}
+
+func loopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
+}
+
+// address is where to listen for u.
+func address(u *url.URL) string {
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
+}
+
+func cut(s string) string { return s[:min(len(s), maxField)] }

@@ -1,0 +1,225 @@
+package approval_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/roomenv/roomenv/internal/approval"
+	"github.com/roomenv/roomenv/room"
+)
+
+// github is a request whose redirect goes to a free port of this machine.
+func github(t *testing.T, id string) approval.Request {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return approval.Request{
+		ID: id, Kind: approval.OAuth, AuthorizationEndpoint: "https://github.com/login/oauth/authorize?prompt=login",
+		ClientID: "Iv1.abc", Scopes: []string{"repo", "read:org"},
+		RedirectURI: "http://" + l.Addr().String() + "/callback", Challenge: "chal",
+	}
+}
+
+// begin begins the walk, and returns what the provider is told.
+func begin(t *testing.T, i *approval.Inbox, id string) url.Values {
+	t.Helper()
+	address, err := i.Consent(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Query()
+}
+
+// get is what the browser does, without keeping connections.
+func get(t *testing.T, address string) (int, string) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	b, _ := io.ReadAll(answer.Body)
+	return answer.StatusCode, string(b)
+}
+
+func TestConsent(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	room := new(fakeRoom)
+	r := github(t, "a")
+	add(t, &inbox, r, room)
+	address, err := inbox.Consent("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, _ := url.Parse(address)
+	q := u.Query()
+	state := q.Get("state")
+	q.Del("state")
+	want := "client_id=Iv1.abc&code_challenge=chal&code_challenge_method=S256&prompt=login&redirect_uri=" +
+		url.QueryEscape(r.RedirectURI) + "&response_type=code&scope=repo+read%3Aorg"
+	if u.Host != "github.com" || q.Encode() != want || len(state) < 26 {
+		t.Errorf("the provider is asked at %s", address)
+	}
+
+	for name, bad := range map[string]string{
+		"wrong state": r.RedirectURI + "?code=x&state=guess",
+		"no state":    r.RedirectURI + "?code=x",
+		"other path":  r.RedirectURI + "/x?code=x&state=" + state,
+	} {
+		if status, _ := get(t, bad); status != http.StatusNotFound {
+			t.Errorf("%s: status %d", name, status)
+		}
+	}
+	if room.said() != "" {
+		t.Fatalf("the room was told %q", room.said())
+	}
+	status, page := get(t, r.RedirectURI+"?code=c0de&state="+state)
+	if status != http.StatusOK || !strings.Contains(page, "Authorized") || strings.Contains(page, "c0de") || room.said() != "authorize a c0de" {
+		t.Errorf("status %d, the room was told %q", status, room.said())
+	}
+	// The listener is gone with the last walk.
+	if l, err := net.Listen("tcp", strings.TrimSuffix(strings.TrimPrefix(r.RedirectURI, "http://"), "/callback")); err != nil {
+		t.Error(err)
+	} else {
+		l.Close()
+	}
+}
+
+// The browser gets its page though the inbox is closed as soon as there is an
+// answer, as with --once.
+func TestLastPage(t *testing.T) {
+	for range 20 {
+		var inbox approval.Inbox
+		r := github(t, "a")
+		add(t, &inbox, r, new(fakeRoom))
+		state := begin(t, &inbox, "a").Get("state")
+		changed, closed := inbox.Changed(), make(chan struct{})
+		go func() {
+			defer close(closed)
+			<-changed
+			inbox.Close()
+		}()
+		if status, page := get(t, r.RedirectURI+"?code=x&state="+state); status != http.StatusOK || !strings.Contains(page, "Authorized") {
+			t.Errorf("status %d: %s", status, page)
+		}
+		<-closed
+	}
+}
+
+func TestConsentWithoutPKCE(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	r := github(t, "a")
+	r.Challenge, r.Scopes = "", nil
+	add(t, &inbox, r, new(fakeRoom))
+	if q := begin(t, &inbox, "a"); q.Has("code_challenge") || q.Has("code_challenge_method") || q.Has("scope") {
+		t.Errorf("the provider is told %v", q)
+	}
+}
+
+func TestConsentDenied(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	room := new(fakeRoom)
+	r := github(t, "a")
+	add(t, &inbox, r, room)
+	status, page := get(t, r.RedirectURI+"?error=access_denied&state="+begin(t, &inbox, "a").Get("state"))
+	if status != http.StatusOK || !strings.Contains(page, "Declined") || room.said() != "decline a the provider refused: access_denied" {
+		t.Errorf("status %d, the room was told %q", status, room.said())
+	}
+}
+
+func TestExchangeFails(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	r := github(t, "a")
+	add(t, &inbox, r, &fakeRoom{err: &room.Error{Code: room.ErrOperationFailed.Code, Text: "<b>invalid_grant"}})
+	status, page := get(t, r.RedirectURI+"?code=x&state="+begin(t, &inbox, "a").Get("state"))
+	if status != http.StatusBadGateway || !strings.Contains(page, "&lt;b&gt;invalid_grant") {
+		t.Errorf("status %d: %s", status, page)
+	}
+}
+
+// Two requests may have one redirect URI; a walk that is begun again ends the
+// one before.
+func TestWalks(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	room := new(fakeRoom)
+	a, b := github(t, "a"), github(t, "b")
+	b.RedirectURI = a.RedirectURI
+	add(t, &inbox, a, room)
+	add(t, &inbox, b, room)
+	old := begin(t, &inbox, "a").Get("state")
+	stateB := begin(t, &inbox, "b").Get("state")
+	stateA := begin(t, &inbox, "a").Get("state")
+	if status, _ := get(t, a.RedirectURI+"?code=x&state="+old); status != http.StatusNotFound {
+		t.Errorf("the old walk: status %d", status)
+	}
+	get(t, a.RedirectURI+"?code=B&state="+stateB)
+	get(t, a.RedirectURI+"?code=A&state="+stateA)
+	if room.said() != "authorize b B\nauthorize a A" {
+		t.Errorf("the room was told %q", room.said())
+	}
+}
+
+func TestPastedRedirect(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	room := new(fakeRoom)
+	r := github(t, "a")
+	r.RedirectURI = "https://app.example.com/oauth2/callback"
+	add(t, &inbox, r, room)
+	state := begin(t, &inbox, "a").Get("state")
+	for _, bad := range []string{
+		"", "::", r.RedirectURI + "?code=x&state=guess", "https://evil.example/oauth2/callback?code=x&state=" + state,
+		"http://app.example.com/oauth2/callback?code=x&state=" + state, r.RedirectURI + "/?code=x&state=" + state,
+	} {
+		if err := inbox.Redirected(t.Context(), "a", bad); !errors.Is(err, approval.ErrWrongRedirect) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if err := inbox.Redirected(t.Context(), "a", r.RedirectURI+"?code=c0de&state="+state); err != nil || room.said() != "authorize a c0de" {
+		t.Errorf("%v, the room was told %q", err, room.said())
+	}
+}
+
+// Who asks chooses the addresses: only those that are safe to open are opened.
+func TestBadAddresses(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	for name, change := range map[string]func(*approval.Request){
+		"script":         func(r *approval.Request) { r.AuthorizationEndpoint = "javascript:alert(1)" },
+		"plain http":     func(r *approval.Request) { r.AuthorizationEndpoint = "http://github.com/login" },
+		"hidden host":    func(r *approval.Request) { r.AuthorizationEndpoint = "https://github.com@evil.example/" },
+		"no host":        func(r *approval.Request) { r.AuthorizationEndpoint = "https:///login" },
+		"no redirect":    func(r *approval.Request) { r.RedirectURI = "" },
+		"far redirect":   func(r *approval.Request) { r.RedirectURI = "http://192.0.2.1/callback" },
+		"other redirect": func(r *approval.Request) { r.RedirectURI = "file:///etc/passwd" },
+	} {
+		r := github(t, name)
+		change(&r)
+		add(t, &inbox, r, new(fakeRoom))
+		if address, err := inbox.Consent(name); err == nil {
+			t.Errorf("%s: it opens %s", name, address)
+		}
+	}
+	add(t, &inbox, stripe("secret"), new(fakeRoom))
+	if _, err := inbox.Consent("secret"); err == nil {
+		t.Error("a secret was asked of a provider")
+	}
+}

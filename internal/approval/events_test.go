@@ -1,0 +1,91 @@
+package approval_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/roomenv/roomenv/internal/approval"
+	"github.com/roomenv/roomenv/internal/localroom"
+	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/room/token"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// enter joins a local room.
+func enter(t *testing.T, l *localroom.Embedded, identity string, configure func(*room.Config)) *room.Client {
+	t.Helper()
+	config := room.Config{
+		URL:         "http://local/rooms/demo",
+		Token:       func(context.Context) (secret.Value, error) { return l.Token("demo", identity, token.FullScope()) },
+		DialContext: l.DialContext,
+	}
+	configure(&config)
+	c, err := room.Dial(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Requests come from a room and answers go to it.
+func TestRoom(t *testing.T) {
+	l, err := localroom.Open(t.TempDir(), localroom.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	var inbox approval.Inbox
+	defer inbox.Close()
+	alice := enter(t, l, "alice", func(c *room.Config) {
+		c.OnSecretRequested, c.OnOAuthRequested = inbox.OnSecretRequested, inbox.OnOAuthRequested
+	})
+	agent := enter(t, l, "agent", func(*room.Config) {})
+	us := alice.Session().ParticipantID
+
+	arrived := inbox.Changed()
+	provided := make(chan error, 1)
+	go func() {
+		<-arrived
+		r := inbox.Requests()[0]
+		if r.Kind != approval.Secret || r.From != "agent" || r.KeptFor != "agent" || r.URL != "https://stripe.com" || r.Type != "text/plain" {
+			t.Errorf("it is %+v", r)
+		}
+		provided <- inbox.Provide(t.Context(), r.ID, secret.New([]byte("sk")))
+	}()
+	value, err := agent.Secrets().Request(t.Context(), room.SecretRequest{ParticipantID: us, URL: "https://stripe.com", Type: "text/plain"})
+	if err := errors.Join(err, <-provided); err != nil || string(value.Reveal()) != "sk" {
+		t.Errorf("the agent gets %s, %v", value.Reveal(), err)
+	}
+
+	arrived = inbox.Changed()
+	go func() {
+		<-arrived
+		r := inbox.Requests()[1]
+		if r.Kind != approval.OAuth || r.ClientID != "c" || r.Challenge == "" || r.Provider() != "idp.example" || !r.CaughtHere() || len(r.Scopes) != 1 {
+			t.Errorf("it is %+v", r)
+		}
+		provided <- inbox.Reject(t.Context(), r.ID, "no \x1b[2Jaccount")
+	}()
+	oauth := room.OAuthRequest{
+		ParticipantID: us, RedirectURI: "http://127.0.0.1:8765/callback", DelegateTo: "agent",
+		OAuth: &room.OAuth{ClientID: "c", AuthorizationEndpoint: "https://idp.example/authorize", TokenEndpoint: "https://idp.example/token", Scopes: []string{"repo"}},
+	}
+	_, err = agent.Secrets().RequestOAuthToken(t.Context(), oauth)
+	if !errors.Is(err, room.ErrOperationFailed) || !strings.Contains(err.Error(), `no \x1b[2Jaccount`) || <-provided != nil {
+		t.Errorf("the agent gets %v", err)
+	}
+
+	// What no person would read is refused at once, and not shown.
+	oauth.OAuth.Scopes = slices.Repeat([]string{strings.Repeat("x", 500)}, 20)
+	_, err = agent.Secrets().RequestOAuthToken(t.Context(), oauth)
+	if !errors.Is(err, room.ErrOperationFailed) || !strings.Contains(err.Error(), approval.ErrTooLong.Error()) {
+		t.Errorf("long scopes: %v", err)
+	}
+	if n := len(inbox.Requests()); n != 2 {
+		t.Errorf("%d requests are shown", n)
+	}
+}

@@ -1,0 +1,283 @@
+// Package approval is the inbox of one participant: what others in the room ask of
+// them, from arrival to answer. A terminal and a page (package approvalweb) are two
+// views of it.
+package approval
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// Bounds on what others make us keep.
+const (
+	maxPending = 1024
+	maxEnded   = 32   // that Requests still shows
+	maxField   = 4096 // bytes of each text of a request
+)
+
+var (
+	// ErrFull refuses a request: too many wait already.
+	ErrFull = fmt.Errorf("%d requests wait for an answer already", maxPending)
+	// ErrTooLong refuses a request that no person would read.
+	ErrTooLong = fmt.Errorf("a text of the request is longer than %d bytes", maxField)
+	// ErrBadID refuses a request that cannot be named on a command line.
+	ErrBadID = errors.New("the id of the request holds characters that do not print")
+	// ErrNotWaiting fails an answer to what nobody waits for any more.
+	ErrNotWaiting = errors.New("the request does not wait for an answer")
+	// ErrEmpty fails an answer without a value: what was meant is unknown.
+	ErrEmpty = errors.New("there is no value: nothing was entered")
+)
+
+// A Room takes the answers; [*room.Secrets] is one.
+type Room interface {
+	Provide(ctx context.Context, requestID string, value secret.Value) error
+	Reject(ctx context.Context, requestID, reason string) error
+	ProvideAuthorization(ctx context.Context, requestID string, code secret.Value) error
+	RejectAuthorization(ctx context.Context, requestID, reason string) error
+}
+
+// Kinds of requests.
+const (
+	Secret = "secret" // a value, of the type that the request names
+	OAuth  = "oauth"  // an authorization at a provider
+)
+
+// Git is the type of a secret that is a user name and a password (section 7.5
+// of docs/room-api.md).
+const Git = "git"
+
+// A State is how far a request has come. All but Pending are final.
+type State string
+
+// States of a request.
+const (
+	Pending  State = "pending"
+	Provided State = "provided"
+	Rejected State = "rejected"
+	Expired  State = "expired" // nobody answered in time
+	Gone     State = "gone"    // answered elsewhere, or the asker has left
+	Failed   State = "failed"  // the authorization was given, and the room could not use it
+)
+
+// A Request is what someone asks of us. Its texts hold no characters that do
+// not print.
+type Request struct {
+	ID      string
+	Kind    string
+	From    string // the identity that asks; "" where the room does not tell
+	KeptFor string // the identity that the answer is stored for; "" for the one who asks
+	Expires time.Time
+
+	// Of a secret.
+	URL  string
+	Type string
+
+	// Of an authorization.
+	AuthorizationEndpoint string
+	ClientID              string
+	Scopes                []string
+	RedirectURI           string
+	Challenge             string // PKCE S256; "" without PKCE
+
+	State  State
+	Reason string // of Rejected and Failed; of Pending: why the last answer did not arrive
+}
+
+// An Inbox holds the requests to one participant. The zero Inbox is empty and
+// ready; it is closed when it is no longer needed.
+type Inbox struct {
+	mu        sync.Mutex
+	requests  []*entry // in order of arrival
+	changed   chan struct{}
+	callbacks callbacks
+}
+
+type entry struct {
+	Request
+	room      Room
+	timer     *time.Timer
+	answering bool
+	walk      *walk // through the provider's consent page, if there is one
+}
+
+// Add takes in a request that has until timeout from now. Its answer goes to
+// room.
+func (i *Inbox) Add(r Request, timeout time.Duration, room Room) error {
+	if err := sanitize(&r); err != nil {
+		return err
+	}
+	r.State, r.Reason = Pending, ""
+	r.Expires = time.Now().Add(timeout)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	pending := 0
+	for _, e := range i.requests {
+		if e.ID == r.ID {
+			return nil
+		}
+		if e.State == Pending {
+			pending++
+		}
+	}
+	if pending == maxPending {
+		return ErrFull
+	}
+	e := &entry{Request: r, room: room}
+	e.timer = time.AfterFunc(timeout, func() { i.expire(e) })
+	i.requests = append(i.requests, e)
+	i.notify()
+	return nil
+}
+
+// Requests returns all that wait, and those that ended last, in order of
+// arrival.
+func (i *Inbox) Requests() []Request {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	requests := make([]Request, len(i.requests))
+	for n, e := range i.requests {
+		requests[n] = e.Request
+	}
+	return requests
+}
+
+// Request returns one of [Inbox.Requests].
+func (i *Inbox) Request(id string) (Request, bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if e := i.find(id); e != nil {
+		return e.Request, true
+	}
+	return Request{}, false
+}
+
+// Changed returns a channel that is closed at the next change. Get it before
+// looking, and no change is missed.
+func (i *Inbox) Changed() <-chan struct{} {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.changed == nil {
+		i.changed = make(chan struct{})
+	}
+	return i.changed
+}
+
+// Provide answers a request for a secret.
+func (i *Inbox) Provide(ctx context.Context, id string, value secret.Value) error {
+	if value.Len() == 0 {
+		return ErrEmpty
+	}
+	return i.answer(id, Provided, "", func(e *entry) error {
+		if e.Kind != Secret {
+			return errors.New("an authorization is not given by a value")
+		}
+		return e.room.Provide(ctx, id, value)
+	})
+}
+
+// Reject answers a request with a no. The asker gets the reason.
+func (i *Inbox) Reject(ctx context.Context, id, reason string) error {
+	reason = cmp.Or(reason, "rejected")
+	return i.answer(id, Rejected, printable(reason), func(e *entry) error {
+		if e.Kind == OAuth {
+			return e.room.RejectAuthorization(ctx, id, reason)
+		}
+		return e.room.Reject(ctx, id, reason)
+	})
+}
+
+// Close forgets all requests, unanswered, and returns when nothing of the
+// inbox runs any more.
+func (i *Inbox) Close() {
+	i.mu.Lock()
+	for _, e := range i.requests {
+		e.timer.Stop()
+		i.leave(e)
+	}
+	i.requests = nil
+	i.mu.Unlock()
+	i.callbacks.close()
+}
+
+// answer sends one answer at a time, and then the request's state is as given.
+func (i *Inbox) answer(id string, state State, reason string, send func(*entry) error) error {
+	i.mu.Lock()
+	e := i.find(id)
+	if e == nil || e.State != Pending || e.answering {
+		i.mu.Unlock()
+		return ErrNotWaiting
+	}
+	e.answering = true
+	i.mu.Unlock()
+
+	err := send(e)
+
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	e.answering = false
+	switch {
+	case err == nil:
+		i.end(e, state, reason)
+	case errors.Is(err, room.ErrNotFound):
+		i.end(e, Gone, "")
+		err = ErrNotWaiting
+	case e.Kind == OAuth && errors.Is(err, room.ErrOperationFailed):
+		i.end(e, Failed, err.Error())
+	case !time.Now().Before(e.Expires):
+		i.end(e, Expired, "")
+	default:
+		e.Reason = printable(err.Error())
+		i.notify()
+	}
+	return err
+}
+
+func (i *Inbox) expire(e *entry) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if e.State == Pending && !e.answering {
+		i.end(e, Expired, "")
+	}
+}
+
+// end is called with mu held, as all below are.
+func (i *Inbox) end(e *entry, state State, reason string) {
+	e.State, e.Reason = state, reason
+	e.timer.Stop()
+	i.leave(e)
+	ended := 0
+	for _, e := range i.requests {
+		if e.State != Pending {
+			ended++
+		}
+	}
+	if ended > maxEnded {
+		oldest := slices.IndexFunc(i.requests, func(e *entry) bool { return e.State != Pending })
+		i.requests = slices.Delete(i.requests, oldest, oldest+1)
+	}
+	i.notify()
+}
+
+func (i *Inbox) find(id string) *entry {
+	for _, e := range i.requests {
+		if e.ID == id {
+			return e
+		}
+	}
+	return nil
+}
+
+func (i *Inbox) notify() {
+	if i.changed != nil {
+		close(i.changed)
+		i.changed = nil
+	}
+}

@@ -1,0 +1,237 @@
+package approval_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/roomenv/roomenv/internal/approval"
+	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/secret"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeRoom notes what it is answered, and fails with err.
+type fakeRoom struct {
+	mu      sync.Mutex
+	answers []string
+	err     error
+	entered chan struct{} // if not nil: an answer has begun
+	leave   chan struct{} // and may end
+}
+
+func (r *fakeRoom) took(words ...string) error {
+	if r.entered != nil {
+		r.entered <- struct{}{}
+		<-r.leave
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.answers = append(r.answers, strings.Join(words, " "))
+	}
+	return r.err
+}
+
+func (r *fakeRoom) said() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.answers, "\n")
+}
+
+func (r *fakeRoom) Provide(_ context.Context, id string, v secret.Value) error {
+	return r.took("provide", id, string(v.Reveal()))
+}
+
+func (r *fakeRoom) Reject(_ context.Context, id, reason string) error {
+	return r.took("reject", id, reason)
+}
+
+func (r *fakeRoom) ProvideAuthorization(_ context.Context, id string, code secret.Value) error {
+	return r.took("authorize", id, string(code.Reveal()))
+}
+
+func (r *fakeRoom) RejectAuthorization(_ context.Context, id, reason string) error {
+	return r.took("decline", id, reason)
+}
+
+func add(t *testing.T, i *approval.Inbox, r approval.Request, room approval.Room) {
+	t.Helper()
+	if err := i.Add(r, time.Minute, room); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func state(t *testing.T, i *approval.Inbox, id string) approval.State {
+	t.Helper()
+	r, ok := i.Request(id)
+	if !ok {
+		t.Fatalf("there is no request %q", id)
+	}
+	return r.State
+}
+
+func stripe(id string) approval.Request {
+	return approval.Request{ID: id, Kind: approval.Secret, URL: "https://stripe.com", Type: "text/plain"}
+}
+
+func TestAnswers(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	room := new(fakeRoom)
+	add(t, &inbox, stripe("a"), room)
+	add(t, &inbox, stripe("b"), room)
+	add(t, &inbox, approval.Request{ID: "c", Kind: approval.OAuth}, room)
+	if err := inbox.Provide(t.Context(), "a", secret.Value{}); !errors.Is(err, approval.ErrEmpty) {
+		t.Errorf("an empty value: %v", err)
+	}
+	if err := errors.Join(
+		inbox.Provide(t.Context(), "a", secret.New([]byte("sk"))),
+		inbox.Reject(t.Context(), "b", "not mine"),
+		inbox.Reject(t.Context(), "c", ""),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := room.said(), "provide a sk\nreject b not mine\ndecline c rejected"; got != want {
+		t.Errorf("the room was told\n%s\nwant\n%s", got, want)
+	}
+	if state(t, &inbox, "a") != approval.Provided || state(t, &inbox, "b") != approval.Rejected || state(t, &inbox, "c") != approval.Rejected {
+		t.Errorf("states are %v", inbox.Requests())
+	}
+	if err := inbox.Provide(t.Context(), "a", secret.New([]byte("again"))); !errors.Is(err, approval.ErrNotWaiting) {
+		t.Errorf("a second answer: %v", err)
+	}
+}
+
+func TestExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var inbox approval.Inbox
+		defer inbox.Close()
+		add(t, &inbox, stripe("a"), new(fakeRoom))
+		changed := inbox.Changed()
+		time.Sleep(59 * time.Second)
+		if state(t, &inbox, "a") != approval.Pending {
+			t.Error("it expired too early")
+		}
+		<-changed
+		if state(t, &inbox, "a") != approval.Expired {
+			t.Error("it did not expire")
+		}
+	})
+}
+
+// An answer that is under way when the time is over decides.
+func TestAnswerAtTheLastMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var inbox approval.Inbox
+		defer inbox.Close()
+		room := &fakeRoom{entered: make(chan struct{}), leave: make(chan struct{})}
+		add(t, &inbox, stripe("a"), room)
+		answered := make(chan error)
+		go func() { answered <- inbox.Provide(t.Context(), "a", secret.New([]byte("sk"))) }()
+		<-room.entered
+		if err := inbox.Reject(t.Context(), "a", "no"); !errors.Is(err, approval.ErrNotWaiting) {
+			t.Errorf("two answers at once: %v", err)
+		}
+		time.Sleep(2 * time.Minute)
+		close(room.leave)
+		if err := <-answered; err != nil || state(t, &inbox, "a") != approval.Provided {
+			t.Errorf("%v, %s", err, state(t, &inbox, "a"))
+		}
+	})
+}
+
+func TestFailedAnswers(t *testing.T) {
+	for _, test := range []struct {
+		name, kind string
+		err        error
+		want       approval.State
+	}{
+		{"answered elsewhere", approval.Secret, room.ErrNotFound, approval.Gone},
+		{"connection lost", approval.Secret, room.ErrDisconnected, approval.Pending},
+		{"code refused by the provider", approval.OAuth, &room.Error{Code: room.ErrOperationFailed.Code, Text: "invalid_grant"}, approval.Failed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var inbox approval.Inbox
+			defer inbox.Close()
+			add(t, &inbox, approval.Request{ID: "a", Kind: test.kind}, &fakeRoom{err: test.err})
+			if err := inbox.Reject(t.Context(), "a", "no"); err == nil {
+				t.Error("the answer did not fail")
+			}
+			r, _ := inbox.Request("a")
+			if r.State != test.want || (r.Reason == "") != (test.want == approval.Gone) {
+				t.Errorf("it is %s, %q", r.State, r.Reason)
+			}
+		})
+	}
+}
+
+// Nothing that others write reaches a terminal or a page as it came.
+func TestTextsPrint(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	evil := "a\x1b[2J\u202eb\u009b"
+	scopes := []string{evil}
+	add(t, &inbox, approval.Request{
+		ID: "a", From: evil, KeptFor: evil, URL: evil, Type: evil, AuthorizationEndpoint: evil,
+		ClientID: evil, Scopes: scopes, RedirectURI: evil, Challenge: evil,
+	}, new(fakeRoom))
+	r, _ := inbox.Request("a")
+	if got := fmt.Sprintf("%s", r.Scopes) + r.From + r.KeptFor + r.URL + r.Type + r.AuthorizationEndpoint + r.ClientID + r.RedirectURI + r.Challenge; strings.ContainsAny(got, "\x1b\u202e\u009b") {
+		t.Errorf("%q", got)
+	}
+	if scopes[0] != evil {
+		t.Error("the caller's scopes were changed")
+	}
+	if err := inbox.Add(stripe("\x1b[2J"), time.Minute, nil); !errors.Is(err, approval.ErrBadID) {
+		t.Errorf("an id that does not print: %v", err)
+	}
+	if err := inbox.Add(approval.Request{ID: "b", URL: strings.Repeat("x", 5000)}, time.Minute, nil); !errors.Is(err, approval.ErrTooLong) {
+		t.Errorf("a long URL: %v", err)
+	}
+}
+
+func TestFlood(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	room := new(fakeRoom)
+	accepted := 0
+	for n := range 2000 {
+		if err := inbox.Add(stripe(fmt.Sprint(n)), time.Minute, room); err == nil {
+			accepted++
+		} else if !errors.Is(err, approval.ErrFull) {
+			t.Fatal(err)
+		}
+	}
+	if accepted < 1000 || len(inbox.Requests()) != accepted {
+		t.Errorf("%d of 2000 requests were accepted", accepted)
+	}
+	for n := range accepted {
+		if err := inbox.Reject(t.Context(), fmt.Sprint(n), "no"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kept := len(inbox.Requests()); kept > 100 {
+		t.Errorf("%d requests that ended are kept", kept)
+	}
+}
+
+func TestGitValue(t *testing.T) {
+	v, err := approval.GitValue("me", `p"w`)
+	if err != nil || string(v.Reveal()) != `{"username":"me","password":"p\"w"}` {
+		t.Errorf("%s, %v", v.Reveal(), err)
+	}
+	for _, bad := range [][2]string{{"", "pw"}, {"me", ""}, {"me", "\xff"}} {
+		if _, err := approval.GitValue(bad[0], bad[1]); err == nil || strings.Contains(err.Error(), "\xff") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}

@@ -1,0 +1,269 @@
+// Package approvalweb shows an inbox (package approval) as a page, to one person on one
+// machine.
+//
+// The page is rendered here and works without scripts; a small script keeps it
+// current. Nothing comes from another origin, and the content security policy
+// allows none. Whoever has the link, which works once, gets a cookie; without
+// it there is nothing to see. Requests for other hosts are refused (DNS
+// rebinding), and so are those that another site makes (CSRF).
+package approvalweb
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/roomenv/roomenv/internal/approval"
+	"github.com/roomenv/roomenv/internal/wire"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// maxBody leaves room for the other fields beside the largest secret.
+const maxBody = wire.DefaultMaxMessage + 64<<10
+
+// shutdownTimeout is how long the end waits for answers that are under way.
+const shutdownTimeout = 2 * time.Second
+
+// Config says what a [Server] shows.
+type Config struct {
+	Inbox    *approval.Inbox
+	Identity string // whose inbox it is
+	Room     string
+	Logger   *slog.Logger // nil is none
+}
+
+// A Server is the page.
+type Server struct {
+	config  Config
+	handler http.Handler
+	session string // the value of the cookie
+
+	mu   sync.Mutex
+	link string // "" when it was used
+}
+
+// New returns a page that nobody has entered yet.
+func New(config Config) *Server {
+	s := &Server{config: config, link: rand.Text(), session: rand.Text()}
+	if s.config.Logger == nil {
+		s.config.Logger = slog.New(slog.DiscardHandler)
+	}
+	private := http.NewServeMux()
+	private.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { s.show(w, http.StatusOK, "", "") })
+	private.HandleFunc("GET /events", s.events)
+	private.HandleFunc("GET /requests/{id}/consent", s.consent)
+	private.Handle("POST /requests/{id}/provide", s.answer(s.provide))
+	private.Handle("POST /requests/{id}/reject", s.answer(s.reject))
+	private.Handle("POST /requests/{id}/redirected", s.answer(s.redirected))
+
+	public := http.NewServeMux()
+	public.HandleFunc("GET /enter/{link}", s.enter)
+	public.Handle("GET /assets/", http.FileServerFS(assets))
+	public.Handle("/", s.members(private))
+	s.handler = guard(http.NewCrossOriginProtection().Handler(public))
+	return s
+}
+
+// Path is where to enter, once.
+func (s *Server) Path() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return "/enter/" + s.link
+}
+
+// Serve serves the page until ctx ends.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends the streams of events
+		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
+	}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		if server.Shutdown(grace) != nil {
+			_ = server.Close()
+		}
+	})
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		stop()
+		return fmt.Errorf("cannot serve the page: %w", err)
+	}
+	<-stopped
+	return nil
+}
+
+// guard refuses requests for names: a name can be pointed at this machine by
+// whoever owns it. Addresses and localhost cannot.
+func guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		host := (&url.URL{Host: r.Host}).Hostname()
+		if host != "localhost" && net.ParseIP(host) == nil {
+			notice(w, http.StatusMisdirectedRequest, "Wrong address", "Use the address that roomenv printed.")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// enter takes the link and gives the cookie. The page goes on by itself rather
+// than by a redirect, after which a strict cookie is not sent when the link was
+// followed from another site.
+func (s *Server) enter(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	good := s.link != "" && equal(r.PathValue("link"), s.link)
+	if good {
+		s.link = ""
+	}
+	s.mu.Unlock()
+	switch {
+	case good:
+		http.SetCookie(w, &http.Cookie{ //nolint:gosec // not Secure: the page is served without TLS
+			Name: cookieName(r), Value: s.session, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		})
+		render(w, http.StatusOK, "enter", nil)
+	case s.isMember(r):
+		render(w, http.StatusOK, "enter", nil)
+	default:
+		notice(w, http.StatusForbidden, "This link was used already", "It works once. Go on in the browser that used it, or start roomenv requests --web again for a new one.")
+	}
+}
+
+func (s *Server) members(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.isMember(r) {
+			notice(w, http.StatusForbidden, "Not here", "Open the link that roomenv printed. It works once; start roomenv requests --web again for a new one.")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) isMember(r *http.Request) bool {
+	cookie, err := r.Cookie(cookieName(r))
+	return err == nil && equal(cookie.Value, s.session)
+}
+
+// cookieName has the port in it, since cookies do not tell ports apart.
+func cookieName(r *http.Request) string {
+	return "roomenv-" + (&url.URL{Host: r.Host}).Port()
+}
+
+func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+// events tells the script when to look again.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	alive := time.NewTicker(20 * time.Second)
+	defer alive.Stop()
+	for text := "data: look\n\n"; ; {
+		changed := s.config.Inbox.Changed()
+		if _, err := io.WriteString(w, text); err != nil {
+			return
+		}
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			return
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-changed:
+			text = "data: look\n\n"
+		case <-alive.C:
+			text = ": alive\n\n"
+		}
+	}
+}
+
+// consent sends the browser to the provider. It is a link and not a form,
+// since a policy for forms holds for where they redirect to as well.
+func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	provider, err := s.config.Inbox.Consent(id)
+	if err != nil {
+		s.show(w, status(err), id, err.Error())
+		return
+	}
+	http.Redirect(w, r, provider, http.StatusFound) //nolint:gosec // Consent checks where it goes
+}
+
+// answer runs do with the form that came, and then shows the page again.
+func (s *Server) answer(do func(r *http.Request, id string) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		// All of it in memory: secrets do not go to temporary files.
+		if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) { //nolint:gosec // the body is bounded above
+			s.show(w, http.StatusBadRequest, r.PathValue("id"), fmt.Sprintf("the form cannot be read, or is larger than %d MiB", wire.DefaultMaxMessage>>20))
+			return
+		}
+		id := r.PathValue("id")
+		if err := do(r, id); err != nil {
+			s.show(w, status(err), id, err.Error())
+			return
+		}
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+	})
+}
+
+func (s *Server) provide(r *http.Request, id string) error {
+	value, err := formValue(r)
+	if err != nil {
+		return err
+	}
+	return s.config.Inbox.Provide(r.Context(), id, value)
+}
+
+// formValue is the two fields of Git, or a file, or what was typed.
+func formValue(r *http.Request) (secret.Value, error) {
+	if _, git := r.PostForm["username"]; git {
+		return approval.GitValue(r.PostForm.Get("username"), r.PostForm.Get("password"))
+	}
+	typed := r.PostForm.Get("value")
+	file, header, err := r.FormFile("file")
+	if err != nil || header.Filename == "" {
+		return secret.New([]byte(typed)), nil
+	}
+	defer file.Close()
+	if typed != "" {
+		return secret.Value{}, errors.New("there are two values: one was typed, the other is in a file")
+	}
+	b, err := io.ReadAll(file)
+	return secret.New(b), err
+}
+
+func (s *Server) reject(r *http.Request, id string) error {
+	return s.config.Inbox.Reject(r.Context(), id, r.PostForm.Get("reason"))
+}
+
+func (s *Server) redirected(r *http.Request, id string) error {
+	return s.config.Inbox.Redirected(r.Context(), id, strings.TrimSpace(r.PostForm.Get("address")))
+}
+
+func status(err error) int {
+	if errors.Is(err, approval.ErrNotWaiting) {
+		return http.StatusConflict
+	}
+	return http.StatusUnprocessableEntity
+}

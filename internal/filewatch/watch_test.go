@@ -1,0 +1,266 @@
+package filewatch_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/roomenv/roomenv/internal/filewatch"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const never = time.Hour
+
+// start watches paths until the test ends, and returns when it hears of changes.
+// Each call of changed goes to the channel.
+func start(t *testing.T, poll time.Duration, paths ...string) <-chan struct{} {
+	t.Helper()
+	first := filepath.Join(t.TempDir(), "first")
+	f := filewatch.New(append(paths, first)...)
+	f.Poll(poll)
+	calls := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		f.Watch(ctx, func() {
+			select {
+			case calls <- struct{}{}:
+			case <-ctx.Done():
+			}
+		})
+	})
+	t.Cleanup(func() {
+		cancel()
+		watching.Wait()
+	})
+	write(t, first, "")
+	<-calls
+	return calls
+}
+
+// must is for what does not fail but when the test is wrong.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	must(t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+// volume is a folder as the kubelet makes it, with the file "token" in it.
+type volume struct{ path string }
+
+// write is what the AtomicWriter of the kubelet does: a new folder, a link to it
+// under another name, which is renamed over ..data, and the old folder is
+// removed.
+func (v volume) write(t *testing.T, folder, text string) {
+	t.Helper()
+	in := func(name string) string { return filepath.Join(v.path, name) }
+	old, _ := os.Readlink(in("..data"))
+	must(t, os.Mkdir(in(folder), 0o700))
+	write(t, in(folder+"/token"), text)
+	must(t, os.Symlink(folder, in("..data_tmp")))
+	must(t, os.Rename(in("..data_tmp"), in("..data")))
+	if old == "" {
+		must(t, os.Symlink("..data/token", in("token")))
+	} else {
+		must(t, os.RemoveAll(in(old)))
+	}
+}
+
+func TestChanges(t *testing.T) {
+	for name, change := range map[string]func(t *testing.T, dir, path string){
+		"written in place": func(t *testing.T, _, path string) { write(t, path, "other") },
+		"as long as before": func(t *testing.T, _, path string) {
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			must(t, err)
+			_, err = f.WriteAt([]byte("X"), 0)
+			must(t, err)
+			must(t, f.Close())
+		},
+		"renamed over": func(t *testing.T, dir, path string) {
+			write(t, filepath.Join(dir, "new"), "other")
+			must(t, os.Rename(filepath.Join(dir, "new"), path))
+		},
+		"as an editor does with a backup": func(t *testing.T, _, path string) {
+			must(t, os.Rename(path, path+"~"))
+			write(t, path, "other")
+			must(t, os.Remove(path+"~"))
+		},
+		"removed and made": func(t *testing.T, _, path string) {
+			must(t, os.Remove(path))
+			write(t, path, "other")
+		},
+		"chmod": func(t *testing.T, _, path string) { must(t, os.Chmod(path, 0o400)) },
+		"another folder in its place": func(t *testing.T, dir, path string) {
+			must(t, os.Rename(filepath.Dir(path), filepath.Join(dir, "away")))
+			must(t, os.Mkdir(filepath.Dir(path), 0o700))
+			write(t, path, "other")
+		},
+		"folder removed and made": func(t *testing.T, _, path string) {
+			must(t, os.RemoveAll(filepath.Dir(path)))
+			must(t, os.Mkdir(filepath.Dir(path), 0o700))
+			write(t, path, "other")
+		},
+		"a link in its place": func(t *testing.T, dir, path string) {
+			write(t, filepath.Join(dir, "new"), "other")
+			must(t, os.Remove(path))
+			must(t, os.Symlink("../new", path))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := filepath.Join(dir, "folder", "file")
+			must(t, os.Mkdir(filepath.Dir(path), 0o700))
+			write(t, path, "first")
+			calls := start(t, never, path)
+			change(t, dir, path)
+			<-calls
+			write(t, path+".other", "of no interest")
+			must(t, os.Remove(path)) // nor is that there is none
+			write(t, path, "last")
+			<-calls
+		})
+	}
+}
+
+func TestKubernetes(t *testing.T) {
+	t.Parallel()
+	v := volume{t.TempDir()}
+	v.write(t, "..2026_11_23_1", "one")
+	path := filepath.Join(v.path, "token")
+	linked := filepath.Join(t.TempDir(), "link") // as an image may have
+	must(t, os.Symlink(path, linked))
+	calls := start(t, never, linked)
+	for _, next := range []string{"two", "six", "ten"} { // each time in a folder that is not watched yet
+		v.write(t, "..2026_11_23_"+next, next)
+		<-calls
+		if b, err := os.ReadFile(linked); err != nil || string(b) != next {
+			t.Errorf("got %q, %v, want %q", b, err, next)
+		}
+	}
+}
+
+// What is not there yet is waited for, with all folders above it.
+func TestComes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a", "b", "file")
+	calls := start(t, never, path, filepath.Join(dir, "never"))
+	must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	write(t, path, "x")
+	<-calls
+}
+
+// A burst is one change. The call for it sees the last of it, since nothing is
+// told while it goes on.
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	write(t, path, "")
+	calls := start(t, never, path)
+	for range 100 {
+		write(t, path, "part")
+	}
+	write(t, path, "whole")
+	<-calls
+	if b, _ := os.ReadFile(path); string(b) != "whole" {
+		t.Errorf("got %q", b)
+	}
+	write(t, path, "next")
+	<-calls
+	select {
+	case <-calls:
+		t.Error("told again, with nothing changed")
+	default:
+	}
+}
+
+// A file beside the one that is watched changes all the time, as a log does.
+func TestBusyFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	write(t, path, "")
+	log, err := os.Create(filepath.Join(dir, "log"))
+	must(t, err)
+	calls := start(t, never, path)
+	done := make(chan struct{})
+	var logging sync.WaitGroup
+	logging.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				_, _ = log.WriteString("x")
+			}
+		}
+	})
+	for _, text := range []string{"one", "two", "six"} {
+		write(t, path, text)
+		<-calls
+	}
+	close(done)
+	logging.Wait()
+	must(t, log.Close())
+}
+
+// What changed since the files were noted is told, though nobody watched, and so
+// is what changes before they are watched, and after.
+func TestBeforeWatch(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	write(t, path, "read")
+	f := filewatch.New(path)
+	write(t, path, "after that")
+	ctx, cancel := context.WithCancel(t.Context())
+	told := 0
+	f.Watch(ctx, func() {
+		if told++; told == 25 { // which takes longer than the time before
+			cancel()
+		}
+		write(t, path, "once more")
+	})
+}
+
+// Nobody tells when a folder further up is another one; it is found all the
+// same.
+func TestPolls(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a", "b", "file")
+	other := filepath.Join(dir, "x", "b", "file")
+	for _, p := range []string{path, other} {
+		must(t, os.MkdirAll(filepath.Dir(p), 0o700))
+		write(t, p, "x")
+	}
+	calls := start(t, time.Millisecond, path)
+	must(t, os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, "old")))
+	must(t, os.Rename(filepath.Join(dir, "x"), filepath.Join(dir, "a")))
+	<-calls
+	write(t, path, "by way of the new folder")
+	<-calls
+}
+
+// A link that leads to itself is no file, and ends nothing.
+func TestLoop(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	must(t, os.Symlink("file", path))
+	calls := start(t, never, path)
+	must(t, os.Remove(path))
+	write(t, path, "x")
+	<-calls
+}

@@ -1,0 +1,315 @@
+package localroom
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/peercred"
+	"github.com/roomenv/roomenv/room/token"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// Files of an embedded room.
+const (
+	storeFile  = "room.db"
+	keyFile    = "room.key"
+	socketFile = "room.sock"
+)
+
+// maxSocketPath is what sun_path takes on Linux besides its NUL (unix(7)).
+const maxSocketPath = 107
+
+const (
+	// handoverPause is how long to wait for somebody who has the lock and does
+	// not listen yet, or any more, before the next look.
+	handoverPause = 5 * time.Millisecond
+	// handoverPatience is how long to look.
+	handoverPatience = 10 * time.Second
+
+	tokenLifetime = 5 * time.Minute
+)
+
+// Options are what an [Embedded] room may be told; the zero value works.
+type Options struct {
+	Key       secret.Value                            // the room key; zero: in the file room.key, which is made
+	VerifyKey func(keyID string) (secret.Value, bool) // see [ServerConfig.Key]
+	Logger    *slog.Logger                            // nil: none
+}
+
+// An Embedded room lives in a folder that the processes of one user share,
+// with no daemon: whoever holds the lock on the database serves it on a Unix
+// socket beside it, the others connect, and when the holder ends another one
+// takes over. Its methods are safe for concurrent use.
+type Embedded struct {
+	dir     string
+	key     secret.Value
+	tokens  secret.Value
+	options Options
+
+	mu        sync.Mutex
+	holder    *holder // nil: another process holds the room, or nobody
+	suspended bool    // the room is for others to hold
+	closed    bool
+}
+
+// Open opens the room in dir, and makes dir and the key when there are none.
+// It takes no lock and opens no store.
+func Open(dir string, o Options) (*Embedded, error) {
+	e := &Embedded{dir: dir, key: o.Key, options: o}
+	if err := e.prepare(); err != nil {
+		return nil, fmt.Errorf("cannot open the room in %s: %w", dir, err)
+	}
+	return e, nil
+}
+
+func (e *Embedded) prepare() error {
+	if path := e.path(socketFile); len(path) > maxSocketPath {
+		return fmt.Errorf("the path of its socket has %d bytes and the system takes %d: use a folder with a shorter path", len(path), maxSocketPath)
+	}
+	if err := os.MkdirAll(e.dir, 0o700); err != nil {
+		return err
+	}
+	if e.key.Len() == 0 {
+		// A store that is there was made after its key: a new one would not fit.
+		_, err := os.Stat(e.path(storeFile))
+		if errors.Is(err, fs.ErrNotExist) {
+			err = createKey(e.path(keyFile))
+		}
+		if err != nil {
+			return err
+		}
+		e.key, err = readKey(e.path(keyFile))
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s is there and its key %s is not: put it back, or set ROOMENV_ROOM_KEY", storeFile, keyFile)
+		} else if err != nil {
+			return err
+		}
+	}
+	seal, err := newSealer(e.key)
+	if err != nil {
+		return err
+	}
+	e.tokens = seal.tokens
+	return nil
+}
+
+func (e *Embedded) path(file string) string { return filepath.Join(e.dir, file) }
+
+// DialContext connects to whoever serves the room, which is this process when
+// nobody else does. Network and address are not looked at, so that it stands
+// in for [net.Dialer.DialContext].
+func (e *Embedded) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handoverPatience)
+	defer cancel()
+	locked := false
+	for {
+		conn, err := e.connect(ctx)
+		if err == nil {
+			return conn, nil
+		}
+		// The dialer may find its time over before ctx does.
+		late := ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)
+		if !nobodyListens(err) && !(locked && late) {
+			return nil, fmt.Errorf("cannot connect to the room in %s: %w", e.dir, err)
+		}
+		taken, err := e.hold()
+		if taken {
+			continue
+		}
+		if locked = errors.Is(err, ErrLocked); err != nil && !locked {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("cannot connect to the room in %s: %w, and does not serve it: %w", e.dir, ErrLocked, ctx.Err())
+		case <-time.After(handoverPause):
+		}
+	}
+}
+
+func (e *Embedded) connect(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", e.path(socketFile))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := peercred.Check(conn.(*net.UnixConn)); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// nobodyListens tells the state between two holders: no socket, one that is
+// left over, or one with more callers than it takes.
+func nobodyListens(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN)
+}
+
+// Hold makes this process the one that serves the room, or fails with an
+// error that wraps [ErrLocked] when another one does.
+func (e *Embedded) Hold() error {
+	_, err := e.hold()
+	if !errors.Is(err, ErrLocked) {
+		return err
+	}
+	if pid := e.holderPID(); pid != 0 {
+		return fmt.Errorf("%w: process %d", err, pid)
+	}
+	return err
+}
+
+func (e *Embedded) holderPID() int {
+	conn, err := net.Dial("unix", e.path(socketFile))
+	if err != nil {
+		return 0
+	}
+	defer conn.Close()
+	pid, _ := peercred.Check(conn.(*net.UnixConn))
+	return pid
+}
+
+// hold reports whether it took the room, which this process may have already.
+func (e *Embedded) hold() (taken bool, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false, ErrClosed
+	}
+	if e.holder != nil {
+		return false, nil
+	}
+	if e.suspended {
+		return false, ErrLocked
+	}
+	e.holder, err = e.newHolder()
+	return err == nil, err
+}
+
+// Serve takes connections of l too, until ctx ends or the room is closed. It
+// closes l. Hold has to come before it.
+func (e *Embedded) Serve(ctx context.Context, l net.Listener) error {
+	defer l.Close()
+	e.mu.Lock()
+	h := e.holder
+	e.mu.Unlock()
+	if h == nil {
+		return fmt.Errorf("cannot serve the room in %s: it is not held", e.dir)
+	}
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	err := h.http.Serve(corked{l})
+	if errors.Is(err, http.ErrServerClosed) || ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("cannot serve the room in %s: %w", e.dir, err)
+}
+
+// Sign returns t as a token of this room's own key, whoever serves it.
+func (e *Embedded) Sign(t token.Token) (secret.Value, error) {
+	t.KeyID = KeyID
+	return t.Sign(e.tokens)
+}
+
+// Token returns a token that is good for a connection made now.
+func (e *Embedded) Token(room, identity string, scope *token.Scope) (secret.Value, error) {
+	return e.Sign(token.Token{Name: identity, Room: room, API: scope, Expires: time.Now().Add(tokenLifetime)})
+}
+
+// Close drops the connections that this process serves, so that their clients
+// look for the next holder, and lets go of the room.
+func (e *Embedded) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	return e.release()
+}
+
+// Suspend is Close until resume is called, for a process that is about to be
+// stopped, by which others would be held up.
+func (e *Embedded) Suspend() (resume func()) {
+	set := func(suspended bool) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.suspended = suspended; suspended {
+			_ = e.release() // whoever is next opens the store and says what is wrong
+		}
+	}
+	set(true)
+	return func() { set(false) }
+}
+
+// release lets go of the room; the caller holds the lock.
+func (e *Embedded) release() error {
+	if e.holder == nil {
+		return nil
+	}
+	h := e.holder
+	e.holder = nil
+	return h.close()
+}
+
+// A holder has the lock on the store and serves it.
+type holder struct {
+	store   *Store
+	server  *Server
+	http    *http.Server
+	serving sync.WaitGroup
+}
+
+func (e *Embedded) newHolder() (*holder, error) {
+	store, err := OpenStore(e.path(storeFile), e.key)
+	if err != nil {
+		return nil, err
+	}
+	l, err := e.listen()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot serve the room in %s: %w", e.dir, err), store.Close())
+	}
+	server := NewServer(ServerConfig{Store: store, Key: e.options.VerifyKey, Logger: e.options.Logger})
+	h := &holder{store: store, server: server, http: &http.Server{
+		Handler:           server,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(server.log.Handler(), slog.LevelDebug),
+	}}
+	h.serving.Go(func() { _ = h.http.Serve(corked{peercred.Listener{UnixListener: l}}) })
+	return h, nil
+}
+
+// listen makes the socket. Whoever calls it holds the lock, so a socket that
+// is there is left over from a holder that was killed.
+func (e *Embedded) listen() (*net.UnixListener, error) {
+	path := e.path(socketFile)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// close lets go of the lock last: whoever takes it finds no socket, and
+// nobody removes the socket of another.
+func (h *holder) close() error {
+	err := h.http.Close() // removes the socket
+	h.serving.Wait()
+	return errors.Join(err, h.server.Close(), h.store.Close())
+}

@@ -1,0 +1,112 @@
+package localroom
+
+import (
+	"context"
+	"sync"
+
+	"github.com/roomenv/roomenv/internal/wire"
+)
+
+// What is held for a participant that reads slower than others send.
+const (
+	maxEvents     = 1024
+	maxEventBytes = 2 * wire.DefaultMaxMessage
+)
+
+// An event is a message to a participant that is no response.
+type event struct {
+	typ     string
+	payload []byte
+}
+
+// newEvent packs an event. It fails where clients would refuse it.
+func newEvent(typ string, header any, trailer []byte) (event, error) {
+	h, err := wire.EncodeJSON(header)
+	if err != nil {
+		return event{}, err
+	}
+	payload := wire.Pack(h, trailer)
+	_, _, err = wire.Unpack(payload)
+	return event{typ, payload}, err
+}
+
+// An outbox holds the events of a participant until they are sent.
+type outbox struct {
+	mu     sync.Mutex
+	queue  []event
+	bytes  int           // of the queue and of what is being sent
+	filled chan struct{} // one slot
+}
+
+// post queues e and waits for nobody, so that one who does not read holds up
+// nobody else. It reports false when too much is queued already.
+func (s *session) post(e event) bool {
+	o := &s.outbox
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.queue) >= maxEvents || o.bytes+len(e.payload) > maxEventBytes {
+		return false
+	}
+	o.queue = append(o.queue, e)
+	o.bytes += len(e.payload)
+	select {
+	case o.filled <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// take empties the queue.
+func (o *outbox) take() []event {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	queue := o.queue
+	o.queue = nil
+	return queue
+}
+
+// sent makes room for as much as e.
+func (o *outbox) sent(e event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.bytes -= len(e.payload)
+}
+
+// mustPost drops a participant who would miss e: it comes back and begins
+// anew.
+func (s *session) mustPost(e event) {
+	if !s.post(e) {
+		s.log.Warn("dropped a participant that does not read")
+		s.drop()
+	}
+}
+
+// sendEvents writes what was posted, in that order.
+func (s *session) sendEvents(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.outbox.filled:
+		}
+		s.writing.Lock()
+		err := s.flush(ctx)
+		s.writing.Unlock()
+		if err != nil {
+			s.drop()
+			return
+		}
+	}
+}
+
+// flush writes what was posted so far; the caller holds the lock.
+func (s *session) flush(ctx context.Context) error {
+	for _, e := range s.outbox.take() {
+		s.lastID++
+		if err := s.write(ctx, wire.Message{ID: s.lastID, Type: e.typ, Payload: e.payload}); err != nil {
+			return err
+		}
+		s.outbox.sent(e)
+	}
+	return nil
+}

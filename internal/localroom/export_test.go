@@ -1,0 +1,76 @@
+package localroom
+
+import "github.com/roomenv/roomenv/internal/wire"
+
+var (
+	CheckPages = checkPages
+	DecodeInfo = decodeInfo
+)
+
+// OpenRecord reads box as the record of some secret.
+func OpenRecord(s *Store, box []byte) error {
+	_, err := s.openInfo(s.seal.recordKey(Address{Room: "r", Owner: "o", ID: "i"}), box)
+	return err
+}
+
+// ForgetSize makes s not notice by its size that the file was cut.
+func ForgetSize(s *Store) { s.size.Store(0) }
+
+const MaxConnections = maxConnections
+
+// SetConnections makes s believe it has n.
+func SetConnections(s *Server, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count = n
+}
+
+// HolderPID returns the process that serves the room of e, 0 for none.
+func HolderPID(e *Embedded) int { return e.holderPID() }
+
+const MaxEventBytes = maxEventBytes
+
+// SetUnsent makes s believe that n bytes are queued for a participant.
+func SetUnsent(s *Server, participantID string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.rooms {
+		if p, err := a.find(participantID); err == nil {
+			p.outbox.mu.Lock()
+			p.outbox.bytes = n
+			p.outbox.mu.Unlock()
+		}
+	}
+}
+
+const (
+	MaxPending = maxPending
+	MaxWaiting = maxWaiting
+)
+
+// RequestedID is the id of a requested secret.
+func RequestedID(url, typ string) string {
+	return requestedID(wire.Nullable(url), wire.Nullable(typ))
+}
+
+// Askers returns how many wait for the answer to a request.
+func Askers(s *Server, requestID string) int {
+	s.pending.mu.Lock()
+	defer s.pending.mu.Unlock()
+	if r := s.pending.byID[requestID]; r != nil {
+		return r.askers
+	}
+	return 0
+}
+
+const MaxStreams = maxStreams
+
+// Watches returns how many hear of changes.
+func Watches(s *Store) (n int) {
+	s.watches.mu.Lock()
+	defer s.watches.mu.Unlock()
+	for _, some := range s.watches.by {
+		n += len(some)
+	}
+	return n
+}

@@ -1,0 +1,80 @@
+package localroom
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/secret"
+)
+
+// ParseKey reads a room key: 32 bytes in base64 or hex, with white space
+// around it or not.
+func ParseKey(text secret.Value) (secret.Value, error) {
+	b := bytes.TrimSpace(text.Reveal())
+	var key []byte
+	var err error
+	switch len(b) {
+	case hex.EncodedLen(KeySize):
+		key, err = hex.AppendDecode(nil, b)
+	case base64.StdEncoding.EncodedLen(KeySize), base64.RawStdEncoding.EncodedLen(KeySize):
+		key, err = base64.RawStdEncoding.AppendDecode(nil, bytes.TrimRight(b, "="))
+	default:
+		err = errors.New("its length is another one")
+	}
+	// A decoder's error quotes its input.
+	if err != nil || len(key) != KeySize {
+		return secret.Value{}, fmt.Errorf("a room key is %d bytes in base64 or hex: this is none", KeySize)
+	}
+	return secret.New(key), nil
+}
+
+// createKey makes a key file unless there is one.
+func createKey(path string) error {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return createFile(path, func(temporary string) error {
+		f, err := os.OpenFile(temporary, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		key := make([]byte, KeySize)
+		_, _ = rand.Read(key) // never fails
+		_, err = f.WriteString(base64.StdEncoding.EncodeToString(key) + "\n")
+		return errors.Join(err, f.Sync(), f.Close())
+	})
+}
+
+// readKey reads a key file that nobody else can.
+func readKey(path string) (secret.Value, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return secret.Value{}, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return secret.Value{}, fmt.Errorf("others can read %s: chmod 600 it, and if they may have, begin with a new room", path)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, 1024))
+	if err != nil {
+		return secret.Value{}, err
+	}
+	key, err := ParseKey(secret.New(text))
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return key, nil
+}

@@ -1,0 +1,112 @@
+package localroom
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/roomenv/roomenv/internal/wire"
+	"github.com/roomenv/roomenv/room/token"
+)
+
+// messagingToolkit is how participants see and reach each other (section 9).
+func messagingToolkit() toolkit {
+	return toolkit{
+		title:       "Messaging",
+		description: "Who is in the room, and messages to them",
+		tools: map[string]tool{
+			wire.EnableMessaging:  {description: "See the others, and be seen", run: messaging(nil, nothing), then: enable},
+			wire.DisableMessaging: {description: "Be seen no more", run: messaging(nil, disable)},
+			wire.SendMessage: {description: "Send a message to a participant", run: messaging(
+				func(m *token.MessagingScope) *bool { return m.Send }, send)},
+			wire.BroadcastMessage: {description: "Send a message to all others", run: messaging(
+				func(m *token.MessagingScope) *bool { return m.Broadcast }, broadcast)},
+		},
+	}
+}
+
+// messaging is for tools that need the messaging scope, and of it the right,
+// if any.
+func messaging(right func(*token.MessagingScope) *bool, run toolFunc) toolFunc {
+	return func(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
+		api := caller.who.API
+		if api == nil || api.Messaging == nil {
+			return nil, wire.Error{Code: wire.PermissionDenied, Text: "the token does not grant api.messaging"}
+		}
+		if right != nil && !granted(right(api.Messaging)) {
+			return nil, wire.Error{Code: wire.PermissionDenied, Text: "the token does not grant this part of api.messaging"}
+		}
+		return run(ctx, caller, arguments)
+	}
+}
+
+// granted reads a right, which is there when nothing is said.
+func granted(right *bool) bool { return right == nil || *right }
+
+// sees reports whether s may know who else is there.
+func (s *session) sees() bool { return granted(s.who.API.Messaging.List) }
+
+func nothing(context.Context, *session, wire.Content) (wire.Content, error) {
+	return wire.Empty{}, nil
+}
+
+func enable(caller *session) { caller.room.enable(caller) }
+
+func disable(_ context.Context, caller *session, _ wire.Content) (wire.Content, error) {
+	caller.room.disable(caller)
+	return wire.Empty{}, nil
+}
+
+func send(_ context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
+	var a wire.SendArguments
+	if err := decode(arguments, &a); err != nil {
+		return nil, err
+	}
+	e, err := messageOf(caller, a.BroadcastArguments)
+	if err != nil {
+		return nil, err
+	}
+	to, err := caller.room.reachable(a.ToParticipantID)
+	if err != nil {
+		return nil, err
+	}
+	if !to.post(e) {
+		return nil, errSlow
+	}
+	return wire.Empty{}, nil
+}
+
+func broadcast(_ context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
+	var a wire.BroadcastArguments
+	if err := decode(arguments, &a); err != nil {
+		return nil, err
+	}
+	e, err := messageOf(caller, a)
+	if err != nil {
+		return nil, err
+	}
+	missed := 0
+	for _, p := range caller.room.audience(caller) {
+		if !p.post(e) {
+			missed++
+		}
+	}
+	if missed > 0 {
+		return nil, wire.Error{Code: wire.OperationFailed, Text: fmt.Sprintf("%d participants do not read what they are sent", missed)}
+	}
+	return wire.Empty{}, nil
+}
+
+// messageOf is what caller sends. The types with which the room tells who is
+// there are not for participants: they could pose as others.
+func messageOf(caller *session, a wire.BroadcastArguments) (event, error) {
+	switch a.Type {
+	case wire.MessagingEnabled, wire.ParticipantEnabled, wire.ParticipantDisabled, wire.ParticipantAttributes:
+		return event{}, wire.Error{Code: wire.InvalidRequest, Text: fmt.Sprintf("messages of type %s are the room's own", a.Type)}
+	}
+	var object map[string]json.RawMessage
+	if json.Unmarshal([]byte(a.MessageJSON), &object) != nil || object == nil {
+		return event{}, wire.Error{Code: wire.InvalidRequest, Text: "message_json is no JSON object"}
+	}
+	return newMessage(caller.id, a.Type, json.RawMessage(a.MessageJSON), a.Attachment)
+}

@@ -1,0 +1,22 @@
+package localroom
+
+import (
+	"os"
+	"time"
+)
+
+// SetProviderTimeout bounds calls of OAuth providers that s makes from now on.
+func SetProviderTimeout(s *Server, d time.Duration) { s.providers.Timeout = d }
+
+// FailWrites makes s fail to write, as on a full disk: reading goes by a
+// mapping.
+func FailWrites(s *Store) error {
+	s.open.Lock()
+	defer s.open.Unlock()
+	written := s.file
+	var err error
+	if s.file, err = os.Open(s.path); err != nil {
+		return err
+	}
+	return written.Close()
+}

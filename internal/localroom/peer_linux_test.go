@@ -1,0 +1,66 @@
+package localroom_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Whoever is not of the same user is not let in, even if the socket is open to
+// all.
+func TestOtherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("takes root to be another user")
+	}
+	dir, err := os.MkdirTemp("", "room")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	e := openRoom(t, dir)
+	if err := e.Hold(); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "room.sock")
+	if err := errors.Join(os.Chmod(dir, 0o711), os.Chmod(socket, 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(uid uintptr) (string, error) {
+		type answer struct {
+			text string
+			err  error
+		}
+		answers := make(chan answer)
+		go func() {
+			// The thread ends with the goroutine, as it is not unlocked.
+			runtime.LockOSThread()
+			if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, uid, uid, uid); errno != 0 {
+				answers <- answer{"", errno}
+				return
+			}
+			conn, err := net.Dial("unix", socket)
+			if err != nil {
+				answers <- answer{"", err}
+				return
+			}
+			defer conn.Close()
+			_, _ = io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n")
+			b, _ := io.ReadAll(conn)
+			answers <- answer{string(b), nil}
+		}()
+		a := <-answers
+		return a.text, a.err
+	}
+	if got, err := ask(0); err != nil || !strings.Contains(got, "200 OK") {
+		t.Errorf("the same user gets %q, error %v", got, err)
+	}
+	if got, err := ask(65534); err != nil || got != "" {
+		t.Errorf("another user gets %q, error %v", got, err)
+	}
+}

@@ -1,0 +1,149 @@
+package localroom
+
+import (
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/roomenv/roomenv/secret"
+)
+
+// KeySize is the length of a room key, in bytes.
+const KeySize = 32
+
+// What the room key is used for. Each use has a key of its own, derived by
+// HKDF (RFC 5869) with the use as info string.
+const (
+	forSealing   = "roomenv room sealing v1"
+	forAddresses = "roomenv room addresses v1"
+	forTokens    = "roomenv room tokens v1"
+	forCheck     = "roomenv room check v1"
+)
+
+// A kind is what a sealed record is, so that one is not read as another.
+type kind string
+
+const (
+	kindInfo   kind = "info"
+	kindValue  kind = "value"
+	kindTotals kind = "totals"
+)
+
+var errUnsealed = errors.New("a sealed record does not open")
+
+// A sealer keeps what the database file holds from those who have no key.
+type sealer struct {
+	aead      cipher.AEAD
+	addresses []byte
+	check     []byte
+	tokens    secret.Value
+}
+
+func newSealer(key secret.Value) (*sealer, error) {
+	if key.Len() != KeySize {
+		return nil, fmt.Errorf("a room key of %d bytes is not of %d", key.Len(), KeySize)
+	}
+	derive := func(use string) []byte {
+		// The only error is about a length that SHA-256 cannot give.
+		k, _ := hkdf.Key(sha256.New, key.Reveal(), nil, use, KeySize)
+		return k
+	}
+	aead, err := chacha20poly1305.NewX(derive(forSealing))
+	if err != nil {
+		return nil, err
+	}
+	return &sealer{aead, derive(forAddresses), derive(forCheck), secret.New(derive(forTokens))}, nil
+}
+
+// seal returns a random nonce and the sealed plaintext. Only [sealer.open]
+// with the same kind, address and version opens it.
+func (s *sealer) seal(k kind, address []byte, version uint64, plaintext []byte) []byte {
+	box := make([]byte, chacha20poly1305.NonceSizeX, chacha20poly1305.NonceSizeX+len(plaintext)+s.aead.Overhead())
+	_, _ = rand.Read(box) // never fails
+	return s.aead.Seal(box, box, plaintext, associated(k, address, version))
+}
+
+func (s *sealer) open(k kind, address []byte, version uint64, box []byte) ([]byte, error) {
+	if len(box) < chacha20poly1305.NonceSizeX {
+		return nil, errUnsealed
+	}
+	nonce, sealed := box[:chacha20poly1305.NonceSizeX], box[chacha20poly1305.NonceSizeX:]
+	plaintext, err := s.aead.Open(nil, nonce, sealed, associated(k, address, version))
+	if err != nil {
+		return nil, errUnsealed
+	}
+	return plaintext, nil
+}
+
+func associated(k kind, address []byte, version uint64) []byte {
+	b := append([]byte(k), 0)
+	b = binary.BigEndian.AppendUint64(b, version)
+	return append(b, address...)
+}
+
+// addressPart is the length of one part of a database key.
+const addressPart = 16
+
+// part is a keyed hash of names, so that the file does not tell them. Each
+// name is preceded by its length, so that no two lists read the same.
+func (s *sealer) part(names ...string) []byte {
+	mac := hmac.New(sha256.New, s.addresses)
+	for _, n := range names {
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(n)))
+		mac.Write(length[:])
+		mac.Write([]byte(n))
+	}
+	return mac.Sum(nil)[:addressPart]
+}
+
+// The key of a record is a hash of its room, of its owner in the room, and of
+// the rest of its address. The last part does not depend on the owner, so that
+// what is delegated to somebody is found without opening a record.
+
+func (s *sealer) ownerPrefix(room, owner string) []byte {
+	return append(s.part("room", room), s.part("owner", room, owner)...)
+}
+
+func (s *sealer) suffix(a Address) []byte {
+	return s.part("entry", a.Room, a.DelegatedTo, a.ID)
+}
+
+func (s *sealer) recordKey(a Address) []byte {
+	return append(s.ownerPrefix(a.Room, a.Owner), s.suffix(a)...)
+}
+
+const formatVersion = 1
+
+// checkRecord tells a wrong key from damage: the format version, a derivative
+// of the key, and a checksum of both.
+func (s *sealer) checkRecord() []byte {
+	b := append([]byte{formatVersion}, s.check...)
+	sum := sha256.Sum256(b)
+	return append(b, sum[:4]...)
+}
+
+func (s *sealer) verifyCheckRecord(record []byte) error {
+	want := s.checkRecord()
+	if len(record) != len(want) {
+		return fmt.Errorf("%w: the check record is missing or cut", ErrDamaged)
+	}
+	body := record[:len(record)-4]
+	if sum := sha256.Sum256(body); string(sum[:4]) != string(record[len(body):]) {
+		return fmt.Errorf("%w: the check record is not what was written", ErrDamaged)
+	}
+	if body[0] != formatVersion {
+		return fmt.Errorf("the store has format %d, this program knows %d: use a newer roomenv", body[0], formatVersion)
+	}
+	if !hmac.Equal(record, want) {
+		return ErrWrongKey
+	}
+	return nil
+}

@@ -1,0 +1,234 @@
+// Package localroom is a room on this machine: the Room API served from one file,
+// to the network or to the other processes of the same user. Section numbers
+// in this package are those of docs/room-api.md.
+package localroom
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+
+	"github.com/roomenv/roomenv/internal/oauthprovider"
+	"github.com/roomenv/roomenv/internal/wire"
+	"github.com/roomenv/roomenv/room/token"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// Bounds on what peers may take.
+const (
+	maxConnections = 1024
+
+	// maxFrame is the largest frame taken. Peers send packets of about 1 KiB;
+	// the SDKs themselves take up to this much.
+	maxFrame = 4 << 20
+
+	// writeTimeout is how long a peer may take to read one message.
+	writeTimeout = time.Minute
+
+	// A peer that is silent is asked for a sign of life, and dropped when there
+	// is none for as long again (section 1.4).
+	pingInterval = 30 * time.Second
+)
+
+// KeyID is the kid claim of tokens that are signed with the room's own key.
+const KeyID = "roomenv"
+
+// ServerConfig is what a [Server] works on.
+type ServerConfig struct {
+	Store *Store
+
+	// Key returns further keys that tokens may be signed with, by their kid
+	// claim, "" being a token with none. nil: only the room's own key.
+	Key func(keyID string) (secret.Value, bool)
+
+	Logger *slog.Logger // nil: none
+
+	// Now is the wall clock, by which tokens expire. nil: time.Now.
+	Now func() time.Time
+}
+
+// A Server serves every room of one store at /rooms/NAME. A room is there as
+// soon as a valid token names it. It is an [http.Handler] and does not own the
+// store.
+type Server struct {
+	store    *Store
+	key      func(keyID string) (secret.Value, bool)
+	log      *slog.Logger
+	now      func() time.Time
+	toolkits map[string]toolkit
+
+	providers oauthprovider.Providers
+	pending   *pending
+
+	running context.Context // of all connections
+	stop    context.CancelFunc
+
+	tasks sync.WaitGroup // connections, and calls of tools that wait
+
+	mu     sync.Mutex
+	closed bool
+	count  int // of connections
+	rooms  map[string]*activation
+}
+
+// NewServer returns a server that is ready to serve.
+func NewServer(c ServerConfig) *Server {
+	s := &Server{store: c.Store, key: c.Key, log: c.Logger, now: c.Now, pending: newPending(), rooms: map[string]*activation{}}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.running, s.stop = context.WithCancel(context.Background())
+	s.toolkits = map[string]toolkit{
+		wire.Secrets:   secretsToolkit(c.Store, s.pending, &s.providers, s.now),
+		wire.Messaging: messagingToolkit(),
+	}
+	return s
+}
+
+// Close drops every connection without a close frame, which is what makes
+// clients of all kinds come back (section 1.6), and waits until they have
+// ended.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.stop()
+	s.tasks.Wait()
+	return nil
+}
+
+var roomPath = regexp.MustCompile(`^/+rooms/([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)$`)
+
+// ServeHTTP answers the handshake of a room, and 200 at "/" for health checks.
+// It refuses with 403 and 404 only: other statuses crash a client (section 1.5).
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/" {
+		_, _ = io.WriteString(w, "a room server of roomenv\n")
+		return
+	}
+	path := roomPath.FindStringSubmatch(r.URL.Path)
+	if path == nil {
+		http.Error(w, "no such room: a room is at /rooms/NAME, a name has 1 to 63 of a-z, 0-9 and -", http.StatusNotFound)
+		return
+	}
+	room := path[1]
+	jwt, protocol := bearer(r)
+	who, err := token.Verify(jwt, s.verificationKey, s.now())
+	if err == nil && who.Room != room {
+		err = errors.New("for another room")
+	}
+	if err != nil {
+		s.log.Info("refused a connection", "room", room, "remote", r.RemoteAddr, "reason", err)
+		http.Error(w, "the token is not valid in this room", http.StatusForbidden)
+		return
+	}
+	a, err := s.enter(room)
+	if errors.Is(err, errClosing) {
+		// A client takes a dropped connection for one that may come back.
+		panic(http.ErrAbortHandler)
+	}
+	defer s.leave(a)
+
+	conn, acceptErr := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols: protocol,
+		// A token is what lets a peer in, never a cookie: pages of any origin may
+		// bring one.
+		InsecureSkipVerify: true,
+	})
+	if acceptErr != nil {
+		s.log.Debug("no WebSocket", "room", room, "reason", acceptErr)
+		return
+	}
+	defer func() { _ = conn.CloseNow() }()
+	if err != nil {
+		_ = conn.Close(websocket.StatusTryAgainLater, err.Error())
+		return
+	}
+	newSession(s, a, who, conn).run(s.running, roomURL(r, room))
+}
+
+// bearer returns the token that r carries in one of three ways (section 1.2),
+// and the subprotocol that has to be echoed for the third.
+func bearer(r *http.Request) (jwt secret.Value, protocol []string) {
+	const subprotocol = "meshagent-room."
+	if scheme, t, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return secret.New([]byte(strings.TrimSpace(t))), nil
+	}
+	for _, header := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for p := range strings.SplitSeq(header, ",") {
+			p = strings.TrimSpace(p)
+			if t, ok := strings.CutPrefix(p, subprotocol); ok {
+				return secret.New([]byte(t)), []string{p}
+			}
+		}
+	}
+	return secret.New([]byte(r.URL.Query().Get("token"))), nil
+}
+
+func (s *Server) verificationKey(keyID string) (secret.Value, bool) {
+	if keyID == KeyID {
+		return s.store.SigningKey(), true
+	}
+	if s.key == nil {
+		return secret.Value{}, false
+	}
+	return s.key(keyID)
+}
+
+func roomURL(r *http.Request, room string) string {
+	scheme := "ws://"
+	if r.TLS != nil {
+		scheme = "wss://"
+	}
+	return scheme + r.Host + "/rooms/" + room
+}
+
+var (
+	errClosing = errors.New("the server ends")
+	errFull    = errors.New("the server is full, try again later")
+)
+
+// enter counts a connection in. Unless it fails with errClosing, leave has to
+// follow.
+func (s *Server) enter(room string) (*activation, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosing
+	}
+	s.tasks.Add(1)
+	if s.count++; s.count > maxConnections {
+		return nil, errFull
+	}
+	a := s.rooms[room]
+	if a == nil {
+		a = &activation{name: room, sessionID: uuid.NewString(), present: map[string]*session{}}
+		s.rooms[room] = a
+	}
+	a.connections++
+	return a, nil
+}
+
+func (s *Server) leave(a *activation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count--
+	if a != nil {
+		if a.connections--; a.connections == 0 {
+			delete(s.rooms, a.name)
+		}
+	}
+	s.tasks.Done()
+}

@@ -1,0 +1,146 @@
+package oauthprovider
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/roomenv/roomenv/secret"
+)
+
+// discoveryTimeout bounds all of a discovery.
+const discoveryTimeout = 10 * time.Second
+
+// Metadata is what a provider tells about itself (RFC 8414 section 2).
+type Metadata struct {
+	AuthorizationEndpoint string   `json:"authorization_endpoint"`
+	TokenEndpoint         string   `json:"token_endpoint"`
+	RegistrationEndpoint  string   `json:"registration_endpoint"`
+	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
+	AuthMethods           []string `json:"token_endpoint_auth_methods_supported"`
+}
+
+// Client returns the client called id as the metadata describe it. Metadata
+// that do not speak of PKCE do not forbid it: a provider ignores what it does
+// not know (RFC 6749 section 3.1).
+func (m Metadata) Client(id string, key secret.Value) Client {
+	return Client{
+		ID: id, Secret: key,
+		AuthorizationEndpoint: m.AuthorizationEndpoint,
+		TokenEndpoint:         m.TokenEndpoint,
+		NoPKCE:                m.ChallengeMethods != nil && !slices.Contains(m.ChallengeMethods, "S256"),
+	}
+}
+
+// Discover returns the metadata of the provider that guards server: the first
+// of four well-known documents that names both endpoints (docs/room-api.md
+// section 7.7).
+func (p *Providers) Discover(ctx context.Context, server string) (Metadata, error) {
+	if err := checkURL(server); err != nil {
+		return Metadata{}, fmt.Errorf("server_url: %w", err)
+	}
+	u, err := url.Parse(server)
+	if err != nil {
+		return Metadata{}, errors.New("server_url: not a URL")
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(discoveryTimeout, p.timeout()))
+	defer cancel()
+	paths := []string{strings.TrimSuffix(u.Path, "/"), ""}
+	for _, path := range slices.Compact(paths) {
+		for _, document := range []string{"oauth-authorization-server", "openid-configuration"} {
+			at := url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/.well-known/" + document + path}
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+			if err != nil {
+				return Metadata{}, errors.New("server_url: not a URL")
+			}
+			var m Metadata
+			status, err := p.object(r, &m)
+			if err != nil && status == 0 {
+				return Metadata{}, err // the other documents are at the same place
+			}
+			if err == nil && m.Client("", secret.Value{}).Check() == nil {
+				return m, nil
+			}
+		}
+	}
+	return Metadata{}, fmt.Errorf("%s does not tell where its OAuth endpoints are", u.Host)
+}
+
+// Register makes a client that may send people back to redirectURI (RFC 7591
+// section 3).
+func (p *Providers) Register(ctx context.Context, m Metadata, redirectURI string) (Client, error) {
+	if m.RegistrationEndpoint == "" {
+		return Client{}, fmt.Errorf("%s registers no clients", host(m.TokenEndpoint))
+	}
+	if err := checkURL(m.RegistrationEndpoint); err != nil {
+		return Client{}, fmt.Errorf("registration_endpoint: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.timeout())
+	defer cancel()
+	method := "none"
+	if m.AuthMethods != nil && !slices.Contains(m.AuthMethods, method) {
+		method = "client_secret_post"
+		if !slices.Contains(m.AuthMethods, method) {
+			method = "client_secret_basic"
+		}
+	}
+	wanted := map[string]any{
+		"client_name":                "roomenv",
+		"redirect_uris":              []string{redirectURI},
+		"grant_types":                []string{"authorization_code", "refresh_token"},
+		"response_types":             []string{"code"},
+		"token_endpoint_auth_method": method,
+	}
+	if u, err := url.Parse(redirectURI); err == nil && u.Scheme == "http" {
+		wanted["application_type"] = "native" // OpenID Connect forbids http to others
+	}
+	body, err := json.Marshal(wanted)
+	if err != nil {
+		return Client{}, errors.New("redirect_uri: not a URL")
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, m.RegistrationEndpoint, bytes.NewReader(body))
+	if err != nil {
+		return Client{}, errors.New("registration_endpoint: not a URL")
+	}
+	r.Header.Set("Content-Type", "application/json")
+	var made struct {
+		ID     string `json:"client_id"`
+		Secret string `json:"client_secret"`
+	}
+	if _, err := p.object(r, &made); err != nil {
+		return Client{}, err
+	}
+	if made.ID == "" {
+		return Client{}, fmt.Errorf("%s registered a client without an id", r.URL.Host)
+	}
+	return m.Client(made.ID, secret.New([]byte(made.Secret))), nil
+}
+
+// object decodes the JSON object that answers r. The status is 0 when there
+// was no answer.
+func (p *Providers) object(r *http.Request, into any) (status int, err error) {
+	resp, err := p.client().Do(r)
+	if err != nil {
+		return 0, explain(r.Context(), r.URL.String(), err)
+	}
+	defer resp.Body.Close()
+	var refused struct {
+		Error string `json:"error"`
+	}
+	if resp.StatusCode/100 != 2 {
+		_ = json.NewDecoder(resp.Body).Decode(&refused)
+		return resp.StatusCode, refusal(r.URL.String(), refused.Error, resp.StatusCode)
+	}
+	// The text of a JSON error can quote its input, which may be secret.
+	if json.NewDecoder(resp.Body).Decode(into) != nil {
+		return resp.StatusCode, fmt.Errorf("%s sends an answer that is none", r.URL.Host)
+	}
+	return resp.StatusCode, nil
+}

@@ -1,0 +1,101 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/roomenv/roomenv/internal/peercred"
+	"github.com/roomenv/roomenv/internal/tmpfs"
+)
+
+const (
+	clientTimeout = 5 * time.Second
+	maxReport     = 64 << 20
+)
+
+// A Process is one that serves its status.
+type Process struct {
+	PID  int // as this process sees it: 0 in another PID namespace
+	path string
+}
+
+// Find returns the processes of this user that serve their status.
+func Find(ctx context.Context) (found []Process) {
+	for _, path := range tmpfs.Sockets(socket) {
+		p := Process{path: path}
+		// It fails for a process that was killed, and for one of another user.
+		conn, err := p.dial(ctx)
+		if err != nil {
+			continue
+		}
+		p.PID, _ = peercred.Check(conn)
+		conn.Close()
+		found = append(found, p)
+	}
+	return found
+}
+
+// Report returns how the process does.
+func (p Process) Report(ctx context.Context) (Report, error) {
+	var r Report
+	err := p.do(ctx, http.MethodGet, "/status", http.StatusOK, func(body io.Reader) error {
+		return json.NewDecoder(body).Decode(&r)
+	})
+	return r, err
+}
+
+// Refresh has the process fetch all its values anew, which it has begun when
+// Refresh returns.
+func (p Process) Refresh(ctx context.Context) error {
+	return p.do(ctx, http.MethodPost, "/refresh", http.StatusAccepted, func(io.Reader) error { return nil })
+}
+
+func (p Process) do(ctx context.Context, method, path string, want int, read func(io.Reader) error) error {
+	client := http.Client{Timeout: clientTimeout, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) },
+	}}
+	request, err := http.NewRequestWithContext(ctx, method, "http://roomenv"+path, http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err == nil {
+		defer response.Body.Close()
+		if response.StatusCode != want {
+			err = errors.New(response.Status)
+		} else {
+			err = read(io.LimitReader(response.Body, maxReport))
+		}
+	}
+	if asked, ok := errors.AsType[*url.Error](err); ok {
+		err = asked.Err // without an address that is none
+		if asked.Timeout() {
+			err = fmt.Errorf("it does not answer: %w", err)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot ask process %d: %w", p.PID, err)
+	}
+	return nil
+}
+
+func (p Process) dial(ctx context.Context) (*net.UnixConn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", p.path)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := peercred.Check(conn.(*net.UnixConn)); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn.(*net.UnixConn), nil
+}

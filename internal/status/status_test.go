@@ -1,0 +1,325 @@
+package status_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/roomenv/roomenv/internal/status"
+	"github.com/roomenv/roomenv/manifest"
+)
+
+// TestMain makes a process that serves its status of the test binary too.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		if _, err := status.Serve(report, func() {}, nil); err != nil {
+			panic(err)
+		}
+		_, _ = os.Stdout.WriteString("ready\n")
+		select {}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+var started = time.Date(2026, 11, 23, 20, 0, 0, 0, time.UTC)
+
+func report() status.Report {
+	return status.Report{
+		Command: "agent", Manifest: []string{".env.room"}, Rooms: []string{"demo"}, Started: started,
+		State: status.Running, Generation: 3, Restarts: 2, Rollbacks: 1, Crashes: 4, Refreshes: 5, RoomRequests: 600,
+		Entries: []status.Entry{
+			{Name: "A", Kind: status.Variable, Source: "room:secret/a", Required: true, Generation: 3,
+				Value: status.Value{State: status.Current, Confirmed: started, Expires: started.Add(time.Hour)}},
+			{Name: "B", Kind: status.Variable, Source: "room:request/alice?url=x&type=y",
+				Value: status.Value{State: status.Pending, From: "alice", Until: started.Add(time.Minute)}},
+			{Name: `t\l"s`, Kind: status.File, Source: "room:secret/tls", Required: true,
+				Value: status.Value{State: status.Stale, Since: started, Reason: "unreachable: connection refused", Confirmed: started.Add(-time.Minute)}},
+		},
+	}
+}
+
+func runtimeFolder(t *testing.T) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has a tmpfs")
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "roomenv-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	t.Setenv("XDG_RUNTIME_DIR", dir)
+}
+
+// find returns the processes whose sockets are in the folder of the test.
+func find(t *testing.T) []status.Process {
+	t.Helper()
+	// Those of other folders are of processes that are not of this test.
+	var mine []status.Process
+	for _, p := range status.Find(t.Context()) {
+		if strings.HasPrefix(p.Path(), os.Getenv("XDG_RUNTIME_DIR")) {
+			mine = append(mine, p)
+		}
+	}
+	return mine
+}
+
+func TestServe(t *testing.T) {
+	runtimeFolder(t)
+	refreshed := 0
+	s, err := status.Serve(report, func() { refreshed++ }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := find(t)
+	if len(found) != 1 || found[0].PID != os.Getpid() {
+		t.Fatalf("found %v", found)
+	}
+	got, err := found[0].Report(t.Context())
+	want := report()
+	want.PID, want.Ready = os.Getpid(), true
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, error %v, want %+v", got, err, want)
+	}
+	if err := found[0].Refresh(t.Context()); err != nil || refreshed != 1 {
+		t.Errorf("refreshed %d times, error %v", refreshed, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := found[0].Report(t.Context()); err == nil {
+		t.Error("there is a report after the end")
+	}
+	if left := find(t); len(left) != 0 {
+		t.Errorf("found %v after the end", left)
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "roomenv", "*")); len(left) != 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+// What is asked wrongly changes nothing.
+func TestServeRefuses(t *testing.T) {
+	runtimeFolder(t)
+	s, err := status.Serve(report, func() { t.Error("refreshed") }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	path := find(t)[0].Path()
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
+	}}
+	for request, want := range map[string]int{"GET /refresh": 405, "POST /status": 405, "GET /": 404, "GET /metrics": 404} {
+		method, path, _ := strings.Cut(request, " ")
+		r, _ := http.NewRequestWithContext(t.Context(), method, "http://x"+path, nil)
+		response, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%s: %s", request, response.Status)
+		}
+	}
+	if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket is %v, error %v", info, err)
+	}
+	if info, err := os.Lstat(filepath.Dir(path)); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("its folder is %v, error %v", info, err)
+	}
+}
+
+// A process that was killed is not found, and what it left is removed by the
+// next one.
+func TestKilled(t *testing.T) {
+	runtimeFolder(t)
+	cmd := exec.Command(os.Args[0], "serve")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
+		t.Fatal(err)
+	}
+	found := find(t)
+	if len(found) != 1 || found[0].PID != cmd.Process.Pid {
+		t.Errorf("found %v", found)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if left := find(t); len(left) != 0 {
+		t.Errorf("found %v", left)
+	}
+	s, err := status.Serve(report, func() {}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if left, _ := filepath.Glob(filepath.Dir(filepath.Dir(found[0].Path())) + "/*"); len(left) != 1 {
+		t.Errorf("there are %v", left)
+	}
+}
+
+// A process that is stopped keeps nobody waiting for ever.
+func TestSilent(t *testing.T) {
+	runtimeFolder(t)
+	cmd := exec.Command(os.Args[0], "serve")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = cmd.Process.Kill(), cmd.Wait() }()
+	if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := syscall.Wait4(cmd.Process.Pid, nil, syscall.WUNTRACED, nil); err != nil { // until it is stopped
+		t.Fatal(err)
+	}
+	found := find(t)
+	if len(found) != 1 {
+		t.Fatalf("found %v", found)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := found[0].Report(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestConcurrent(t *testing.T) {
+	runtimeFolder(t)
+	s, err := status.Serve(report, func() {}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	p := find(t)[0]
+	var asking sync.WaitGroup
+	for range 200 {
+		asking.Go(func() {
+			if _, err := p.Report(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	asking.Wait()
+}
+
+// The names of the JSON are what scripts rely on.
+func TestJSON(t *testing.T) {
+	b, err := json.Marshal(report())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"pid":0,"command":"agent","manifest":[".env.room"],"rooms":["demo"],"started_at":"2026-11-23T20:00:00Z",` +
+		`"state":"running","ready":false,"generation":3,"restarts":2,"rollbacks":1,"crashes":4,"refreshes":5,"room_requests":600,"entries":[` +
+		`{"name":"A","kind":"variable","source":"room:secret/a","required":true,"state":"current","confirmed_at":"2026-11-23T20:00:00Z","expires_at":"2026-11-23T21:00:00Z","generation":3},` +
+		`{"name":"B","kind":"variable","source":"room:request/alice?url=x\u0026type=y","required":false,"state":"pending","from":"alice","until":"2026-11-23T20:01:00Z"},` +
+		`{"name":"t\\l\"s","kind":"file","source":"room:secret/tls","required":true,"state":"stale","reason":"unreachable: connection refused","since":"2026-11-23T20:00:00Z","confirmed_at":"2026-11-23T19:59:00Z"}]}`
+	if string(b) != want {
+		t.Errorf("got\n%s\nwant\n%s", b, want)
+	}
+}
+
+func TestEntries(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "roomenv.yaml")
+	text := `version: 1
+env:
+  PLAIN: x
+  A: room:secret/a#f
+  TWICE: "${NONE:-${room:secret/a}}${room:secret/a}${room:secret/b}"
+  D: room:secret/gone?default=canary
+  O: room:secret/gone?optional=true
+  W: "${NONE:-${room:secret/gone}}"
+files:
+  tls/key.pem: {secret: gone}
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := manifest.Load([]string{path}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := status.Entries(m, func(t manifest.Target) status.Value {
+		if t.ID == "gone" {
+			return status.Value{State: status.Missing}
+		}
+		return status.Value{State: status.Current}
+	})
+	row := func(name, kind, source string, required bool, s status.State) status.Entry {
+		return status.Entry{Name: name, Kind: kind, Source: source, Required: required, Value: status.Value{State: s}}
+	}
+	want := []status.Entry{
+		row("A", "variable", "room:secret/a#f", true, status.Current),
+		row("TWICE", "variable", "room:secret/a", true, status.Current),
+		row("TWICE", "variable", "room:secret/b", true, status.Current),
+		row("D", "variable", "room:secret/gone", false, status.Default),
+		row("O", "variable", "room:secret/gone", false, status.Missing),
+		row("W", "variable", "room:secret/gone", false, status.Missing),
+		row("tls/key.pem", "file", "room:secret/gone", true, status.Missing),
+	}
+	if !reflect.DeepEqual(entries, want) {
+		t.Errorf("got  %+v\nwant %+v", entries, want)
+	}
+	got := status.Report{Entries: entries}.Unready()
+	if want := []string{"tls/key.pem is missing"}; !slices.Equal(got, want) {
+		t.Errorf("unready because of %q, want %q", got, want)
+	}
+}
+
+func TestUnready(t *testing.T) {
+	value := func(required bool, s status.State) []status.Entry {
+		return []status.Entry{{Name: "A", Required: required, Value: status.Value{State: s}}}
+	}
+	for _, c := range []struct {
+		report status.Report
+		want   []string
+	}{
+		{status.Report{}, nil},
+		{status.Report{State: status.Running, Reason: "x"}, nil},
+		{status.Report{State: status.Starting}, []string{"the command is starting"}},
+		{status.Report{State: status.Stopped, Reason: "A was deleted", Entries: value(true, status.Missing)},
+			[]string{"the command is stopped: A was deleted", "A is missing"}},
+		{status.Report{Entries: value(false, status.Denied)}, nil},
+		{status.Report{Entries: value(true, status.Denied)}, []string{"A is denied"}},
+		{status.Report{Entries: value(true, status.Pending)}, []string{"A is pending"}},
+		{status.Report{Entries: value(true, status.Failed)}, []string{"A is failed"}},
+		{status.Report{Entries: value(true, status.Stale)}, nil},
+	} {
+		if got := c.report.Unready(); !slices.Equal(got, c.want) {
+			t.Errorf("%+v: got %q, want %q", c.report, got, c.want)
+		}
+	}
+}

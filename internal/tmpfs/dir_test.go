@@ -1,0 +1,581 @@
+//go:build linux
+
+package tmpfs_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/tmpfs"
+	"github.com/roomenv/roomenv/render"
+)
+
+// memory returns a new folder on a tmpfs.
+func memory(t *testing.T) string {
+	t.Helper()
+	var s unix.Statfs_t
+	if err := unix.Statfs("/dev/shm", &s); err != nil || s.Type != unix.TMPFS_MAGIC {
+		t.Skipf("/dev/shm is not a tmpfs here (%#x, %v)", s.Type, err)
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "roomenv-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// open opens a Dir for the time of the test.
+func open(t *testing.T, path string) *tmpfs.Dir {
+	t.Helper()
+	d, err := tmpfs.Open(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root has another user's processes and folders")
+	}
+}
+
+// list returns all below dir, with modes.
+func list(t *testing.T, dir string) []string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		name, _ := filepath.Rel(dir, path)
+		all = append(all, fmt.Sprintf("%s %s", info.Mode(), name))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestWrite(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0)) // nothing depends on it
+	dir := filepath.Join(memory(t), "files")
+	d := open(t, dir)
+	for n := range 4 {
+		if err := d.Write(pair(n)); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"a", "sub/b"} {
+			b, err := os.ReadFile(filepath.Join(d.Current(), name))
+			if err != nil || string(b) != strconv.Itoa(n) {
+				t.Errorf("generation %d: %s is %q, %v", n, name, b, err)
+			}
+		}
+	}
+	want := []string{
+		"drwx------ .", "Lrwxrwxrwx current",
+		"drwx------ generation-3", "-r--r--r-- generation-3/a", "drwx------ generation-3/sub", "-r-------- generation-3/sub/b",
+		"drwx------ generation-4", "-r--r--r-- generation-4/a", "drwx------ generation-4/sub", "-r-------- generation-4/sub/b",
+	}
+	if got := list(t, dir); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if err := d.Write(nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(d.Current(), "a")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file is there that the generation has not: %v", err)
+	}
+}
+
+// Write fails as a whole, for whatever reason.
+func TestWriteAllOrNone(t *testing.T) {
+	dir := filepath.Join(memory(t), "files")
+	d := open(t, dir)
+	if err := d.Write(pair(1)); err != nil {
+		t.Fatal(err)
+	}
+	before := list(t, dir)
+	for _, path := range []string{"../out", "/etc/out", "a", "a/b", strings.Repeat("x", 300)} {
+		err := d.Write(append(pair(2), file(path, 0o400, "CANARY")))
+		if err == nil || strings.Contains(err.Error(), "CANARY") {
+			t.Errorf("%s: %v", path, err)
+		}
+		if got := list(t, dir); !slices.Equal(got, before) {
+			t.Errorf("%s: left\n%s", path, strings.Join(got, "\n"))
+		}
+	}
+	if err := d.Write(pair(2)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestClose(t *testing.T) {
+	dir := filepath.Join(memory(t), "files")
+	for range 2 {
+		d, err := tmpfs.Open(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(d.Write(pair(1)), d.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if got := list(t, dir); len(got) != 1 {
+			t.Errorf("Close leaves %q", got)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	base := memory(t)
+	in := func(name string) string { return filepath.Join(base, name) }
+	open(t, in("open"))
+	for _, dir := range []string{"real", "full", "linked"} {
+		if err := os.Mkdir(in(dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(
+		os.Mkdir(in("group"), 0o750),
+		os.Symlink("real", in("link")),
+		os.Symlink("nowhere", in("dangling")),
+		os.WriteFile(in("file"), nil, 0o600),
+		os.WriteFile(in("full/mine"), nil, 0o600),
+		os.Mkdir(in("foreign"), 0o700),
+	); err != nil {
+		t.Fatal(err)
+	}
+	disk := t.TempDir()
+	var s unix.Statfs_t
+	if err := unix.Statfs(disk, &s); err != nil || s.Type == unix.TMPFS_MAGIC {
+		t.Logf("%s is not on a disk here (%v)", disk, err)
+		disk = "/proc"
+	}
+	tests := map[string]string{
+		in("open"):                 "another roomenv keeps its files there\nhint: ",
+		in("group"):                "its mode is 0750, so that others can read or write it\nhint: `chmod 700`",
+		in("link"):                 "it is a symbolic link\nhint: ",
+		in("dangling"):             "it is a symbolic link\nhint: ",
+		in("file"):                 "it is not a folder",
+		in("full"):                 "it holds \"mine\"\nhint: ",
+		in("none/none"):            "no such file or directory: " + in("none") + "\nhint: ",
+		filepath.Join(disk, "new"): "it is not on a tmpfs or ramfs",
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(in("foreign"), 4321, 4321); err != nil {
+			t.Fatal(err)
+		}
+		tests[in("foreign")] = "it belongs to the user 4321, and roomenv runs as 0\nhint: "
+	} else {
+		t.Log("only root can make a folder that belongs to another user")
+	}
+	for path, want := range tests {
+		d, err := tmpfs.Open(path, nil)
+		if err == nil {
+			_ = d.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "cannot keep files in "+path+": "+want) {
+			t.Errorf("%s: got %v, want %q", path, err, want)
+		}
+	}
+	if _, err := tmpfs.Open(in("open"), nil); !errors.Is(err, tmpfs.ErrInUse) {
+		t.Errorf("%v is not ErrInUse", err)
+	}
+	if _, err := os.Lstat(filepath.Join(disk, "new")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a folder was made on the disk: %v", err)
+	}
+}
+
+// Without a path each process has a folder of its own.
+func TestOpenRun(t *testing.T) {
+	dir := memory(t)
+	t.Setenv("XDG_RUNTIME_DIR", dir)
+	a, b := open(t, ""), open(t, "")
+	for _, d := range []*tmpfs.Dir{a, b} {
+		if err := d.Write(pair(1)); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(d.Current(), dir+"/roomenv/run-") {
+			t.Errorf("got %s", d.Current())
+		}
+	}
+	if a.Current() == b.Current() {
+		t.Error("two have the same folder")
+	}
+	// One that is not in memory is passed over.
+	t.Setenv("XDG_RUNTIME_DIR", "/proc")
+	if c := open(t, ""); strings.HasPrefix(c.Current(), "/proc") {
+		t.Errorf("got %s", c.Current())
+	}
+}
+
+// Many that start at once neither sweep each other nor fail.
+func TestOpenRunTogether(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", memory(t))
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 50 {
+				d, err := tmpfs.Open("", nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				err = d.Write(pair(7))
+				if err == nil {
+					_, err = os.ReadFile(filepath.Join(d.Current(), "a"))
+				}
+				if err = errors.Join(err, d.Close()); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// startWriter runs a process that writes, and returns the folder it is in.
+func startWriter(t *testing.T, path string) (cmd *exec.Cmd, out *bufio.Reader, dir string) {
+	t.Helper()
+	cmd = exec.Command(os.Args[0], "writer", path)
+	cmd.Stderr = os.Stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	out = bufio.NewReader(stdout)
+	line, err := out.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cmd, out, strings.TrimSpace(line)
+}
+
+// TestKilled kills writers with SIGKILL at random moments. What they leave is
+// closed to others, and the next one to start removes it, but nothing of those
+// that are alive.
+func TestKilled(t *testing.T) {
+	base := memory(t)
+	t.Setenv("XDG_RUNTIME_DIR", base)
+	alive := open(t, "")
+	if err := alive.Write(pair(1)); err != nil {
+		t.Fatal(err)
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	named := filepath.Join(base, "named")
+	for range *kills {
+		for _, path := range []string{"-", named} {
+			cmd, out, dir := startWriter(t, path)
+			if _, err := io.CopyN(io.Discard, out, random.Int64N(200)); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			for _, line := range list(t, dir) {
+				mode, name, _ := strings.Cut(line, " ")
+				switch filepath.Base(name) {
+				case "a":
+					if mode != "-r--r--r--" && mode != "----------" {
+						t.Error(line)
+					}
+				case "b":
+					if mode != "-r--------" && mode != "----------" {
+						t.Error(line)
+					}
+				case "current", "next":
+				default:
+					if mode != "drwx------" {
+						t.Error(line)
+					}
+				}
+			}
+			if os.Geteuid() == 0 {
+				asAnother(t, dir)
+			}
+			d, err := tmpfs.Open(strings.TrimPrefix(path, "-"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "current")); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("what was left in %s is still there: %v", dir, err)
+			}
+			if err := errors.Join(d.Write(pair(2)), d.Close()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if b, err := os.ReadFile(filepath.Join(alive.Current(), "a")); err != nil || string(b) != "1" {
+		t.Errorf("one that is alive lost its files: %q, %v", b, err)
+	}
+}
+
+// asAnother looks into dir as another user.
+func asAnother(t *testing.T, dir string) {
+	t.Helper()
+	// The binary of the test is in a folder that this user cannot enter.
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	cmd := exec.Command("/proc/self/fd/3", "reader", dir)
+	cmd.ExtraFiles = []*os.File{self}
+	cmd.Env = []string{"GORACE=atexit_sleep_ms=0"} // else each waits for a second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4321, Gid: 4321}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("another user, in %s: %v %s", dir, err, out)
+	}
+}
+
+func TestAnotherUser(t *testing.T) {
+	needRoot(t)
+	dir := filepath.Join(memory(t), "files")
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, dir)
+	if err := d.Write(pair(1)); err != nil {
+		t.Fatal(err)
+	}
+	asAnother(t, dir)
+}
+
+// The files may belong to the user that the child runs as, and to nobody else.
+func TestOwner(t *testing.T) {
+	needRoot(t)
+	base := memory(t)
+	if err := os.Chmod(base, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_RUNTIME_DIR", base)
+	for _, path := range []string{"", filepath.Join(base, "files")} {
+		d, err := tmpfs.Open(path, &syscall.Credential{Uid: 4322, Gid: 4323})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Write([]render.File{file("a/b/c", 0o400, "1"), file("d", 0o440, "2")}); err != nil {
+			t.Fatal(err)
+		}
+		cat := exec.Command("cat", filepath.Join(d.Current(), "a/b/c"), filepath.Join(d.Current(), "d"))
+		cat.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4322, Gid: 4323}}
+		if out, err := cat.Output(); err != nil || string(out) != "12" {
+			t.Errorf("the owner reads %q, %v", out, err)
+		}
+		asAnother(t, filepath.Dir(d.Current()))
+		for _, name := range []string{"", "a", "a/b", "a/b/c", "d"} {
+			info, err := os.Stat(filepath.Join(d.Current(), name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := info.Sys().(*syscall.Stat_t); s.Uid != 4322 || s.Gid != 4323 {
+				t.Errorf("%q belongs to %d:%d", name, s.Uid, s.Gid)
+			}
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A full tmpfs leaves the last generation.
+func TestFull(t *testing.T) {
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "full", dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	if os.Geteuid() != 0 {
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+	}
+	out, err := cmd.CombinedOutput()
+	exit, ran := errors.AsType[*exec.ExitError](err)
+	if err != nil && (!ran || exit.ExitCode() == 2) {
+		t.Skipf("no mount namespace here: %v %s", err, out)
+	}
+	if err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	want := "error: cannot write files to " + dir + ": large: no space left on device\nhint: the tmpfs is full: make it larger, or name a folder on another with --dir\n" +
+		"a: 1 current generation-1 then: 3\n"
+	if string(out) != want {
+		t.Errorf("got\n%s\nwant\n%s", out, want)
+	}
+}
+
+// Who opened the folder of a generation sees that one, while the next comes.
+func TestFolderOfAGeneration(t *testing.T) {
+	d := open(t, filepath.Join(memory(t), "files"))
+	if err := d.Write(pair(1)); err != nil {
+		t.Fatal(err)
+	}
+	folder, err := os.OpenRoot(d.Current())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	for n := range 2 {
+		for _, name := range []string{"a", "sub/b"} {
+			if b, err := folder.ReadFile(name); err != nil || string(b) != "1" {
+				t.Errorf("after %d swaps: %s is %q, %v", n, name, b, err)
+			}
+		}
+		if err := d.Write(pair(2)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b, err := folder.ReadFile("a"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after 2 swaps: %q, %v", b, err)
+	}
+}
+
+// TestReaders reads two files again and again while generations come as fast as
+// they can. By the descriptor of a folder the two are never of different ones,
+// and by the path none is older than what was there before it was opened. A
+// reader that is held up for two generations may find nothing, and tries again.
+func TestReaders(t *testing.T) {
+	d := open(t, filepath.Join(memory(t), "files"))
+	if err := d.Write(pair(0)); err != nil {
+		t.Fatal(err)
+	}
+	var reading sync.WaitGroup
+	missed := make([]int, 2)
+	reading.Go(func() {
+		for range *reads {
+			a, b, err := readFolder(d.Current())
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				missed[0]++
+			case err != nil || a != b:
+				t.Errorf("a mixed pair: %q and %q, %v", a, b, err)
+				return
+			}
+		}
+	})
+	reading.Go(func() {
+		last := 0
+		for i := range *reads {
+			b, err := os.ReadFile(filepath.Join(d.Current(), []string{"a", "sub/b"}[i%2]))
+			if errors.Is(err, fs.ErrNotExist) {
+				missed[1]++
+				continue
+			}
+			n, atoiErr := strconv.Atoi(string(b))
+			if err != nil || atoiErr != nil || n < last {
+				t.Errorf("%q after %d: %v", b, last, err)
+				return
+			}
+			last = n
+		}
+	})
+	stop := make(chan struct{})
+	swaps := 0
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			swaps++
+			if err := d.Write(pair(swaps)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	reading.Wait()
+	close(stop)
+	writing.Wait()
+	if swaps < 100 {
+		t.Errorf("only %d swaps", swaps)
+	}
+	t.Logf("%d reads of each kind, %d swaps, found nothing %d and %d times", *reads, swaps, missed[0], missed[1])
+}
+
+// readFolder reads two files as one who needs them to match does.
+func readFolder(path string) (a, b string, err error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", "", err
+	}
+	defer unix.Close(fd)
+	if a, err = readAt(fd, "a"); err != nil {
+		return "", "", err
+	}
+	b, err = readAt(fd, "sub/b")
+	return a, b, err
+}
+
+func readAt(dir int, name string) (string, error) {
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	var b [64]byte
+	n, err := unix.Read(fd, b[:])
+	return string(b[:max(n, 0)]), err
+}
+
+func BenchmarkWrite(b *testing.B) {
+	dir, err := os.MkdirTemp("/dev/shm", "roomenv-bench-")
+	if err != nil {
+		b.Skip(err)
+	}
+	defer os.RemoveAll(dir)
+	d, err := tmpfs.Open(filepath.Join(dir, "files"), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	var files []render.File
+	for i := range 10 {
+		files = append(files, file(fmt.Sprint("f", i), 0o400, strings.Repeat("x", 2048)))
+	}
+	for b.Loop() {
+		if err := d.Write(files); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+//go:build linux
+
+package tmpfs_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/tmpfs"
+	"github.com/roomenv/roomenv/render"
+	"github.com/roomenv/roomenv/secret"
+)
+
+var (
+	reads = flag.Int("reads", 100_000, "how often TestReaders reads two files")
+	kills = flag.Int("kills", 5, "how often TestKilled kills two writers")
+)
+
+// TestMain makes a program of the test binary too: a process that writes, or
+// that reads as another user.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 {
+		switch os.Args[1] {
+		case "writer":
+			writer(os.Args[2])
+		case "reader":
+			reader(os.Args[2])
+		case "full":
+			full(os.Args[2])
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func fatal(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// writer opens path, prints where, and writes generations until it is killed,
+// with a byte to stdout for each.
+func writer(path string) {
+	if path == "-" {
+		path = ""
+	}
+	d, err := tmpfs.Open(path, nil)
+	fatal(err)
+	fmt.Println(filepath.Dir(d.Current()))
+	for n := 0; ; n++ {
+		fatal(d.Write(pair(n)))
+		_, err := os.Stdout.Write([]byte{'.'})
+		fatal(err)
+	}
+}
+
+// reader fails if it can open a file or list a folder below path.
+func reader(path string) {
+	for _, name := range []string{path, filepath.Join(path, "current"), filepath.Join(path, "current", "a"), filepath.Join(path, "generation-1", "sub", "b")} {
+		if f, err := os.Open(name); err == nil {
+			fmt.Println("opened", f.Name())
+			os.Exit(1)
+		}
+	}
+	os.Exit(0)
+}
+
+// full mounts a small tmpfs at path, in a mount namespace of its own.
+func full(path string) {
+	if err := unix.Mount("tmpfs", path, "tmpfs", 0, "size=128k,mode=0700"); err != nil {
+		fmt.Println("cannot mount:", err)
+		os.Exit(2)
+	}
+	d, err := tmpfs.Open(path, nil)
+	fatal(err)
+	fatal(d.Write(pair(1)))
+	err = d.Write([]render.File{file("a", 0o400, "2"), file("large", 0o400, string(make([]byte, 1<<20)))})
+	fmt.Println("error:", err)
+	a, err := os.ReadFile(filepath.Join(d.Current(), "a"))
+	fatal(err)
+	entries, err := os.ReadDir(path)
+	fatal(err)
+	fmt.Printf("a: %s", a)
+	for _, e := range entries {
+		fmt.Print(" ", e.Name())
+	}
+	fatal(d.Write(pair(3)))
+	a, err = os.ReadFile(filepath.Join(d.Current(), "a"))
+	fatal(err)
+	fmt.Printf(" then: %s\n", a)
+	fatal(d.Close())
+	os.Exit(0)
+}
+
+func file(path string, mode os.FileMode, content string) render.File {
+	return render.File{Path: path, Mode: mode, Content: secret.New([]byte(content))}
+}
+
+// pair is a generation of two files with the same content.
+func pair(n int) []render.File {
+	text := fmt.Sprint(n)
+	return []render.File{file("a", 0o444, text), file("sub/b", 0o400, text)}
+}

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package peer
-
-import "net"
-
-// Check leaves it to the mode of the socket who may connect.
-func Check(*net.UnixConn) (pid int, err error) { return 0, nil }
