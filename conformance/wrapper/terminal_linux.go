@@ -166,7 +166,7 @@ func stopKey(w wrapper) (string, error) {
 	x.keys("fg >/dev/null\n")
 	x.keys("line\n")
 	if !x.until("read line") {
-		return "does not go on", nil
+		return "does not continue", nil
 	}
 	return "stops and continues", nil
 }
