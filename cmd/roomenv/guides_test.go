@@ -65,8 +65,8 @@ func guideSteps(page string) (steps []guideStep) {
 		case block[1] == "sh":
 			steps = append(steps, guideStep{commands: block[2]})
 		case len(steps) > 0 && steps[len(steps)-1].want == nil:
-			any := strings.ReplaceAll(regexp.QuoteMeta(block[2]), "…", ".*")
-			steps[len(steps)-1].want = regexp.MustCompile("^" + any + "$")
+			text := strings.ReplaceAll(regexp.QuoteMeta(block[2]), "…", ".*")
+			steps[len(steps)-1].want = regexp.MustCompile("^" + text + "$")
 		}
 	}
 	return steps
@@ -107,7 +107,7 @@ func followGuide(t *testing.T, steps []guideStep) {
 			n, err := output.Read(b)
 			got += strings.ReplaceAll(string(b[:n]), address, guideAddress)
 			if err != nil || strings.Contains(got, exited) {
-				t.Fatalf("%v\n%s\nprints:\n%s\nwant:\n%v", err, s.commands, got, s.want)
+				t.Fatalf("the block\n%s\nprinted (error %v)\n%s\nwant\n%v", s.commands, err, got, s.want)
 			}
 		}
 	}
