@@ -22,9 +22,10 @@ var counts = []int{1, 10, 100, 1000}
 func main() {
 	runs := flag.Int("runs", 15, "runs of each command, of which the median counts")
 	still := flag.Duration("idle", time.Minute, "how long an exec is watched that does nothing")
-	only := flag.String("only", "", "a part to run in place of all: "+strings.Join(names(parts(0)), ", "))
+	only := flag.String("only", "", "the one part to run: "+strings.Join(names(parts(0, "")), ", "))
+	with := flag.String("with", "", "another roomenv `binary` that the part compare measures this build against")
 	flag.Parse()
-	if err := bench(context.Background(), *runs, *still, *only); err != nil {
+	if err := bench(context.Background(), *runs, parts(*still, *with), *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -36,7 +37,7 @@ type part struct {
 	run  func(context.Context, lab) error
 }
 
-func parts(still time.Duration) []part {
+func parts(still time.Duration, other string) []part {
 	return []part{
 		{"wrappers", wrappers},
 		{"startup", startup},
@@ -45,6 +46,7 @@ func parts(still time.Duration) []part {
 		{"memory", memory},
 		{"rotation", rotation},
 		{"idle", idle(still)},
+		{"compare", compare(other)},
 	}
 }
 
@@ -55,8 +57,7 @@ func names(parts []part) (names []string) {
 	return names
 }
 
-func bench(ctx context.Context, runs int, still time.Duration, only string) error {
-	all := parts(still)
+func bench(ctx context.Context, runs int, all []part, only string) error {
 	if only != "" {
 		all = slices.DeleteFunc(all, func(p part) bool { return p.name != only })
 	}

@@ -5,7 +5,7 @@ import "time"
 // changes are what the last snapshot does not tell of yet, and when the next one
 // is to.
 type changes struct {
-	pending map[*followed]bool
+	pending map[*targetState]bool
 	since   time.Time // when the first of them came that is being gathered; zero is none
 	first   bool      // it was the first after quiet
 	quiet   time.Time // when it will have been quiet for long enough
@@ -13,7 +13,7 @@ type changes struct {
 }
 
 // note takes what t is now.
-func (s *following) note(t *followed, is mark, at time.Time) {
+func (s *refreshLoop) note(t *targetState, is mark, at time.Time) {
 	if is == t.is {
 		return
 	}
@@ -42,7 +42,7 @@ func (c *changes) next() time.Time {
 
 // due returns the snapshot that it is time for, nil when there is none. The first
 // change after quiet waits for no others, but for answers that are on their way.
-func (s *following) due(now time.Time) *Snapshot {
+func (s *refreshLoop) due(now time.Time) *Snapshot {
 	gathered := !s.since.IsZero() && (!now.Before(s.quiet) || s.first && s.inFlight == 0)
 	lapsed := !s.lapse.IsZero() && !now.Before(s.lapse)
 	if gathered && len(s.pending) == 0 {
@@ -55,7 +55,7 @@ func (s *following) due(now time.Time) *Snapshot {
 }
 
 // told notes that snapshot is known outside.
-func (s *following) told(snapshot *Snapshot) {
+func (s *refreshLoop) told(snapshot *Snapshot) {
 	now := s.now()
 	for t := range s.pending {
 		t.told = t.is

@@ -13,10 +13,10 @@ import (
 
 // An Error is the table of all references that have no value, in the order of
 // the manifest.
-type Error struct{ Rows []Row }
+type Error struct{ Failures []Failure }
 
-// A Row is one reference of one entry.
-type Row struct {
+// A Failure is one reference of one entry.
+type Failure struct {
 	Name      string // of the entry
 	Pos       manifest.Position
 	Reference string
@@ -25,8 +25,8 @@ type Row struct {
 
 // Unwrap returns the error of every row.
 func (e *Error) Unwrap() []error {
-	errs := make([]error, len(e.Rows))
-	for i, r := range e.Rows {
+	errs := make([]error, len(e.Failures))
+	for i, r := range e.Failures {
 		errs[i] = r.Err
 	}
 	return errs
@@ -66,8 +66,8 @@ func state(err error) error {
 // each kind of failure.
 func (e *Error) Error() string {
 	var order []string
-	rows := make(map[string][]Row)
-	for _, r := range e.Rows {
+	rows := make(map[string][]Failure)
+	for _, r := range e.Failures {
 		reason := printable(r.Err.Error())
 		if rows[reason] == nil {
 			order = append(order, reason)
@@ -76,7 +76,7 @@ func (e *Error) Error() string {
 	}
 
 	var text strings.Builder
-	fmt.Fprintf(&text, "cannot resolve %s", plural(len(e.Rows), "reference"))
+	fmt.Fprintf(&text, "cannot resolve %s", plural(len(e.Failures), "reference"))
 	for _, reason := range order {
 		group := rows[reason]
 		fmt.Fprintf(&text, "\n  %s", reason)

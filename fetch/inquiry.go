@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,18 +16,18 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// patience is how long a room may take for an answer of its own, before it is
+// directAnswerTimeout is how long a room may take for an answer of its own, before it is
 // taken to wait for the participant.
-const patience = time.Second
+const directAnswerTimeout = time.Second
 
-// absence is how long one who was asked may be gone before they are asked again
+// reconnectGrace is how long one who was asked may be gone before they are asked again
 // on another connection. A browser that returns from a provider's page answers
 // on a new connection within less, and is not to be asked twice. Tests shorten
 // it.
-var absence = 5 * time.Second
+var reconnectGrace = 5 * time.Second
 
-// Progress says how far a value is that somebody has to provide.
-type Progress struct {
+// RequestStatus says how far a value is that somebody has to provide.
+type RequestStatus struct {
 	Target   manifest.Target
 	From     string // the name of who is asked
 	Stage    Stage
@@ -40,14 +41,14 @@ type Stage int
 
 // Stages. What a room answers by itself comes to none of them.
 const (
-	Away  Stage = iota // nobody of that name, who answers, is in the room
-	Asked              // and has not answered
-	Ended
+	WaitingToJoin    Stage = iota // nobody of that name, who answers, is in the room
+	WaitingForAnswer              // and has not answered
+	Done
 )
 
-// An inquiry is a value that somebody is asked for. It goes on when nobody waits
+// An pendingRequest is a value that somebody is asked for. It goes on when nobody waits
 // for it, so that a later call finds it.
-type inquiry struct {
+type pendingRequest struct {
 	rooms    *Rooms
 	messages *room.Messaging
 	target   manifest.Target
@@ -56,7 +57,7 @@ type inquiry struct {
 	until    time.Time
 	ask      func(ctx context.Context, participantID string) (secret.Value, error)
 
-	held            chan struct{} // closed when it takes the participant
+	started         chan struct{} // closed when it takes the participant
 	observed, ended bool          // so far; guarded by Rooms.observing
 
 	done  chan struct{} // closed when value and err are the answer
@@ -64,25 +65,26 @@ type inquiry struct {
 	err   error
 }
 
-// inquire asks the participant called from for the value of t.
-func (r *Rooms) inquire(
+// request asks the participant called from for the value of t.
+func (r *Rooms) request(
 	ctx context.Context, client *room.Client, t manifest.Target, wait bool, from string,
 	ask func(ctx context.Context, participantID string) (secret.Value, error),
 ) (secret.Value, error) {
 	r.mu.Lock()
-	q := r.inquiries[t]
+	q := r.pending[t]
 	if q == nil {
-		timeout := cmp.Or(t.Timeout, room.DefaultRequestTimeout)
-		q = &inquiry{
+		seconds, _ := strconv.Atoi(t.Param("timeout"))
+		timeout := cmp.Or(time.Duration(seconds)*time.Second, room.DefaultRequestTimeout)
+		q = &pendingRequest{
 			rooms: r, messages: client.Messaging(), target: t, from: from, timeout: timeout, until: time.Now().Add(timeout), ask: ask,
-			held: make(chan struct{}), done: make(chan struct{}),
+			started: make(chan struct{}), done: make(chan struct{}),
 		}
-		r.inquiries[t] = q
+		r.pending[t] = q
 		r.wg.Go(q.run)
 	}
 	r.mu.Unlock()
 
-	held := q.held
+	held := q.started
 	if wait {
 		held = nil
 	}
@@ -92,7 +94,7 @@ func (r *Rooms) inquire(
 		select {
 		case <-q.done:
 		default:
-			return secret.Value{}, &Pending{from, q.until}
+			return secret.Value{}, &PendingError{from, q.until}
 		}
 	case <-ctx.Done():
 		return secret.Value{}, context.Cause(ctx)
@@ -100,13 +102,13 @@ func (r *Rooms) inquire(
 	return q.value, q.err
 }
 
-func (q *inquiry) run() {
+func (q *pendingRequest) run() {
 	ctx, cancel := context.WithDeadline(q.rooms.life, q.until)
 	defer cancel()
 	q.value, q.err = q.answer(ctx)
-	q.report(Ended, q.err)
+	q.report(Done, q.err)
 	q.rooms.mu.Lock()
-	delete(q.rooms.inquiries, q.target)
+	delete(q.rooms.pending, q.target)
 	q.rooms.mu.Unlock()
 	close(q.done)
 }
@@ -115,7 +117,7 @@ func (q *inquiry) run() {
 // unique: who has gone, and a client that handles no requests, is passed over for
 // another of that name. What one who has gone was asked they may still answer, on
 // a connection that we do not see.
-func (q *inquiry) answer(ctx context.Context) (secret.Value, error) {
+func (q *pendingRequest) answer(ctx context.Context) (secret.Value, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var (
@@ -168,7 +170,7 @@ func cannotAnswer(err error) bool {
 }
 
 // find returns the id of who to ask next, and waits for them.
-func (q *inquiry) find(ctx context.Context, asked map[string]bool) (string, error) {
+func (q *pendingRequest) find(ctx context.Context, asked map[string]bool) (string, error) {
 	wanted := func(p room.Participant) bool { return p.Name() == q.from && !asked[p.ID] }
 	err := q.messages.Enable(ctx)
 	if errors.Is(err, room.ErrNotFound) {
@@ -178,7 +180,7 @@ func (q *inquiry) find(ctx context.Context, asked map[string]bool) (string, erro
 		return "", err
 	}
 	if !slices.ContainsFunc(q.messages.Participants(), wanted) {
-		q.report(Away, nil)
+		q.report(WaitingToJoin, nil)
 	}
 	p, err := q.messages.Find(ctx, wanted)
 	return p.ID, err
@@ -186,12 +188,12 @@ func (q *inquiry) find(ctx context.Context, asked map[string]bool) (string, erro
 
 // untilGone returns when the participant has been gone for longer than
 // [absence], or when ctx ends.
-func (q *inquiry) untilGone(ctx context.Context, id string) {
+func (q *pendingRequest) untilGone(ctx context.Context, id string) {
 	is := func(p room.Participant) bool { return p.ID == id }
 	gone := func(here []room.Participant) bool { return !slices.ContainsFunc(here, is) }
 	for q.messages.Await(ctx, gone) == nil {
 		select {
-		case <-time.After(absence):
+		case <-time.After(reconnectGrace):
 		case <-ctx.Done():
 			return
 		}
@@ -204,14 +206,14 @@ func (q *inquiry) untilGone(ctx context.Context, id string) {
 
 // askOne asks one participant, and reports it when the room does not answer by
 // itself.
-func (q *inquiry) askOne(ctx context.Context, participantID string) (secret.Value, error) {
+func (q *pendingRequest) askOne(ctx context.Context, participantID string) (secret.Value, error) {
 	answered := make(chan struct{})
 	q.rooms.wg.Go(func() {
-		timer := time.NewTimer(patience)
+		timer := time.NewTimer(directAnswerTimeout)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-			q.report(Asked, nil)
+			q.report(WaitingForAnswer, nil)
 		case <-answered:
 		}
 	})
@@ -221,19 +223,19 @@ func (q *inquiry) askOne(ctx context.Context, participantID string) (secret.Valu
 
 // report tells the observer. Nothing comes after Ended, which is no news of what
 // was not observed before.
-func (q *inquiry) report(stage Stage, err error) {
+func (q *pendingRequest) report(stage Stage, err error) {
 	q.rooms.observing.Lock()
 	defer q.rooms.observing.Unlock()
-	news := !q.ended && (stage != Ended || q.observed)
-	q.ended = q.ended || stage == Ended
+	news := !q.ended && (stage != Done || q.observed)
+	q.ended = q.ended || stage == Done
 	if !news {
 		return
 	}
 	if !q.observed {
 		q.observed = true
-		close(q.held)
+		close(q.started)
 	}
-	if q.rooms.Observe != nil {
-		q.rooms.Observe(Progress{q.target, q.from, stage, q.until, err})
+	if q.rooms.OnRequest != nil {
+		q.rooms.OnRequest(RequestStatus{q.target, q.from, stage, q.until, err})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -70,8 +71,8 @@ func (p person) providing(t testing.TB, value string) (wait func()) {
 // observe returns the progress that s reports, as texts.
 func observe(s *fetch.Rooms) <-chan string {
 	all := make(chan string, 100)
-	s.Observe = func(p fetch.Progress) {
-		stage := map[fetch.Stage]string{fetch.Away: "away", fetch.Asked: "asked", fetch.Ended: "ended"}[p.Stage]
+	s.OnRequest = func(p fetch.RequestStatus) {
+		stage := map[fetch.Stage]string{fetch.WaitingToJoin: "away", fetch.WaitingForAnswer: "asked", fetch.Done: "ended"}[p.Stage]
 		if left := time.Until(p.Deadline); left > room.DefaultRequestTimeout {
 			stage += fmt.Sprintf(" with %v left", left)
 		}
@@ -83,10 +84,12 @@ func observe(s *fetch.Rooms) <-chan string {
 	return all
 }
 
-func request(from, url string, timeout time.Duration) manifest.Part {
-	return manifest.Part{Reference: &manifest.Reference{Target: manifest.Target{
-		Kind: manifest.Request, ID: from, URL: url, Type: "text/plain", Timeout: timeout,
-	}}}
+func request(from, address string, timeout time.Duration) manifest.Part {
+	t := manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/" + from, Params: "url=" + url.QueryEscape(address) + "&type=text%2Fplain"}
+	if timeout > 0 {
+		t.Params += fmt.Sprintf("&timeout=%d", int(timeout.Seconds()))
+	}
+	return manifest.Part{Reference: &manifest.Reference{Target: t}}
 }
 
 func soon(t testing.TB) context.Context {
@@ -100,7 +103,7 @@ func soon(t testing.TB) context.Context {
 func TestRequest(t *testing.T) {
 	t.Parallel()
 	r := newRooms(t)
-	m := file(manifest.Template{request("bob", "https://stripe.com", 0)}, manifest.Template{request("bob", "https://stripe.com", 0)})
+	m := file(manifest.Expr{request("bob", "https://stripe.com", 0)}, manifest.Expr{request("bob", "https://stripe.com", 0)})
 	s := r.source(t)
 	progress := observe(s)
 	bob := make(chan person, 1)
@@ -169,9 +172,9 @@ func TestRequestFails(t *testing.T) {
 		}
 	})
 	m := file(
-		manifest.Template{request("bob", "no", 0)},
-		manifest.Template{request("bob", "silent", 2*time.Second)},
-		manifest.Template{request("carol", "away", 2*time.Second)},
+		manifest.Expr{request("bob", "no", 0)},
+		manifest.Expr{request("bob", "silent", 2*time.Second)},
+		manifest.Expr{request("carol", "away", 2*time.Second)},
 	)
 	_, err := fetch.Resolve(soon(t), m, r.source(t))
 	if err == nil {
@@ -198,9 +201,9 @@ func TestPending(t *testing.T) {
 	t.Parallel()
 	r := newRooms(t)
 	bob := r.join(t, "bob", false)
-	optional := func(p manifest.Part) manifest.Template {
+	optional := func(p manifest.Part) manifest.Expr {
 		p.Reference.Optional = true
-		return manifest.Template{p}
+		return manifest.Expr{p}
 	}
 	text := "until then"
 	byDefault := request("carol", "away", time.Hour)
@@ -214,7 +217,7 @@ func TestPending(t *testing.T) {
 	wait()
 
 	start := time.Now()
-	snapshot, err := fetch.Resolve(soon(t), file(optional(held), optional(pending), manifest.Template{away}), s)
+	snapshot, err := fetch.Resolve(soon(t), file(optional(held), optional(pending), manifest.Expr{away}), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +228,7 @@ func TestPending(t *testing.T) {
 		t.Error("the value that the room holds is not there")
 	}
 	got := snapshot.Pending()
-	slices.SortFunc(got, func(a, b manifest.Target) int { return strings.Compare(a.URL, b.URL) })
+	slices.SortFunc(got, func(a, b manifest.Target) int { return strings.Compare(a.Param("url"), b.Param("url")) })
 	if !slices.Equal(got, []manifest.Target{away.Reference.Target, pending.Reference.Target}) {
 		t.Errorf("pending are %v", got)
 	}
@@ -248,7 +251,7 @@ func TestRequestOutlivesTheRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := holder.Hold(); err != nil {
+	if err := holder.Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	r := openRooms(t, dir)
@@ -342,21 +345,15 @@ func TestOAuth(t *testing.T) {
 		_, _ = io.WriteString(w, `{"access_token":"token-1","token_type":"bearer","refresh_token":"r"}`)
 	}))
 	defer provider.Close()
-	clients := map[string]manifest.OAuthClient{"github": {
+	target := manifest.OAuthClient{
 		ClientID:              "c",
-		ClientSecret:          &manifest.Target{Kind: manifest.Secret, ID: "client"},
+		ClientSecret:          &manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/client"},
 		AuthorizationEndpoint: provider.URL + "/authorize",
 		TokenEndpoint:         provider.URL + "/token",
 		RedirectURI:           "http://127.0.0.1:1/callback",
 		Scopes:                []string{"repo"},
-	}}
-	source := func() *fetch.Rooms {
-		s := r.source(t)
-		s.SetOAuth(clients)
-		return s
-	}
-	target := manifest.Target{Kind: manifest.OAuth, ID: "github"}
-	if _, err := source().Resolve(soon(t), target); !errors.Is(err, fetch.ErrMissing) {
+	}.Target("github")
+	if _, err := r.source(t).Resolve(soon(t), target); !errors.Is(err, fetch.ErrMissing) {
 		t.Errorf("without anybody to ask: %v", err)
 	}
 
@@ -375,9 +372,9 @@ func TestOAuth(t *testing.T) {
 	if err := bob.Messaging().Enable(soon(t)); err != nil {
 		t.Fatal(err)
 	}
-	target.From = "bob"
+	target.Params = "from=bob"
 	for range 2 {
-		v, err := source().Resolve(soon(t), target)
+		v, err := r.source(t).Resolve(soon(t), target)
 		if err != nil || string(v.Reveal()) != "token-1" {
 			t.Fatalf("%s, %v", v.Reveal(), err)
 		}

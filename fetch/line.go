@@ -15,8 +15,8 @@ const (
 	maxRedial = 30 * time.Second
 )
 
-// A line leads to one room.
-type line struct {
+// A roomConn leads to one room.
+type roomConn struct {
 	mu      sync.Mutex // held while dialling: who comes then wants the same client
 	client  *room.Client
 	err     error     // why there is none
@@ -25,7 +25,7 @@ type line struct {
 }
 
 // get returns the client there is, or one that it dials unless it is too soon.
-func (l *line) get(dial func() (*room.Client, error)) (*room.Client, error) {
+func (l *roomConn) get(dial func() (*room.Client, error)) (*room.Client, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.client != nil {
@@ -56,7 +56,7 @@ func (l *line) get(dial func() (*room.Client, error)) (*room.Client, error) {
 
 // reconnect makes the client come back with a new token; one that there is not is
 // dialled by the next call.
-func (l *line) reconnect() {
+func (l *roomConn) reconnect() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pause = 0
@@ -65,7 +65,7 @@ func (l *line) reconnect() {
 	}
 }
 
-func (l *line) close() error {
+func (l *roomConn) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.client == nil {

@@ -29,9 +29,9 @@ const (
 	headStart = 100 * time.Millisecond
 )
 
-// A following is one run of [Follower.Follow]. One goroutine, that of run, owns
+// A refreshLoop is one run of [Refresher.Follow]. One goroutine, that of run, owns
 // all of it. What asks runs beside it and reports what is to be done.
-type following struct {
+type refreshLoop struct {
 	source                      Source
 	interval, debounce, maxWait time.Duration
 	now                         func() time.Time
@@ -45,22 +45,22 @@ type following struct {
 	reports  chan func(now time.Time)
 	slots    *semaphore.Weighted // as many as may be asked for at once
 
-	targets  []*followed
-	rooms    map[string]*followedRoom
+	targets  []*targetState
+	rooms    map[string]*groupState
 	hasher   *secret.Hasher
 	inFlight int       // questions without an answer
 	round    time.Time // the next one
 	changes
 }
 
-// A followedRoom is what is known of one room.
-type followedRoom struct {
-	pushes bool      // it tells of changes
-	probe  *followed // what it is asked for to see whether it is there
+// A groupState is what is known of one room.
+type groupState struct {
+	pushes bool         // it tells of changes
+	probe  *targetState // what it is asked for to see whether it is there
 }
 
-// A followed is a target with what is known of it.
-type followed struct {
+// A targetState is a target with what is known of it.
+type targetState struct {
 	manifest.Target
 	State
 	needed        bool
@@ -85,25 +85,25 @@ type mark struct {
 // A waiter waits for what a person provides.
 type waiter struct{ stop context.CancelFunc }
 
-func newFollowing(ctx context.Context, m *manifest.Manifest) *following {
-	s := &following{
+func newFollowing(ctx context.Context, m *manifest.Manifest) *refreshLoop {
+	s := &refreshLoop{
 		ctx:      ctx,
 		manifest: m,
 		reports:  make(chan func(time.Time)),
 		slots:    semaphore.NewWeighted(maxInFlight),
-		rooms:    make(map[string]*followedRoom),
+		rooms:    make(map[string]*groupState),
 		hasher:   secret.NewHasher(),
-		changes:  changes{pending: make(map[*followed]bool)},
+		changes:  changes{pending: make(map[*targetState]bool)},
 	}
 	targets, needed := distinct(m)
 	for _, t := range targets {
-		s.targets = append(s.targets, &followed{Target: t, needed: needed[t]})
-		s.rooms[t.Room] = new(followedRoom)
+		s.targets = append(s.targets, &targetState{Target: t, needed: needed[t]})
+		s.rooms[t.Group] = new(groupState)
 	}
 	return s
 }
 
-func (s *following) start(last *Snapshot) {
+func (s *refreshLoop) start(last *Snapshot) {
 	now := s.now()
 	s.plan(now)
 	s.lapse = last.nextLapse(s.manifest, now)
@@ -128,7 +128,7 @@ func (s *following) start(last *Snapshot) {
 }
 
 // run publishes to snapshots until the context ends.
-func (s *following) run(snapshots chan<- *Snapshot) {
+func (s *refreshLoop) run(snapshots chan<- *Snapshot) {
 	defer s.running.Wait()
 	for before := s.now(); ; {
 		now := s.now()
@@ -161,7 +161,7 @@ func (s *following) run(snapshots chan<- *Snapshot) {
 
 // next is when something is due that nobody reports. A snapshot that is there to
 // be taken is not waited for.
-func (s *following) next(offered bool) time.Time {
+func (s *refreshLoop) next(offered bool) time.Time {
 	next := s.round
 	if !offered {
 		next = earliest(next, s.changes.next())
@@ -175,7 +175,7 @@ func (s *following) next(offered bool) time.Time {
 }
 
 // report has f run by who owns the following.
-func (s *following) report(f func(now time.Time)) {
+func (s *refreshLoop) report(f func(now time.Time)) {
 	select {
 	case s.reports <- f:
 	case <-s.ctx.Done():
@@ -183,13 +183,13 @@ func (s *following) report(f func(now time.Time)) {
 }
 
 // plan sets the time of the next round.
-func (s *following) plan(now time.Time) {
+func (s *refreshLoop) plan(now time.Time) {
 	s.round = now.Add(s.interval - s.interval/10 + rand.N(max(1, s.interval/5)))
 }
 
 // askDue asks for what it is time to ask for, and for everything when the clock
 // was set back, which no plan holds for.
-func (s *following) askDue(now, before time.Time) {
+func (s *refreshLoop) askDue(now, before time.Time) {
 	switch {
 	case now.Before(before):
 		s.quiet = now
@@ -207,10 +207,10 @@ func (s *following) askDue(now, before time.Time) {
 
 // askRound asks for what has to be asked for from time to time. A question that
 // is still open is left alone.
-func (s *following) askRound() {
-	oldest := make(map[*followedRoom]*followed)
+func (s *refreshLoop) askRound() {
+	oldest := make(map[*groupState]*targetState)
 	for _, t := range s.targets {
-		r := s.rooms[t.Room]
+		r := s.rooms[t.Group]
 		switch {
 		case t.asking:
 		case t.skip > 0:
@@ -233,26 +233,26 @@ func (s *following) askRound() {
 
 // polled reports whether t is asked for in every round. A person is not asked
 // again, unless it is because their room was away.
-func (t *followed) polled(pushes bool) bool {
+func (t *targetState) polled(pushes bool) bool {
 	switch {
 	case t.waiter != nil:
 		return false
 	case unknown(t.Err):
 		return true
-	case t.Kind == manifest.Request, t.refused():
+	case t.Kind() == manifest.KindRequest, t.refused():
 		return false
 	}
-	return !pushes || t.Kind == manifest.OAuth && t.renewal.IsZero() && t.held
+	return !pushes || t.Kind() == manifest.KindOAuth && t.renewal.IsZero() && t.held
 }
 
 // refused reports whether somebody was asked for t in vain: they are not to be
 // asked whenever anything else changes.
-func (t *followed) refused() bool {
+func (t *targetState) refused() bool {
 	return errors.Is(t.Err, ErrRejected) || errors.Is(t.Err, ErrNoAnswer)
 }
 
 // askAll asks for everything, but for what a person would be asked for.
-func (s *following) askAll(now time.Time) {
+func (s *refreshLoop) askAll(now time.Time) {
 	s.plan(now)
 	for name := range s.rooms {
 		s.changed(name, nil)
@@ -263,17 +263,17 @@ func (s *following) askAll(now time.Time) {
 // have these ids are; nil are all. A room that tells of changes holds what was
 // provided, so that no person is asked. It may have a token for each question
 // that is another one, of which it tells too: they are asked for with a pause.
-func (s *following) changed(room string, ids []string) {
+func (s *refreshLoop) changed(room string, ids []string) {
 	of := make(map[string]bool, len(ids))
 	for _, id := range ids {
 		of[id] = true
 	}
 	pushes := s.rooms[room].pushes
 	for _, t := range s.targets {
-		concerned := ids == nil || t.Kind != manifest.Secret || of[t.ID]
-		if t.Room == room && concerned && (t.Kind != manifest.Request || pushes) && !t.refused() {
+		concerned := ids == nil || t.Kind() != manifest.KindSecret || of[t.ID()]
+		if t.Group == room && concerned && (t.Kind() != manifest.KindRequest || pushes) && !t.refused() {
 			t.skip = 0
-			if next := t.askedAt.Add(tokenPause); t.Kind == manifest.OAuth && ids != nil && s.now().Before(next) {
+			if next := t.askedAt.Add(tokenPause); t.Kind() == manifest.KindOAuth && ids != nil && s.now().Before(next) {
 				t.due = next
 				continue
 			}
@@ -284,7 +284,7 @@ func (s *following) changed(room string, ids []string) {
 
 // ask asks for t, once more when it is being asked for: that answer may be older
 // than the reason to ask.
-func (s *following) ask(t *followed) {
+func (s *refreshLoop) ask(t *targetState) {
 	if t.asking {
 		t.again = true
 		return
@@ -308,21 +308,21 @@ func (s *following) ask(t *followed) {
 }
 
 // resolve waits for no person.
-func (s *following) resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
+func (s *refreshLoop) resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
 	if err := s.slots.Acquire(ctx, 1); err != nil {
 		return secret.Value{}, unanswered(ctx, err)
 	}
 	defer s.slots.Release(1)
 	resolve := s.source.Resolve
-	if asker, ok := s.source.(Asker); ok {
-		resolve = asker.Ask
+	if asker, ok := s.source.(TryResolver); ok {
+		resolve = asker.TryResolve
 	}
 	value, err := resolve(ctx, t)
 	return value, unanswered(ctx, err)
 }
 
 // wait waits for the person who is asked for t.
-func (s *following) wait(t *followed) {
+func (s *refreshLoop) wait(t *targetState) {
 	ctx, stop := context.WithCancel(s.ctx)
 	w := &waiter{stop}
 	t.waiter = w
@@ -339,11 +339,11 @@ func (s *following) wait(t *followed) {
 }
 
 // answered takes the answer for t.
-func (s *following) answered(t *followed, value secret.Value, err error, now time.Time) {
-	t.answer(value, err, now, t.needed)
+func (s *refreshLoop) answered(t *targetState, value secret.Value, err error, now time.Time) {
+	t.record(value, err, now, t.needed)
 	t.answeredAt = now
 	t.renewal = s.renewal(t, now)
-	_, asks := s.source.(Asker)
+	_, asks := s.source.(TryResolver)
 	switch pending := asks && errors.Is(err, ErrPending); {
 	case pending && t.waiter == nil:
 		s.wait(t)
@@ -357,7 +357,7 @@ func (s *following) answered(t *followed, value secret.Value, err error, now tim
 		t.failed = min(t.failed+1, 10)
 		t.skip = min(1<<t.failed-1, maxSkipped)
 	}
-	if r := s.rooms[t.Room]; r.probe == t {
+	if r := s.rooms[t.Group]; r.probe == t {
 		r.probe = nil
 		s.probed(t, err, now)
 	}
@@ -366,10 +366,10 @@ func (s *following) answered(t *followed, value secret.Value, err error, now tim
 
 // probed takes an answer for t as one for all that its room tells changes of, and
 // asks for the others when there was none.
-func (s *following) probed(t *followed, err error, now time.Time) {
+func (s *refreshLoop) probed(t *targetState, err error, now time.Time) {
 	for _, other := range s.targets {
 		switch {
-		case other.Room != t.Room || other.waiter != nil || unknown(other.Err):
+		case other.Group != t.Group || other.waiter != nil || unknown(other.Err):
 		case unknown(err):
 			s.ask(other)
 		default:
@@ -378,14 +378,14 @@ func (s *following) probed(t *followed, err error, now time.Time) {
 	}
 }
 
-func (s *following) renewal(t *followed, now time.Time) time.Time {
-	if t.Kind != manifest.OAuth {
+func (s *refreshLoop) renewal(t *targetState, now time.Time) time.Time {
+	if t.Kind() != manifest.KindOAuth {
 		return time.Time{}
 	}
 	return renewal(t.Expires, now)
 }
 
-func (s *following) mark(t *followed) mark {
+func (s *refreshLoop) mark(t *targetState) mark {
 	m := mark{
 		held: t.held, stale: !t.Stale.IsZero(), revoked: !t.Revoked.IsZero(), pending: errors.Is(t.Err, ErrPending),
 		state: state(t.Err), expires: t.Expires,
@@ -397,7 +397,7 @@ func (s *following) mark(t *followed) mark {
 }
 
 // snapshot returns what is known now.
-func (s *following) snapshot() *Snapshot {
+func (s *refreshLoop) snapshot() *Snapshot {
 	states := make(map[manifest.Target]State, len(s.targets))
 	for _, t := range s.targets {
 		states[t.Target] = t.State
@@ -406,7 +406,7 @@ func (s *following) snapshot() *Snapshot {
 }
 
 // watch hears of changes in the room for as long as it tells.
-func (s *following) watch(w Watcher, room string) {
+func (s *refreshLoop) watch(w Watcher, room string) {
 	select {
 	case <-s.ctx.Done():
 		return

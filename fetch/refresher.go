@@ -11,16 +11,16 @@ import (
 	"github.com/roomenv/roomenv/manifest"
 )
 
-// Defaults of a [Follower]. That of MaxWait is ten times Debounce.
+// Defaults of a [Refresher]. That of MaxWait is ten times Debounce.
 const (
 	DefaultInterval = time.Minute
 	DefaultDebounce = 500 * time.Millisecond
 )
 
-// A Follower keeps the values of a manifest current: by what a room tells of
+// A Refresher keeps the values of a manifest current: by what a room tells of
 // changes where the Source is a [Watcher] and the room one that tells, else by
 // asking again.
-type Follower struct {
+type Refresher struct {
 	Source Source
 	// Interval is the time from one round to the next, give or take a tenth. A
 	// room that does not tell of changes is asked for everything in each round,
@@ -47,7 +47,7 @@ type Follower struct {
 // were. While the loop's body runs changes are gathered: the next snapshot is the
 // newest. The loop ends with ctx, and with it all that it has started. A Follower
 // follows one manifest at a time.
-func (f *Follower) Follow(ctx context.Context, m *manifest.Manifest, last *Snapshot) iter.Seq[*Snapshot] {
+func (f *Refresher) Follow(ctx context.Context, m *manifest.Manifest, last *Snapshot) iter.Seq[*Snapshot] {
 	return func(yield func(*Snapshot) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		snapshots := make(chan *Snapshot)
@@ -68,7 +68,7 @@ func (f *Follower) Follow(ctx context.Context, m *manifest.Manifest, last *Snaps
 
 // Refresh has everything asked for anew now, but for what a person would be asked
 // for. It does not wait for the answers.
-func (f *Follower) Refresh() {
+func (f *Refresher) Refresh() {
 	f.init()
 	select {
 	case f.refresh <- struct{}{}:
@@ -79,7 +79,7 @@ func (f *Follower) Refresh() {
 // Latest returns what is known now, of which Follow has not told all yet, nor that
 // a value was confirmed. It waits for Follow to run, and is nil when ctx ends
 // before.
-func (f *Follower) Latest(ctx context.Context) *Snapshot {
+func (f *Refresher) Latest(ctx context.Context) *Snapshot {
 	f.init()
 	answer := make(chan *Snapshot, 1)
 	select {
@@ -90,11 +90,11 @@ func (f *Follower) Latest(ctx context.Context) *Snapshot {
 	}
 }
 
-func (f *Follower) init() {
+func (f *Refresher) init() {
 	f.once.Do(func() { f.refresh, f.latest = make(chan struct{}, 1), make(chan chan *Snapshot) })
 }
 
-func (f *Follower) begin(ctx context.Context, m *manifest.Manifest, last *Snapshot) *following {
+func (f *Refresher) begin(ctx context.Context, m *manifest.Manifest, last *Snapshot) *refreshLoop {
 	s := newFollowing(ctx, m)
 	f.init()
 	s.source, s.refresh, s.latest = f.Source, f.refresh, f.latest

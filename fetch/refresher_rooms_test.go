@@ -35,7 +35,7 @@ func await(t *testing.T, snapshots <-chan *fetch.Snapshot, what string, is func(
 
 func awaitValue(t *testing.T, snapshots <-chan *fetch.Snapshot, tg manifest.Target, want string) {
 	t.Helper()
-	await(t, snapshots, tg.ID+" is "+want, func(s *fetch.Snapshot) bool {
+	await(t, snapshots, tg.ID()+" is "+want, func(s *fetch.Snapshot) bool {
 		v, ok := s.Value(tg)
 		return ok && string(v.Reveal()) == want && s.State(tg).Err == nil
 	})
@@ -47,10 +47,10 @@ func text(id, value string) room.NewSecret {
 
 // pushing follows m in s, and returns when changes are told of: until then what
 // is set again is another value. The interval is too long to matter.
-func pushing(t *testing.T, r *rooms, s *fetch.Rooms, m *manifest.Manifest) (<-chan *fetch.Snapshot, *fetch.Follower) {
+func pushing(t *testing.T, r *rooms, s *fetch.Rooms, m *manifest.Manifest) (<-chan *fetch.Snapshot, *fetch.Refresher) {
 	t.Helper()
-	m.Entries = append(m.Entries, manifest.Entry{Name: "ZERO", Value: manifest.Template{optional("zero")}})
-	f := &fetch.Follower{Source: s, Interval: time.Hour, Debounce: time.Millisecond}
+	m.Entries = append(m.Entries, manifest.Entry{Name: "ZERO", Value: manifest.Expr{optional("zero")}})
+	f := &fetch.Refresher{Source: s, Interval: time.Hour, Debounce: time.Millisecond}
 	ctx, cancel := context.WithCancel(t.Context())
 	last, err := fetch.Resolve(ctx, m, s)
 	if err != nil {
@@ -75,7 +75,7 @@ func TestFollowRoom(t *testing.T) {
 	t.Parallel()
 	r := newRooms(t)
 	r.store(t, "", text("a", "1"), text("b", "1"))
-	m := file(manifest.Template{ref("a")}, manifest.Template{ref("b")})
+	m := file(manifest.Expr{ref("a")}, manifest.Expr{ref("b")})
 	s := r.source(t)
 	snapshots, _ := pushing(t, r, s, m)
 	before := s.Requests()
@@ -95,7 +95,7 @@ func TestFollowRoom(t *testing.T) {
 	}
 	snapshot := await(t, snapshots, "b is revoked", func(s *fetch.Snapshot) bool { return !s.State(target("b")).Revoked.IsZero() })
 	wantValue(t, snapshot, "b", "1")
-	if l := snapshot.Lapsed(m, time.Now()); len(l) != 1 || l[0].Name != "B" || !l[0].Revoked || l[0].Action != manifest.Stop || !errors.Is(l[0].Err, fetch.ErrMissing) {
+	if l := snapshot.Violations(m, time.Now()); len(l) != 1 || l[0].Name != "B" || !l[0].Revoked || l[0].Action != manifest.ActionStop || !errors.Is(l[0].Err, fetch.ErrMissing) {
 		t.Errorf("lapsed is %+v", l)
 	}
 	r.store(t, "", text("b", "3"))
@@ -108,7 +108,7 @@ func TestFollowPermission(t *testing.T) {
 	r := newRooms(t)
 	r.store(t, "", text("a", "1"))
 	s := r.source(t)
-	snapshots, f := pushing(t, r, s, file(manifest.Template{ref("a")}))
+	snapshots, f := pushing(t, r, s, file(manifest.Expr{ref("a")}))
 	full := r.setScope(new(token.Scope))
 	s.Reconnect()
 	f.Refresh()
@@ -131,14 +131,14 @@ func TestFollowRoomThatGoesAndComes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := holder.Hold(); err != nil {
+	if err := holder.Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	elsewhere := &rooms{embedded: holder, scope: token.UserScope()}
 	elsewhere.store(t, "", text("a", "1"), text("b", "1"))
 
 	r := openRooms(t, dir)
-	m := file(manifest.Template{ref("a")}, manifest.Template{ref("b")})
+	m := file(manifest.Expr{ref("a")}, manifest.Expr{ref("b")})
 	snapshots, _ := pushing(t, elsewhere, r.source(t), m)
 
 	r.forged.Store(true)
@@ -148,7 +148,7 @@ func TestFollowRoomThatGoesAndComes(t *testing.T) {
 	// Which ends the client for good.
 	s := await(t, snapshots, "a is stale", func(s *fetch.Snapshot) bool { return !s.State(target("a")).Stale.IsZero() })
 	wantValue(t, s, "a", "1")
-	if st := s.State(target("a")); !st.Revoked.IsZero() || !errors.Is(st.Err, room.ErrForbidden) || len(s.Lapsed(m, time.Now())) > 0 {
+	if st := s.State(target("a")); !st.Revoked.IsZero() || !errors.Is(st.Err, room.ErrForbidden) || len(s.Violations(m, time.Now())) > 0 {
 		t.Errorf("the state is %+v", st)
 	}
 	r.forged.Store(false)
@@ -166,13 +166,13 @@ func TestFollowAcrossHolders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := holder.Hold(); err != nil {
+	if err := holder.Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	old := &rooms{embedded: holder, scope: token.UserScope()}
 	old.store(t, "", text("a", "0"))
 	r := openRooms(t, dir)
-	snapshots, _ := pushing(t, old, r.source(t), file(manifest.Template{ref("a")}))
+	snapshots, _ := pushing(t, old, r.source(t), file(manifest.Expr{ref("a")}))
 	if err := holder.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestFollowRequest(t *testing.T) {
 	part := request("bob", "https://late.example", 0)
 	part.Reference.Optional = true
 	tg := part.Reference.Target
-	snapshots, f := pushing(t, r, r.source(t), file(manifest.Template{part}))
+	snapshots, f := pushing(t, r, r.source(t), file(manifest.Expr{part}))
 	bob.provide(t, "sk-1")
 	awaitValue(t, snapshots, tg, "sk-1")
 	f.Refresh()
@@ -207,14 +207,14 @@ func TestFollowRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer alice.Close()
-	if err := alice.Secrets().DeleteRequested(t.Context(), tg.URL, tg.Type, ""); err != nil {
+	if err := alice.Secrets().DeleteRequested(t.Context(), tg.Param("url"), tg.Param("type"), ""); err != nil {
 		t.Fatal(err)
 	}
 	s := await(t, snapshots, "it is asked for again", func(s *fetch.Snapshot) bool { return len(s.Pending()) > 0 })
 	if v, ok := s.Value(tg); !ok || string(v.Reveal()) != "sk-1" {
 		t.Error("the value did not stay")
 	}
-	pending, ok := errors.AsType[*fetch.Pending](s.State(tg).Err)
+	pending, ok := errors.AsType[*fetch.PendingError](s.State(tg).Err)
 	if !ok || pending.From != "bob" || time.Until(pending.Until) <= 0 {
 		t.Errorf("pending is %+v", pending)
 	}

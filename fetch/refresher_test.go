@@ -44,8 +44,8 @@ func (h *house) questions() map[string]int {
 
 func (h *house) Resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
 	h.mu.Lock()
-	h.asked = append(h.asked, t.ID)
-	held := h.holds[t.ID]
+	h.asked = append(h.asked, t.ID())
+	held := h.holds[t.ID()]
 	h.mu.Unlock()
 	switch held := held.(type) {
 	case string:
@@ -86,7 +86,7 @@ func (h pushingHouse) change(id string, what any) {
 }
 
 // follow resolves m and follows it until the test ends.
-func follow(t *testing.T, f *fetch.Follower, m *manifest.Manifest) <-chan *fetch.Snapshot {
+func follow(t *testing.T, f *fetch.Refresher, m *manifest.Manifest) <-chan *fetch.Snapshot {
 	t.Helper()
 	last, err := fetch.Resolve(t.Context(), m, f.Source)
 	if err != nil {
@@ -95,7 +95,7 @@ func follow(t *testing.T, f *fetch.Follower, m *manifest.Manifest) <-chan *fetch
 	return followFrom(t, f, m, last)
 }
 
-func followFrom(t *testing.T, f *fetch.Follower, m *manifest.Manifest, last *fetch.Snapshot) <-chan *fetch.Snapshot {
+func followFrom(t *testing.T, f *fetch.Refresher, m *manifest.Manifest, last *fetch.Snapshot) <-chan *fetch.Snapshot {
 	snapshots := make(chan *fetch.Snapshot, 1000)
 	go func() {
 		defer close(snapshots)
@@ -138,12 +138,12 @@ func wantValue(t *testing.T, s *fetch.Snapshot, id, want string) {
 func TestPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{}}
-		var values []manifest.Template
+		var values []manifest.Expr
 		for i := range 100 {
 			h.put(fmt.Sprint(i), "old")
-			values = append(values, manifest.Template{ref(fmt.Sprint(i))})
+			values = append(values, manifest.Expr{ref(fmt.Sprint(i))})
 		}
-		snapshots := follow(t, &fetch.Follower{Source: h, Interval: 10 * time.Second}, file(values...))
+		snapshots := follow(t, &fetch.Refresher{Source: h, Interval: 10 * time.Second}, file(values...))
 		h.questions()
 
 		var gaps []time.Duration
@@ -177,8 +177,8 @@ func TestPoll(t *testing.T) {
 func TestBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"here": "v", "missing": fetch.ErrMissing, "denied": "v", "away": "v"}}
-		m := file(manifest.Template{ref("here")}, manifest.Template{optional("missing")}, manifest.Template{ref("denied")}, manifest.Template{ref("away")})
-		snapshots := follow(t, &fetch.Follower{Source: h, Interval: time.Minute}, m)
+		m := file(manifest.Expr{ref("here")}, manifest.Expr{optional("missing")}, manifest.Expr{ref("denied")}, manifest.Expr{ref("away")})
+		snapshots := follow(t, &fetch.Refresher{Source: h, Interval: time.Minute}, m)
 		h.put("denied", fetch.ErrDenied)
 		h.put("away", fetch.ErrUnreachable)
 		h.questions()
@@ -205,7 +205,7 @@ func TestBackOff(t *testing.T) {
 func TestHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"good": "1", "hangs": "v"}}
-		snapshots := follow(t, &fetch.Follower{Source: h, Interval: 10 * time.Second}, file(manifest.Template{ref("good")}, manifest.Template{ref("hangs")}))
+		snapshots := follow(t, &fetch.Refresher{Source: h, Interval: 10 * time.Second}, file(manifest.Expr{ref("good")}, manifest.Expr{ref("hangs")}))
 		h.put("hangs", nil)
 		h.put("good", "new")
 		settle(12 * time.Second)
@@ -228,7 +228,7 @@ func TestHang(t *testing.T) {
 func TestDebounce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "0"})
-		snapshots := follow(t, &fetch.Follower{Source: h}, file(manifest.Template{ref("a")}))
+		snapshots := follow(t, &fetch.Refresher{Source: h}, file(manifest.Expr{ref("a")}))
 		settle(0)
 
 		h.change("a", "1")
@@ -268,13 +268,13 @@ func TestDebounce(t *testing.T) {
 func TestSlowLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "0"})
-		m := file(manifest.Template{ref("a")})
+		m := file(manifest.Expr{ref("a")})
 		last, err := fetch.Resolve(t.Context(), m, h)
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := make(chan string, 10)
-		f := &fetch.Follower{Source: h}
+		f := &fetch.Refresher{Source: h}
 		go func() {
 			for s := range f.Follow(t.Context(), m, last) {
 				v, _ := s.Value(target("a"))
@@ -307,10 +307,10 @@ func TestSlowLoop(t *testing.T) {
 func TestPush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "a", "b": "b", "c": "c", "client": "t"})
-		token := manifest.Target{Kind: manifest.OAuth, ID: "client"}
-		m := file(manifest.Template{ref("a")}, manifest.Template{ref("b")}, manifest.Template{ref("c")}, manifest.Template{{Reference: &manifest.Reference{Target: token}}})
+		token := manifest.Target{Scheme: manifest.SchemeRoom, Path: "oauth/client"}
+		m := file(manifest.Expr{ref("a")}, manifest.Expr{ref("b")}, manifest.Expr{ref("c")}, manifest.Expr{{Reference: &manifest.Reference{Target: token}}})
 		h.put("client", jwt(time.Now().Add(1000*time.Hour)))
-		f := &fetch.Follower{Source: h, Interval: time.Minute}
+		f := &fetch.Refresher{Source: h, Interval: time.Minute}
 		snapshots := follow(t, f, m)
 		settle(time.Second)
 		if n := h.questions(); n["a"] != 2 {
@@ -392,13 +392,13 @@ func TestRevoked(t *testing.T) {
 		"expired token":        {fmt.Errorf("%w: %w", fetch.ErrDenied, room.ErrForbidden), false, true, true, false},
 		"away":                 {fetch.ErrUnreachable, true, true, true, false},
 		"no toolkit":           {fetch.ErrUnsupported, false, true, true, false},
-		"asked anew":           {&fetch.Pending{From: "bob"}, true, true, true, false},
+		"asked anew":           {&fetch.PendingError{From: "bob"}, true, true, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newPushing(map[string]any{"a": "1"})
-				m := file(manifest.Template{{Reference: &manifest.Reference{Target: target("a"), Optional: test.optional}}})
-				snapshots := follow(t, &fetch.Follower{Source: h}, m)
+				m := file(manifest.Expr{{Reference: &manifest.Reference{Target: target("a"), Optional: test.optional}}})
+				snapshots := follow(t, &fetch.Refresher{Source: h}, m)
 				synctest.Wait()
 				h.change("a", test.err)
 				s := newest(t, snapshots, 1)
@@ -410,7 +410,7 @@ func TestRevoked(t *testing.T) {
 				if (s.Err(target("a")) == nil) != held {
 					t.Errorf("there is no value because of %v", s.Err(target("a")))
 				}
-				lapses := s.Lapsed(m, time.Now())
+				lapses := s.Violations(m, time.Now())
 				if len(lapses) > 0 != test.revoked {
 					t.Errorf("lapsed is %v", lapses)
 				}
@@ -424,7 +424,7 @@ func TestRevoked(t *testing.T) {
 				settle(time.Second)
 				s = newest(t, snapshots, 1)
 				wantValue(t, s, "a", "1")
-				if st := s.State(target("a")); !st.Stale.IsZero() || !st.Revoked.IsZero() || st.Err != nil || len(s.Lapsed(m, time.Now())) > 0 {
+				if st := s.State(target("a")); !st.Stale.IsZero() || !st.Revoked.IsZero() || st.Err != nil || len(s.Violations(m, time.Now())) > 0 {
 					t.Errorf("the state is %+v", st)
 				}
 			})
@@ -436,10 +436,10 @@ func TestRevoked(t *testing.T) {
 func TestAbsentStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": fetch.ErrMissing})
-		snapshots := follow(t, &fetch.Follower{Source: h}, file(manifest.Template{optional("a")}))
+		snapshots := follow(t, &fetch.Refresher{Source: h}, file(manifest.Expr{optional("a")}))
 		synctest.Wait()
 		h.change("a", fetch.ErrUnreachable)
-		if s := newest(t, snapshots, 1); !fetch.Absent(s.Err(target("a"))) || s.State(target("a")).Stale.IsZero() {
+		if s := newest(t, snapshots, 1); !fetch.IsAbsent(s.Err(target("a"))) || s.State(target("a")).Stale.IsZero() {
 			t.Errorf("the state is %+v", s.State(target("a")))
 		}
 	})
@@ -449,21 +449,21 @@ func TestAbsentStays(t *testing.T) {
 func TestMaxStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"a": "a", "b": "b"}}
-		m := file(manifest.Template{ref("a")}, manifest.Template{ref("a")}, manifest.Template{ref("b"), ref("b")})
-		m.Entries[0].Freshness = manifest.Freshness{MaxStale: 20 * time.Minute, Then: manifest.Exit, OnRevoked: manifest.Keep}
-		m.Entries[1].Freshness = manifest.Freshness{MaxStale: 10 * time.Minute, Then: manifest.Stop, OnRevoked: manifest.Keep}
-		m.Entries[2].Freshness = manifest.Freshness{MaxStale: 10 * time.Minute, Then: manifest.Stop}
-		m.Files = []manifest.File{{Path: "f", Entries: []manifest.Entry{{Value: manifest.Template{ref("a")}}}}}
-		m.Files[0].Freshness = manifest.Freshness{MaxStale: time.Hour, OnRevoked: manifest.Keep}
+		m := file(manifest.Expr{ref("a")}, manifest.Expr{ref("a")}, manifest.Expr{ref("b"), ref("b")})
+		m.Entries[0].StalePolicy = manifest.StalePolicy{MaxStale: 20 * time.Minute, OnStale: manifest.ActionExit, OnRevoked: manifest.ActionKeep}
+		m.Entries[1].StalePolicy = manifest.StalePolicy{MaxStale: 10 * time.Minute, OnStale: manifest.ActionStop, OnRevoked: manifest.ActionKeep}
+		m.Entries[2].StalePolicy = manifest.StalePolicy{MaxStale: 10 * time.Minute, OnStale: manifest.ActionStop}
+		m.Files = []manifest.File{{Path: "f", Entries: []manifest.Entry{{Value: manifest.Expr{ref("a")}}}}}
+		m.Files[0].StalePolicy = manifest.StalePolicy{MaxStale: time.Hour, OnRevoked: manifest.ActionKeep}
 		start := time.Now()
-		snapshots := follow(t, &fetch.Follower{Source: h, Interval: time.Minute}, m)
+		snapshots := follow(t, &fetch.Refresher{Source: h, Interval: time.Minute}, m)
 		h.put("a", fetch.ErrUnreachable)
 		h.put("b", fetch.ErrUnreachable)
 
 		lapsed := func(after time.Duration) (names []string) {
 			t.Helper()
 			settle(time.Until(start.Add(after)))
-			for _, l := range newest(t, snapshots, 1).Lapsed(m, time.Now()) {
+			for _, l := range newest(t, snapshots, 1).Violations(m, time.Now()) {
 				if l.Since.IsZero() || l.Err == nil || l.Reference == "" || l.Pos.Line == 0 && l.Name != "f" {
 					t.Errorf("incomplete: %+v", l)
 				}
@@ -505,13 +505,13 @@ func TestSuspend(t *testing.T) {
 				var mu sync.Mutex
 				var offset time.Duration
 				h := &house{holds: map[string]any{"a": "old"}}
-				f := &fetch.Follower{Source: h, Interval: time.Hour}
+				f := &fetch.Refresher{Source: h, Interval: time.Hour}
 				f.SetNow(func() time.Time {
 					mu.Lock()
 					defer mu.Unlock()
 					return time.Now().Add(offset).Round(0)
 				})
-				snapshots := follow(t, f, file(manifest.Template{ref("a")}))
+				snapshots := follow(t, f, file(manifest.Expr{ref("a")}))
 				settle(time.Minute)
 				h.put("a", "new")
 				mu.Lock()
@@ -538,14 +538,14 @@ func TestSuspend(t *testing.T) {
 func TestFollowFromNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "1", "b": nil})
-		f := &fetch.Follower{Source: h}
-		for s := range f.Follow(t.Context(), file(manifest.Template{ref("a")}, manifest.Template{ref("b")}), new(fetch.Snapshot)) {
+		f := &fetch.Refresher{Source: h}
+		for s := range f.Follow(t.Context(), file(manifest.Expr{ref("a")}, manifest.Expr{ref("b")}), new(fetch.Snapshot)) {
 			wantValue(t, s, "a", "1")
 			break
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		for range f.Follow(ctx, file(manifest.Template{ref("b")}), new(fetch.Snapshot)) {
+		for range f.Follow(ctx, file(manifest.Expr{ref("b")}), new(fetch.Snapshot)) {
 			t.Error("a snapshot of nothing")
 		}
 		if ctx.Err() == nil {
@@ -560,14 +560,14 @@ type people map[string]struct {
 	err   error
 }
 
-func (p people) Ask(context.Context, manifest.Target) (secret.Value, error) {
-	return secret.Value{}, &fetch.Pending{From: "bob"}
+func (p people) TryResolve(context.Context, manifest.Target) (secret.Value, error) {
+	return secret.Value{}, &fetch.PendingError{From: "bob"}
 }
 
 func (p people) Resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
 	select {
-	case <-time.After(p[t.ID].after):
-		return secret.New([]byte(t.ID)), p[t.ID].err
+	case <-time.After(p[t.ID()].after):
+		return secret.New([]byte(t.ID())), p[t.ID()].err
 	case <-ctx.Done():
 		return secret.Value{}, ctx.Err()
 	}
@@ -577,10 +577,10 @@ func (p people) Resolve(ctx context.Context, t manifest.Target) (secret.Value, e
 func TestFollowPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := people{"slow": {after: 3 * time.Hour}, "quick": {after: time.Second}, "unwilling": {after: time.Hour, err: fetch.ErrRejected}}
-		values := make([]manifest.Template, 0, 3)
+		values := make([]manifest.Expr, 0, 3)
 		for _, id := range []string{"slow", "quick", "unwilling"} {
-			values = append(values, manifest.Template{{Reference: &manifest.Reference{
-				Target: manifest.Target{Kind: manifest.Request, ID: id}, Optional: true,
+			values = append(values, manifest.Expr{{Reference: &manifest.Reference{
+				Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/" + id}, Optional: true,
 			}}})
 		}
 		m := file(values...)
@@ -588,15 +588,15 @@ func TestFollowPending(t *testing.T) {
 		if err != nil || len(last.Pending()) != 3 {
 			t.Fatalf("%v, %d pending", err, len(last.Pending()))
 		}
-		snapshots := followFrom(t, &fetch.Follower{Source: s}, m, last)
+		snapshots := followFrom(t, &fetch.Refresher{Source: s}, m, last)
 		for i, after := range []time.Duration{2 * time.Second, 2 * time.Hour, 2 * time.Hour} {
 			settle(after)
 			s := newest(t, snapshots, 1)
-			unwilling := manifest.Target{Kind: manifest.Request, ID: "unwilling"}
+			unwilling := manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/unwilling"}
 			if refused := errors.Is(s.Err(unwilling), fetch.ErrRejected); refused != (i > 0) {
 				t.Errorf("refused is %t", refused)
 			}
-			if _, ok := s.Value(manifest.Target{Kind: manifest.Request, ID: "slow"}); ok != (i == 2) {
+			if _, ok := s.Value(manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/slow"}); ok != (i == 2) {
 				t.Errorf("the slow one is there: %t", ok)
 			}
 			if len(s.Pending()) != 2-i {
@@ -615,11 +615,11 @@ func TestFollowPending(t *testing.T) {
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "1", "bob": fetch.ErrRejected, "client": fetch.ErrNoAnswer})
-		asked := func(kind, id string) manifest.Template {
-			return manifest.Template{{Reference: &manifest.Reference{Target: manifest.Target{Kind: kind, ID: id}, Optional: true}}}
+		asked := func(kind manifest.Kind, id string) manifest.Expr {
+			return manifest.Expr{{Reference: &manifest.Reference{Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: string(kind) + "/" + id}, Optional: true}}}
 		}
-		f := &fetch.Follower{Source: h}
-		follow(t, f, file(manifest.Template{ref("a")}, asked(manifest.Request, "bob"), asked(manifest.OAuth, "client")))
+		f := &fetch.Refresher{Source: h}
+		follow(t, f, file(manifest.Expr{ref("a")}, asked(manifest.KindRequest, "bob"), asked(manifest.KindOAuth, "client")))
 		settle(0)
 		h.change("a", "2")
 		h.changes <- nil
@@ -635,13 +635,13 @@ func TestRefused(t *testing.T) {
 func TestLatest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"a": "a"}}
-		f := &fetch.Follower{Source: h, Interval: time.Minute}
+		f := &fetch.Refresher{Source: h, Interval: time.Minute}
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		if s := f.Latest(ended); s != nil {
 			t.Errorf("%v is known before anything is followed", s)
 		}
-		snapshots := follow(t, f, file(manifest.Template{ref("a")}))
+		snapshots := follow(t, f, file(manifest.Expr{ref("a")}))
 		start := time.Now()
 		settle(10 * time.Minute)
 		s := f.Latest(t.Context())
@@ -663,10 +663,10 @@ func TestWith(t *testing.T) {
 			time.Sleep(time.Second)
 			return s
 		}
-		first := resolve(file(manifest.Template{ref("a")}, manifest.Template{ref("b")}))
+		first := resolve(file(manifest.Expr{ref("a")}, manifest.Expr{ref("b")}))
 		h.put("a", "a2")
 		h.put("c", "c2")
-		later := resolve(file(manifest.Template{ref("a")}, manifest.Template{ref("c")}))
+		later := resolve(file(manifest.Expr{ref("a")}, manifest.Expr{ref("c")}))
 		for _, s := range []*fetch.Snapshot{first.With(later), later.With(first).With(nil)} {
 			wantValue(t, s, "a", "a2")
 		}

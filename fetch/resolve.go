@@ -19,7 +19,7 @@ const maxInFlight = 1024
 // Resolve asks s for all that m refers to, all at once and each target once.
 //
 // A reference may be missing when it is optional or has a default; then nobody is
-// waited for either (see [Asker]). That forgives absence and nothing else: when an optional reference is denied or its room
+// waited for either (see [TryResolver]). That forgives absence and nothing else: when an optional reference is denied or its room
 // unreachable, nobody knows whether the value exists, and a child must not start
 // without a value that is there. A reference in the word of a variable
 // (${NAME:-room:secret/x}) may fail in any way, since it may not be needed;
@@ -36,11 +36,11 @@ func Resolve(ctx context.Context, m *manifest.Manifest, s Source) (*Snapshot, er
 	for i, t := range targets {
 		asking.Go(func() error {
 			resolve := s.Resolve
-			if asker, ok := s.(Asker); ok && !needed[t] {
-				resolve = asker.Ask
+			if asker, ok := s.(TryResolver); ok && !needed[t] {
+				resolve = asker.TryResolve
 			}
 			value, err := resolve(ctx, t)
-			states[i].answer(value, unanswered(ctx, err), wallClock(), needed[t])
+			states[i].record(value, unanswered(ctx, err), wallClock(), needed[t])
 			return nil // one failure does not end the others: the table needs all
 		})
 	}
@@ -87,17 +87,17 @@ func distinct(m *manifest.Manifest) (targets []manifest.Target, needed map[manif
 func optional(r *manifest.Reference) bool { return r.Optional || r.Default != nil }
 
 // table returns a row for every reference of m that failed and may not.
-func table(m *manifest.Manifest, s *Snapshot) (rows []Row) {
+func table(m *manifest.Manifest, s *Snapshot) (rows []Failure) {
 	for _, e := range m.Values() {
 		seen := make(map[string]bool)
 		for r, inWord := range e.Value.References() {
 			err := s.Err(r.Target)
-			forgiven := inWord || Absent(err) && optional(r)
+			forgiven := inWord || IsAbsent(err) && optional(r)
 			if err == nil || forgiven || seen[r.String()] {
 				continue
 			}
 			seen[r.String()] = true
-			rows = append(rows, Row{e.Name, e.Pos, r.String(), err})
+			rows = append(rows, Failure{e.Name, e.Pos, r.String(), err})
 		}
 	}
 	return rows

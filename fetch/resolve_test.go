@@ -36,20 +36,22 @@ func answer(reasons map[error]string) source {
 			fetch.ErrMissing, fetch.ErrDenied, fetch.ErrUnreachable, fetch.ErrUnsupported, fetch.ErrRejected, fetch.ErrNoAnswer,
 		} {
 			switch reason := reasons[state]; {
-			case !strings.HasPrefix(t.ID, state.Error()):
+			case !strings.HasPrefix(t.ID(), state.Error()):
 			case reason == "":
 				return secret.Value{}, state
 			default:
 				return secret.Value{}, fmt.Errorf("%w: %s", state, reason)
 			}
 		}
-		return secret.New([]byte(t.ID)), nil
+		return secret.New([]byte(t.ID())), nil
 	}
 }
 
 var byID = answer(nil)
 
-func target(id string) manifest.Target { return manifest.Target{Kind: manifest.Secret, ID: id} }
+func target(id string) manifest.Target {
+	return manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/" + id}
+}
 
 func ref(id string) manifest.Part {
 	return manifest.Part{Reference: &manifest.Reference{Target: target(id)}}
@@ -60,11 +62,11 @@ func optional(id string) manifest.Part {
 }
 
 func variable(name, operator string, word ...manifest.Part) manifest.Part {
-	return manifest.Part{Variable: &manifest.Variable{Name: name, Operator: operator, Word: word}}
+	return manifest.Part{Variable: &manifest.Variable{Name: name, Operator: operator, Operand: word}}
 }
 
 // file is a manifest with an entry on each line, named A, B, …
-func file(values ...manifest.Template) *manifest.Manifest {
+func file(values ...manifest.Expr) *manifest.Manifest {
 	m := new(manifest.Manifest)
 	for i, v := range values {
 		name := string(rune('A' + i%26))
@@ -89,13 +91,13 @@ func TestEachTargetIsAskedForOnce(t *testing.T) {
 		return byID(ctx, t)
 	})
 	field := manifest.Part{Reference: &manifest.Reference{Target: target("a"), Field: "user"}}
-	elsewhere := manifest.Target{Room: "other", Kind: manifest.Secret, ID: "a"}
+	elsewhere := manifest.Target{Scheme: manifest.SchemeRoom, Group: "other", Path: "secret/a"}
 	m := file(
-		manifest.Template{ref("a"), {Literal: "-"}, ref("a"), field},
-		manifest.Template{variable("X", ":-", manifest.Part{Literal: "y"}, variable("Y", "+", ref("deep")))},
-		manifest.Template{variable("X", "?", ref("message")), variable("X", ":?", ref("message"))},
-		manifest.Template{{Reference: &manifest.Reference{Target: elsewhere}}},
-		manifest.Template{ref("a")},
+		manifest.Expr{ref("a"), {Literal: "-"}, ref("a"), field},
+		manifest.Expr{variable("X", ":-", manifest.Part{Literal: "y"}, variable("Y", "+", ref("deep")))},
+		manifest.Expr{variable("X", "?", ref("message")), variable("X", ":?", ref("message"))},
+		manifest.Expr{{Reference: &manifest.Reference{Target: elsewhere}}},
+		manifest.Expr{ref("a")},
 	)
 	snapshot, err := fetch.Resolve(t.Context(), m, s)
 	if err != nil {
@@ -109,7 +111,7 @@ func TestEachTargetIsAskedForOnce(t *testing.T) {
 		if asked[tg] != n {
 			t.Errorf("asked for %v %d times", tg, asked[tg])
 		}
-		if v, ok := snapshot.Value(tg); !ok || string(v.Reveal()) != tg.ID {
+		if v, ok := snapshot.Value(tg); !ok || string(v.Reveal()) != tg.ID() {
 			t.Errorf("the value of %v is %q, %v", tg, v.Reveal(), ok)
 		}
 	}
@@ -122,9 +124,9 @@ func TestAThousandReferencesAreOneRound(t *testing.T) {
 		const n = 1000
 		var all sync.WaitGroup
 		all.Add(n)
-		values := make([]manifest.Template, n)
+		values := make([]manifest.Expr, n)
 		for i := range values {
-			values[i] = manifest.Template{ref(fmt.Sprint(i))}
+			values[i] = manifest.Expr{ref(fmt.Sprint(i))}
 		}
 		_, err := fetch.Resolve(t.Context(), file(values...), source(func(ctx context.Context, t manifest.Target) (secret.Value, error) {
 			all.Done()
@@ -141,21 +143,21 @@ func TestWhatMayBeMissing(t *testing.T) {
 	empty := ""
 	withDefault := manifest.Part{Reference: &manifest.Reference{Target: target("missing"), Default: &empty}}
 	for name, test := range map[string]struct {
-		value manifest.Template
+		value manifest.Expr
 		want  error
 	}{
-		"required":              {manifest.Template{ref("missing")}, fetch.ErrMissing},
-		"optional":              {manifest.Template{optional("missing")}, nil},
-		"defaulted":             {manifest.Template{withDefault}, nil},
-		"in a word":             {manifest.Template{variable("X", "-", ref("missing"))}, nil},
-		"required elsewhere":    {manifest.Template{optional("missing"), ref("missing")}, fetch.ErrMissing},
-		"optional, rejected":    {manifest.Template{optional("rejected")}, nil},
-		"optional, no answer":   {manifest.Template{optional("no answer")}, nil},
-		"rejected":              {manifest.Template{ref("rejected")}, fetch.ErrRejected},
-		"no answer":             {manifest.Template{ref("no answer")}, fetch.ErrNoAnswer},
-		"optional, denied":      {manifest.Template{optional("denied")}, fetch.ErrDenied},
-		"optional, unreachable": {manifest.Template{optional("unreachable")}, fetch.ErrUnreachable},
-		"in a word, denied":     {manifest.Template{variable("X", "-", ref("denied"))}, nil},
+		"required":              {manifest.Expr{ref("missing")}, fetch.ErrMissing},
+		"optional":              {manifest.Expr{optional("missing")}, nil},
+		"defaulted":             {manifest.Expr{withDefault}, nil},
+		"in a word":             {manifest.Expr{variable("X", "-", ref("missing"))}, nil},
+		"required elsewhere":    {manifest.Expr{optional("missing"), ref("missing")}, fetch.ErrMissing},
+		"optional, rejected":    {manifest.Expr{optional("rejected")}, nil},
+		"optional, no answer":   {manifest.Expr{optional("no answer")}, nil},
+		"rejected":              {manifest.Expr{ref("rejected")}, fetch.ErrRejected},
+		"no answer":             {manifest.Expr{ref("no answer")}, fetch.ErrNoAnswer},
+		"optional, denied":      {manifest.Expr{optional("denied")}, fetch.ErrDenied},
+		"optional, unreachable": {manifest.Expr{optional("unreachable")}, fetch.ErrUnreachable},
+		"in a word, denied":     {manifest.Expr{variable("X", "-", ref("denied"))}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			snapshot, err := fetch.Resolve(t.Context(), file(test.value), byID)
@@ -178,23 +180,23 @@ func TestWhatMayBeMissing(t *testing.T) {
 }
 
 func TestTable(t *testing.T) {
-	many := make([]manifest.Template, 1000)
+	many := make([]manifest.Expr, 1000)
 	for i := range many {
-		many[i] = manifest.Template{ref(fmt.Sprint("unreachable-", i))}
+		many[i] = manifest.Expr{ref(fmt.Sprint("unreachable-", i))}
 	}
 	for name, test := range map[string]struct {
 		m       *manifest.Manifest
 		reasons map[error]string
 	}{
-		"one": {file(manifest.Template{ref("missing")}), nil},
+		"one": {file(manifest.Expr{ref("missing")}), nil},
 		"mixed": {file(
-			manifest.Template{ref("missing-b")},
-			manifest.Template{ref("denied-a")},
-			manifest.Template{ref("here")},
-			manifest.Template{{Literal: "x"}, ref("missing-a"), ref("missing-c"), ref("missing-a")},
-			manifest.Template{ref("unsupported")},
-			manifest.Template{optional("unreachable")},
-			manifest.Template{optional("missing")},
+			manifest.Expr{ref("missing-b")},
+			manifest.Expr{ref("denied-a")},
+			manifest.Expr{ref("here")},
+			manifest.Expr{{Literal: "x"}, ref("missing-a"), ref("missing-c"), ref("missing-a")},
+			manifest.Expr{ref("unsupported")},
+			manifest.Expr{optional("unreachable")},
+			manifest.Expr{optional("missing")},
 		), map[error]string{
 			fetch.ErrDenied:      "permission denied (1001)",
 			fetch.ErrUnreachable: "connection refused",
@@ -203,7 +205,7 @@ func TestTable(t *testing.T) {
 		"a room is away": {file(many...), map[error]string{
 			fetch.ErrUnreachable: "cannot reach ws://127.0.0.1:1/rooms/demo: connection refused",
 		}},
-		"a hostile room": {file(manifest.Template{ref("denied-" + strings.Repeat("x", 5000))}), map[error]string{
+		"a hostile room": {file(manifest.Expr{ref("denied-" + strings.Repeat("x", 5000))}), map[error]string{
 			fetch.ErrDenied: "\x1b[2J\x1b]0;owned\a\r\nhint: run this \u202e" + strings.Repeat("é", 5000),
 		}},
 	} {
@@ -220,7 +222,7 @@ func TestTable(t *testing.T) {
 // asker is a source all of whose values take a person.
 type asker struct{ source }
 
-func (asker) Ask(context.Context, manifest.Target) (secret.Value, error) {
+func (asker) TryResolve(context.Context, manifest.Target) (secret.Value, error) {
 	return secret.Value{}, fetch.ErrPending
 }
 
@@ -229,9 +231,9 @@ func TestWhoIsWaitedFor(t *testing.T) {
 	byDefault := ref("default")
 	byDefault.Reference.Default = new(string)
 	snapshot, err := fetch.Resolve(t.Context(), file(
-		manifest.Template{ref("needed"), optional("optional"), byDefault},
-		manifest.Template{optional("both"), ref("both")},
-		manifest.Template{variable("X", "-", ref("in a word"), optional("optional"))},
+		manifest.Expr{ref("needed"), optional("optional"), byDefault},
+		manifest.Expr{optional("both"), ref("both")},
+		manifest.Expr{variable("X", "-", ref("in a word"), optional("optional"))},
 	), asker{byID})
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +244,7 @@ func TestWhoIsWaitedFor(t *testing.T) {
 		}
 	}
 	pending := snapshot.Pending()
-	slices.SortFunc(pending, func(a, b manifest.Target) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(pending, func(a, b manifest.Target) int { return strings.Compare(a.ID(), b.ID()) })
 	if !slices.Equal(pending, []manifest.Target{target("default"), target("optional")}) {
 		t.Errorf("pending are %v", pending)
 	}
@@ -270,14 +272,14 @@ func golden(t *testing.T, text string) {
 }
 
 func TestRows(t *testing.T) {
-	m := file(manifest.Template{ref("missing")}, manifest.Template{ref("here")}, manifest.Template{ref("denied")})
+	m := file(manifest.Expr{ref("missing")}, manifest.Expr{ref("here")}, manifest.Expr{ref("denied")})
 	_, err := fetch.Resolve(t.Context(), m, byID)
 	table, ok := errors.AsType[*fetch.Error](err)
 	if !ok {
 		t.Fatalf("got %v", err)
 	}
 	var names []string
-	for _, r := range table.Rows {
+	for _, r := range table.Failures {
 		names = append(names, r.Name)
 	}
 	if !slices.Equal(names, []string{"A", "C"}) {
@@ -302,7 +304,7 @@ func TestCancel(t *testing.T) {
 			synctest.Wait()
 			cancel(enough)
 		}()
-		_, err := fetch.Resolve(ctx, file(manifest.Template{ref("a")}, manifest.Template{ref("b")}), source(wait))
+		_, err := fetch.Resolve(ctx, file(manifest.Expr{ref("a")}, manifest.Expr{ref("b")}), source(wait))
 		if !errors.Is(err, enough) {
 			t.Errorf("got %v", err)
 		}
@@ -313,9 +315,9 @@ func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		_, err := fetch.Resolve(ctx, file(manifest.Template{ref("a")}, manifest.Template{ref("slow")}),
+		_, err := fetch.Resolve(ctx, file(manifest.Expr{ref("a")}, manifest.Expr{ref("slow")}),
 			source(func(ctx context.Context, t manifest.Target) (secret.Value, error) {
-				if t.ID == "slow" {
+				if t.ID() == "slow" {
 					return wait(ctx, t)
 				}
 				return byID(ctx, t)
@@ -323,14 +325,14 @@ func TestDeadline(t *testing.T) {
 		if !errors.Is(err, fetch.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-		if table, ok := errors.AsType[*fetch.Error](err); !ok || len(table.Rows) != 1 || table.Rows[0].Name != "B" {
+		if table, ok := errors.AsType[*fetch.Error](err); !ok || len(table.Failures) != 1 || table.Failures[0].Name != "B" {
 			t.Errorf("got %v", err)
 		}
 	})
 }
 
 func TestNothingToResolve(t *testing.T) {
-	snapshot, err := fetch.Resolve(t.Context(), file(manifest.Template{{Literal: "x"}}), source(nil))
+	snapshot, err := fetch.Resolve(t.Context(), file(manifest.Expr{{Literal: "x"}}), source(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

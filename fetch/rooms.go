@@ -20,9 +20,9 @@ import (
 //
 // Observe is set before the first call.
 type Rooms struct {
-	// Observe hears of values that somebody has to provide, one call at a time;
+	// OnRequest hears of values that somebody has to provide, one call at a time;
 	// nil hears nothing. It returns soon.
-	Observe func(Progress)
+	OnRequest func(RequestStatus)
 
 	dial func(ctx context.Context, room string) (*room.Client, error)
 
@@ -33,10 +33,9 @@ type Rooms struct {
 	observing sync.Mutex
 	requests  atomic.Uint64
 
-	mu        sync.Mutex
-	oauth     map[string]manifest.OAuthClient
-	lines     map[string]*line // by name of the room
-	inquiries map[manifest.Target]*inquiry
+	mu      sync.Mutex
+	lines   map[string]*roomConn // by name of the room
+	pending map[manifest.Target]*pendingRequest
 }
 
 // NewRooms returns a source that calls dial for each room when a reference to it
@@ -46,20 +45,12 @@ type Rooms struct {
 // that is asked of that room fails.
 func NewRooms(dial func(ctx context.Context, room string) (*room.Client, error)) *Rooms {
 	r := &Rooms{
-		dial:      dial,
-		lines:     make(map[string]*line),
-		inquiries: make(map[manifest.Target]*inquiry),
+		dial:    dial,
+		lines:   make(map[string]*roomConn),
+		pending: make(map[manifest.Target]*pendingRequest),
 	}
 	r.life, r.cancel = context.WithCancel(context.Background())
 	return r
-}
-
-// SetOAuth describes the clients that room:oauth references name, in place of
-// those before.
-func (r *Rooms) SetOAuth(clients map[string]manifest.OAuthClient) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.oauth = clients
 }
 
 // Requests is how many requests rooms were sent so far.
@@ -72,42 +63,44 @@ func (r *Rooms) Resolve(ctx context.Context, t manifest.Target) (secret.Value, e
 	return r.resolve(ctx, t, true)
 }
 
-// Ask is Resolve that waits for no person.
-func (r *Rooms) Ask(ctx context.Context, t manifest.Target) (secret.Value, error) {
+// TryResolve is Resolve that waits for no person.
+func (r *Rooms) TryResolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
 	return r.resolve(ctx, t, false)
 }
 
 func (r *Rooms) resolve(ctx context.Context, t manifest.Target, wait bool) (secret.Value, error) {
-	client, err := r.client(ctx, t.Room)
+	client, err := r.client(ctx, t.Group)
 	if err != nil {
 		return secret.Value{}, classify(err)
 	}
-	switch t.Kind {
-	case manifest.Secret:
+	switch t.Kind() {
+	case manifest.KindSecret:
 		r.requests.Add(1)
-		s, err := client.Secrets().Get(ctx, room.SecretQuery{ID: t.ID, Type: t.Type, Name: t.Name, DelegatedTo: t.DelegatedTo})
+		s, err := client.Secrets().Get(ctx, room.SecretQuery{
+			ID: t.ID(), Type: t.Param("type"), Name: t.Param("name"), DelegatedTo: t.Param("delegated_to"),
+		})
 		return s.Value, classify(err)
-	case manifest.Request:
+	case manifest.KindRequest:
 		ask := func(ctx context.Context, participantID string) (secret.Value, error) {
 			r.requests.Add(1)
 			return client.Secrets().Request(ctx, room.SecretRequest{
-				ParticipantID: participantID, URL: t.URL, Type: t.Type, DelegateTo: t.DelegatedTo,
+				ParticipantID: participantID, URL: t.Param("url"), Type: t.Param("type"), DelegateTo: t.Param("delegate_to"),
 			})
 		}
-		if value, ok := provided(ctx, t.ID, ask); ok {
+		if value, ok := provided(ctx, t.ID(), ask); ok {
 			return value, nil
 		}
-		return r.inquire(ctx, client, t, wait, t.ID, ask)
-	case manifest.OAuth:
+		return r.request(ctx, client, t, wait, t.ID(), ask)
+	case manifest.KindOAuth:
 		return r.token(ctx, client, t, wait)
 	}
-	return secret.Value{}, fmt.Errorf("%w: room:%s references are not fetched by this version", ErrUnsupported, t.Kind)
+	return secret.Value{}, fmt.Errorf("%w: room:%s references are not fetched by this version", ErrUnsupported, t.Kind())
 }
 
 // provided returns what somebody, who need not be here, provided before. A room
 // may answer that to their name in place of an id, as this project's does.
 func provided(ctx context.Context, name string, ask func(context.Context, string) (secret.Value, error)) (secret.Value, bool) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, directAnswerTimeout)
 	defer cancel()
 	value, err := ask(ctx, name)
 	return value, err == nil
@@ -115,11 +108,9 @@ func provided(ctx context.Context, name string, ask func(context.Context, string
 
 // token returns a token that the room has, or that somebody authorizes.
 func (r *Rooms) token(ctx context.Context, client *room.Client, t manifest.Target, wait bool) (secret.Value, error) {
-	r.mu.Lock()
-	described, ok := r.oauth[t.ID]
-	r.mu.Unlock()
+	described, ok := t.OAuthClient()
 	if !ok {
-		return secret.Value{}, fmt.Errorf("%w: no OAuth client is called %s", ErrUnsupported, t.ID)
+		return secret.Value{}, fmt.Errorf("%w: no OAuth client is called %s", ErrUnsupported, t.ID())
 	}
 	oauth := &room.OAuth{
 		ClientID:              described.ClientID,
@@ -137,14 +128,14 @@ func (r *Rooms) token(ctx context.Context, client *room.Client, t manifest.Targe
 	connector := (*room.Connector)(described.Connector)
 
 	// Who authorizes it for us has it delegated to us.
-	from := cmp.Or(t.From, described.From)
-	by := t.DelegatedBy
+	from := cmp.Or(t.Param("from"), described.From)
+	by := t.Param("delegated_by")
 	if by == "" && from != client.Session().Name {
 		by = from
 	}
 	r.requests.Add(1)
 	token, err := client.Secrets().OfflineOAuthToken(ctx, room.OfflineOAuthQuery{
-		Connector: connector, OAuth: oauth, DelegatedTo: t.DelegatedTo, DelegatedBy: by,
+		Connector: connector, OAuth: oauth, DelegatedTo: t.Param("delegated_to"), DelegatedBy: by,
 	})
 	switch {
 	case !errors.Is(err, room.ErrNotFound):
@@ -152,10 +143,10 @@ func (r *Rooms) token(ctx context.Context, client *room.Client, t manifest.Targe
 	case from == "":
 		return token, fmt.Errorf("%w: nobody has authorized the client, and from= names nobody to ask", ErrMissing)
 	}
-	return r.inquire(ctx, client, t, wait, from, func(ctx context.Context, participantID string) (secret.Value, error) {
+	return r.request(ctx, client, t, wait, from, func(ctx context.Context, participantID string) (secret.Value, error) {
 		r.requests.Add(1)
 		return client.Secrets().RequestOAuthToken(ctx, room.OAuthRequest{
-			ParticipantID: participantID, Connector: connector, OAuth: oauth, RedirectURI: described.RedirectURI, DelegateTo: t.DelegatedTo,
+			ParticipantID: participantID, Connector: connector, OAuth: oauth, RedirectURI: described.RedirectURI, DelegateTo: t.Param("delegated_to"),
 		})
 	})
 }
@@ -190,12 +181,12 @@ func (r *Rooms) Reconnect() {
 	}
 }
 
-func (r *Rooms) line(name string) *line {
+func (r *Rooms) line(name string) *roomConn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.lines[name]
 	if l == nil {
-		l = new(line)
+		l = new(roomConn)
 		r.lines[name] = l
 	}
 	return l
@@ -205,7 +196,7 @@ func (r *Rooms) client(ctx context.Context, name string) (*room.Client, error) {
 	return r.line(name).get(func() (*room.Client, error) { return r.dial(ctx, name) })
 }
 
-// Close asks nobody any more and closes all connections. No Resolve or Ask may
+// Close asks nobody any more and closes all connections. No Resolve or TryResolve may
 // run then or later.
 func (r *Rooms) Close() error {
 	r.cancel()

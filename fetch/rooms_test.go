@@ -20,7 +20,7 @@ import (
 
 // rooms are real ones, of the embedded server; the default one is called main.
 type rooms struct {
-	embedded *localroom.Embedded
+	embedded *localroom.Room
 	dials    atomic.Int64
 	forged   atomic.Bool // tokens are of another key
 
@@ -110,16 +110,16 @@ func TestRooms(t *testing.T) {
 	r.store(t, "other", room.NewSecret{ID: "bytes", Value: secret.New([]byte("another room's"))})
 
 	want := map[manifest.Target]string{
-		{Kind: manifest.Secret, ID: "bytes"}:                                     bytes,
-		{Kind: manifest.Secret, ID: "empty"}:                                     "",
-		{Kind: manifest.Secret, ID: "delegated", DelegatedTo: "bob"}:             "for bob",
-		{Kind: manifest.Secret, ID: "named", Type: "text/plain", Name: "a name"}: "by name",
-		{Kind: manifest.Secret, ID: "bytes", Room: "other"}:                      "another room's",
+		{Scheme: manifest.SchemeRoom, Path: "secret/bytes"}:                                            bytes,
+		{Scheme: manifest.SchemeRoom, Path: "secret/empty"}:                                            "",
+		{Scheme: manifest.SchemeRoom, Path: "secret/delegated", Params: "delegated_to=bob"}:            "for bob",
+		{Scheme: manifest.SchemeRoom, Path: "secret/named", Params: "type=text%2Fplain&name=a%20name"}: "by name",
+		{Scheme: manifest.SchemeRoom, Group: "other", Path: "secret/bytes"}:                            "another room's",
 	}
-	var values []manifest.Template
+	var values []manifest.Expr
 	for tg := range want {
 		for range 100 {
-			values = append(values, manifest.Template{{Reference: &manifest.Reference{Target: tg}}})
+			values = append(values, manifest.Expr{{Reference: &manifest.Reference{Target: tg}}})
 		}
 	}
 	snapshot, err := fetch.Resolve(t.Context(), file(values...), r.source(t))
@@ -154,23 +154,23 @@ func TestRoomsSayWhy(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		dial func(context.Context, string) (*room.Client, error)
-		kind string
+		kind manifest.Kind
 		want error
 	}{
-		"missing":     {r.dial, manifest.Secret, fetch.ErrMissing},
+		"missing":     {r.dial, manifest.KindSecret, fetch.ErrMissing},
 		"kind":        {r.dial, "other", fetch.ErrUnsupported},
-		"client":      {r.dial, manifest.OAuth, fetch.ErrUnsupported},
-		"no grant":    {noGrant.dial, manifest.Secret, fetch.ErrDenied},
-		"403":         {refusing(403), manifest.Secret, fetch.ErrDenied},
-		"404":         {refusing(404), manifest.Secret, fetch.ErrUnreachable},
-		"423":         {refusing(423), manifest.Secret, fetch.ErrUnreachable},
-		"no route":    {nowhere, manifest.Secret, fetch.ErrUnreachable},
-		"own failure": {noDial, manifest.Secret, nil},
+		"client":      {r.dial, manifest.KindOAuth, fetch.ErrUnsupported},
+		"no grant":    {noGrant.dial, manifest.KindSecret, fetch.ErrDenied},
+		"403":         {refusing(403), manifest.KindSecret, fetch.ErrDenied},
+		"404":         {refusing(404), manifest.KindSecret, fetch.ErrUnreachable},
+		"423":         {refusing(423), manifest.KindSecret, fetch.ErrUnreachable},
+		"no route":    {nowhere, manifest.KindSecret, fetch.ErrUnreachable},
+		"own failure": {noDial, manifest.KindSecret, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := fetch.NewRooms(test.dial)
 			defer s.Close()
-			_, err := s.Resolve(t.Context(), manifest.Target{Kind: test.kind, ID: "missing"})
+			_, err := s.Resolve(t.Context(), manifest.Target{Scheme: manifest.SchemeRoom, Path: string(test.kind) + "/missing"})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -189,13 +189,13 @@ func TestAFailedDialIsNotRepeated(t *testing.T) {
 		dials.Add(1)
 		return nil, fmt.Errorf("%w: refused", room.ErrUnreachable)
 	})
-	values := make([]manifest.Template, 1000)
+	values := make([]manifest.Expr, 1000)
 	for i := range values {
-		values[i] = manifest.Template{ref(fmt.Sprint(i))}
+		values[i] = manifest.Expr{ref(fmt.Sprint(i))}
 	}
 	_, err := fetch.Resolve(t.Context(), file(values...), s)
 	table, ok := errors.AsType[*fetch.Error](err)
-	if !ok || len(table.Rows) != 1000 {
+	if !ok || len(table.Failures) != 1000 {
 		t.Errorf("got %v", err)
 	}
 	if dials.Load() != 1 {

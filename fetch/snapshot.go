@@ -78,9 +78,9 @@ type State struct {
 	none  error // why there is no value
 }
 
-// answer takes the answer that came for the target of s. A value is kept as long
+// record takes the record that came for the target of s. A value is kept as long
 // as nobody says that there is none any more, and longer if it is needed.
-func (s *State) answer(value secret.Value, err error, now time.Time, needed bool) {
+func (s *State) record(value secret.Value, err error, now time.Time, needed bool) {
 	switch {
 	case err == nil:
 		since := now
@@ -93,14 +93,14 @@ func (s *State) answer(value secret.Value, err error, now time.Time, needed bool
 		if s.Stale.IsZero() && s.Revoked.IsZero() {
 			s.Stale = now
 		}
-	case s.held && (needed || !Absent(err)) && !unknown(err):
+	case s.held && (needed || !IsAbsent(err)) && !unknown(err):
 		s.Err, s.Stale = err, time.Time{}
 		if s.Revoked.IsZero() {
 			s.Revoked = now
 		}
-	case Absent(err):
+	case IsAbsent(err):
 		*s = State{Confirmed: now, Err: err, none: err}
-	case s.held || Absent(s.none):
+	case s.held || IsAbsent(s.none):
 		if s.Stale.IsZero() && s.Revoked.IsZero() {
 			s.Stale = now
 		}

@@ -20,14 +20,14 @@ type Source interface {
 	Resolve(ctx context.Context, t manifest.Target) (secret.Value, error)
 }
 
-// An Asker is a Source some of whose values a participant of the room has to
+// An TryResolver is a Source some of whose values a participant of the room has to
 // provide.
-type Asker interface {
+type TryResolver interface {
 	Source
-	// Ask is Resolve that waits for no person: where it takes one its error
+	// TryResolve is Resolve that waits for no person: where it takes one its error
 	// is a [*Pending], the person is asked, and a later call gets what they
 	// provide.
-	Ask(ctx context.Context, t manifest.Target) (secret.Value, error)
+	TryResolve(ctx context.Context, t manifest.Target) (secret.Value, error)
 }
 
 // A Watcher is a Source that tells of changes.
@@ -59,26 +59,26 @@ var (
 	ErrNoAnswer = errors.New("no answer")
 )
 
-// Pending is [ErrPending] with who is asked.
-type Pending struct {
+// PendingError is [ErrPending] with who is asked.
+type PendingError struct {
 	From  string    // the name of the participant
 	Until time.Time // when they have to have answered
 }
 
-func (p *Pending) Error() string { return ErrPending.Error() + ": " + p.From + " is asked" }
+func (p *PendingError) Error() string { return ErrPending.Error() + ": " + p.From + " is asked" }
 
 // Unwrap returns [ErrPending].
-func (p *Pending) Unwrap() error { return ErrPending }
+func (p *PendingError) Unwrap() error { return ErrPending }
 
 // unknown reports whether err leaves open what the room holds: it gave no answer,
 // or refuses the connection, as it does when its token has expired.
 func unknown(err error) bool {
-	return err != nil && !Absent(err) && (!errors.Is(err, ErrDenied) || errors.Is(err, room.ErrForbidden))
+	return err != nil && !IsAbsent(err) && (!errors.Is(err, ErrDenied) || errors.Is(err, room.ErrForbidden))
 }
 
-// Absent reports whether err, of a reference without a value, says that there
+// IsAbsent reports whether err, of a reference without a value, says that there
 // is none: what optional=true and default= forgive. Other errors leave open
 // whether there is one.
-func Absent(err error) bool {
+func IsAbsent(err error) bool {
 	return errors.Is(err, ErrMissing) || errors.Is(err, ErrPending) || errors.Is(err, ErrRejected) || errors.Is(err, ErrNoAnswer)
 }

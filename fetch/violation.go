@@ -8,10 +8,10 @@ import (
 	"github.com/roomenv/roomenv/manifest"
 )
 
-// A Lapse is a reference whose value is not to be used any more as if it were
+// A Violation is a reference whose value is not to be used any more as if it were
 // current: it is revoked, or stale for too long. The value itself is still in the
 // [Snapshot].
-type Lapse struct {
+type Violation struct {
 	Name      string // of the entry, or the path of the file
 	Pos       manifest.Position
 	Reference string
@@ -24,25 +24,25 @@ type Lapse struct {
 }
 
 // actions, the strongest last.
-var actions = []string{manifest.Keep, manifest.Warn, manifest.Stop, manifest.Exit}
+var actions = []string{manifest.ActionKeep, manifest.ActionWarn, manifest.ActionStop, manifest.ActionExit}
 
-// Lapsed returns what has lapsed at the time now, those with the strongest action
+// Violations returns what has lapsed at the time now, those with the strongest action
 // first and else in the order of m. A reference in the word of a variable counts,
 // though it may not be needed; one that may be missing and is has not lapsed.
-func (s *Snapshot) Lapsed(m *manifest.Manifest, now time.Time) (lapses []Lapse) {
-	s.kept(m, func(e manifest.Entry, r *manifest.Reference, st State) {
-		l := Lapse{Name: e.Name, Pos: e.Pos, Reference: r.String(), Err: st.Err}
-		switch end := staleEnd(st, e.Freshness); {
+func (s *Snapshot) Violations(m *manifest.Manifest, now time.Time) (lapses []Violation) {
+	s.uncurrent(m, func(e manifest.Entry, r *manifest.Reference, st State) {
+		l := Violation{Name: e.Name, Pos: e.Pos, Reference: r.String(), Err: st.Err}
+		switch end := staleEnd(st, e.StalePolicy); {
 		case !st.Revoked.IsZero():
-			l.Revoked, l.Since, l.Action = true, st.Revoked, cmp.Or(e.OnRevoked, manifest.Stop)
+			l.Revoked, l.Since, l.Action = true, st.Revoked, cmp.Or(e.OnRevoked, manifest.ActionStop)
 		case !end.IsZero() && !now.Before(end):
-			l.Since, l.Action = st.Stale, cmp.Or(e.Then, manifest.Warn)
+			l.Since, l.Action = st.Stale, cmp.Or(e.OnStale, manifest.ActionWarn)
 		default:
 			return
 		}
 		lapses = append(lapses, l)
 	})
-	slices.SortStableFunc(lapses, func(a, b Lapse) int {
+	slices.SortStableFunc(lapses, func(a, b Violation) int {
 		return slices.Index(actions, b.Action) - slices.Index(actions, a.Action)
 	})
 	return lapses
@@ -51,8 +51,8 @@ func (s *Snapshot) Lapsed(m *manifest.Manifest, now time.Time) (lapses []Lapse) 
 // nextLapse is when the next value after now will be stale for too long; zero is
 // never.
 func (s *Snapshot) nextLapse(m *manifest.Manifest, now time.Time) (next time.Time) {
-	s.kept(m, func(e manifest.Entry, _ *manifest.Reference, st State) {
-		if end := staleEnd(st, e.Freshness); end.After(now) {
+	s.uncurrent(m, func(e manifest.Entry, _ *manifest.Reference, st State) {
+		if end := staleEnd(st, e.StalePolicy); end.After(now) {
 			next = earliest(next, end)
 		}
 	})
@@ -60,22 +60,22 @@ func (s *Snapshot) nextLapse(m *manifest.Manifest, now time.Time) (next time.Tim
 }
 
 // staleEnd is until when a stale value may be used; zero is without end.
-func staleEnd(st State, f manifest.Freshness) time.Time {
+func staleEnd(st State, f manifest.StalePolicy) time.Time {
 	if st.Stale.IsZero() || f.MaxStale == 0 {
 		return time.Time{}
 	}
 	return st.Confirmed.Add(f.MaxStale)
 }
 
-// kept visits the references of m that have a last good value which is not
+// uncurrent visits the references of m that have a last good value which is not
 // current, each once in its entry.
-func (s *Snapshot) kept(m *manifest.Manifest, visit func(manifest.Entry, *manifest.Reference, State)) {
+func (s *Snapshot) uncurrent(m *manifest.Manifest, visit func(manifest.Entry, *manifest.Reference, State)) {
 	for _, e := range m.Values() {
 		seen := make(map[string]bool)
 		for r := range e.Value.References() {
 			st := s.State(r.Target)
 			current := !st.held || st.Stale.IsZero() && st.Revoked.IsZero()
-			if current || Absent(st.Err) && optional(r) || seen[r.String()] {
+			if current || IsAbsent(st.Err) && optional(r) || seen[r.String()] {
 				continue
 			}
 			seen[r.String()] = true

@@ -33,14 +33,14 @@ func Exec(ctx context.Context, c Command) (int, error) {
 		}
 	}
 	if c.User != nil {
-		if err := become(c.User); err != nil {
+		if err := setCredential(c.User); err != nil {
 			err = userError(name, err)
 			return exitCode(err), err
 		}
 	}
 	err = ctx.Err()
 	c.Signals.Close() // from here on a signal ends roomenv as it would the command
-	var interrupted Interrupted
+	var interrupted SignalError
 	if err != nil || errors.As(context.Cause(ctx), &interrupted) {
 		err = context.Cause(ctx)
 		return exitCode(err), fmt.Errorf("cannot run %q: %w", name, err)
@@ -53,8 +53,8 @@ func Exec(ctx context.Context, c Command) (int, error) {
 	return exitCode(err), err
 }
 
-// become takes the groups first: the user that remains may not.
-func become(u *syscall.Credential) error {
+// setCredential takes the groups first: the user that remains may not.
+func setCredential(u *syscall.Credential) error {
 	groups := make([]int, len(u.Groups))
 	for i, g := range u.Groups {
 		groups[i] = int(g)

@@ -81,7 +81,7 @@ func (l *loop) hookEnded(h *hook, err error) {
 			l.nextHook()
 		})
 		l.hooks = append(l.hooks, h)
-		l.observe(Event{Kind: HookFailed, Hook: h.args, Err: err, Wait: wait, Failures: h.failures})
+		l.observe(Event{Kind: EventHookFailed, Hook: h.args, Err: err, Wait: wait, Failures: h.failures})
 	}
 	l.nextHook()
 }

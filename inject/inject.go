@@ -61,7 +61,7 @@ type Command struct {
 // of its process group, if it has one of its own. The exit code is the child's.
 //
 // The error says why there was no child: [*StartError], or the cause of ctx,
-// which may be [Interrupted]. The code goes with it: 127, 126, 128 + the
+// which may be [SignalError]. The code goes with it: 127, 126, 128 + the
 // signal, or 125.
 //
 // Run writes nothing. Of the processes that roomenv has started, only those that

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A life is that of one child, from its start to the end of what it has printed.
-type life struct {
+// An instance is one run of the command, from fork until its output is drained.
+type instance struct {
 	*child
 	loop    *loop
 	command Command // as it was given
@@ -19,67 +19,67 @@ type life struct {
 	stopTimeout time.Duration
 	stopsOnTerm bool
 
-	began    time.Time
-	code     int
-	hasCode  bool   // the child has ended
-	byItself bool   // and was not asked to
-	told     bool   // it was passed a signal that means to end
-	asked    bool   // it was asked to end, or what it left was
-	killing  *alarm // when it is killed
-	gaveUp   bool   // on what is left of its group
-	draining bool   // nothing is left but what it has printed
+	startedAt      time.Time
+	code           int
+	exited         bool   // the child has ended
+	exitedOnItsOwn bool   // and was not asked to
+	sentTerm       bool   // it was passed a signal that means to end
+	stopping       bool   // it was asked to end, or what it left was
+	killing        *alarm // when it is killed
+	groupAbandoned bool   // on what is left of its group
+	draining       bool   // nothing is left but what it has printed
 
 	// Of a candidate:
-	update  *Update
-	probing *task // the question whether it is ready
-	unready error // the last answer
-	failed  error // why it was given up
-	halted  bool  // it does not run, as if by Ctrl-Z
+	update         *Update
+	probing        *auxProcess // the question whether it is ready
+	lastProbeError error       // the last answer
+	failed         error       // why it was given up
+	suspended      bool        // it does not run, as if by Ctrl-Z
 }
 
-// begin starts a child.
-func (l *loop) begin(c Command) (*life, error) {
-	f := &life{loop: l, command: c, began: time.Now()}
+// start starts a child.
+func (l *loop) start(c Command) (*instance, error) {
+	p := &instance{loop: l, command: c, startedAt: time.Now()}
 	if l.Overlap {
 		c.Monitor = nil
 	}
 	if c.Mask != nil {
-		if err := f.output.mask(&c); err != nil {
-			f.output.close()
+		if err := p.output.mask(&c); err != nil {
+			p.output.close()
 			return nil, err
 		}
 	}
-	f.stopSignal = cmp.Or(c.StopSignal, unix.SIGTERM)
-	f.stopTimeout = cmp.Or(c.StopTimeout, 10*time.Second)
-	f.stopsOnTerm = c.inner == nil && (c.StopSignal != 0 || c.StopTimeout != 0)
+	p.stopSignal = cmp.Or(c.StopSignal, unix.SIGTERM)
+	p.stopTimeout = cmp.Or(c.StopTimeout, 10*time.Second)
+	p.stopsOnTerm = c.inner == nil && (c.StopSignal != 0 || c.StopTimeout != 0)
 	var err error
-	if f.child, err = start(c); err != nil {
-		f.output.close()
+	if p.child, err = start(c); err != nil {
+		p.output.close()
 		return nil, err
 	}
-	f.output.start()
-	l.processes[f.pid] = f
-	l.lives = append(l.lives, f)
-	return f, nil
+	p.output.start()
+	l.processes[p.pid] = p
+	l.instances = append(l.instances, p)
+	return p, nil
 }
 
 // stop asks the child and its group to end, and kills them when their time is over.
-func (f *life) stop() {
-	if f.asked {
+func (p *instance) stop() {
+	if p.stopping {
 		return
 	}
-	f.asked = true
-	f.signalGroup(f.stopSignal)
-	f.killing = f.loop.clock.after(f.stopTimeout, f.hurry)
+	p.stopping = true
+	p.signalGroup(p.stopSignal)
+	p.killing = p.loop.clock.after(p.stopTimeout, p.hurry)
 }
 
 // meant reports whether somebody meant the child to end that has ended.
-func (f *life) meant() bool {
-	switch syscall.Signal(f.code - 128) {
+func (p *instance) meant() bool {
+	switch syscall.Signal(p.code - 128) {
 	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
 		return true
 	}
-	return f.told
+	return p.sentTerm
 }
 
 // killTimeout is how long the group is waited for when it was killed. A process
@@ -87,34 +87,34 @@ func (f *life) meant() bool {
 const killTimeout = time.Second
 
 // hurry is for a child that was asked.
-func (f *life) hurry() {
-	f.signalGroup(unix.SIGKILL)
-	f.loop.clock.cancel(f.killing)
-	f.killing = f.loop.clock.after(killTimeout, func() { f.gaveUp = true })
+func (p *instance) hurry() {
+	p.signalGroup(unix.SIGKILL)
+	p.loop.clock.cancel(p.killing)
+	p.killing = p.loop.clock.after(killTimeout, func() { p.groupAbandoned = true })
 }
 
-func (f *life) signalGroup(sig syscall.Signal) {
-	if f.ownGroup || !f.hasCode {
-		f.child.stop(sig)
+func (p *instance) signalGroup(sig syscall.Signal) {
+	if p.ownGroup || !p.exited {
+		p.child.stop(sig)
 	}
 }
 
-func (f *life) stopped(sig syscall.Signal) {
+func (p *instance) stopped(sig syscall.Signal) {
 	switch {
-	case f != f.loop.current:
-		f.halted = true
-	case (sig == unix.SIGTTIN || sig == unix.SIGTTOU) && f.ownGroup && f.foreground() == f.pid:
+	case p != p.loop.current:
+		p.suspended = true
+	case (sig == unix.SIGTTIN || sig == unix.SIGTTOU) && p.ownGroup && p.foreground() == p.pid:
 		// It used the terminal just before that was handed over.
-		f.signalGroup(unix.SIGCONT)
+		p.signalGroup(unix.SIGCONT)
 	default:
-		f.suspend(sig, f.loop.signals.stop)
+		p.suspend(sig, p.loop.signals.stop)
 	}
 }
 
-func (f *life) ended(code int, killed bool) {
-	f.code, f.hasCode, f.killed, f.byItself = code, true, killed, !f.asked
-	f.loop.ended(f)
-	f.awaitGroup(minInterval)
+func (p *instance) ended(code int, killed bool) {
+	p.code, p.exited, p.killed, p.exitedOnItsOwn = code, true, killed, !p.stopping
+	p.loop.ended(p)
+	p.awaitGroup(minInterval)
 }
 
 // Of the processes that outlive the child there is no event, so they are looked
@@ -126,24 +126,24 @@ const (
 
 // awaitGroup waits until nothing is left of the group of a child that was asked to
 // end and has, then until what it has printed is passed on.
-func (f *life) awaitGroup(interval time.Duration) {
-	l := f.loop
-	if f.asked && f.ownGroup && !f.gaveUp && groupAlive(f.pid) {
-		l.clock.after(interval, func() { f.awaitGroup(min(2*interval, maxInterval)) })
+func (p *instance) awaitGroup(interval time.Duration) {
+	l := p.loop
+	if p.stopping && p.ownGroup && !p.groupAbandoned && groupAlive(p.pid) {
+		l.clock.after(interval, func() { p.awaitGroup(min(2*interval, maxInterval)) })
 		return
 	}
-	l.clock.cancel(f.killing)
-	f.child.close()
-	f.draining = true
-	if f.output.pumps == nil {
-		l.over(f)
+	l.clock.cancel(p.killing)
+	p.child.close()
+	p.draining = true
+	if p.output.pumps == nil {
+		l.over(p)
 		return
 	}
-	if f.output.inner != nil {
-		f.output.inner.end(f.code)
+	if p.output.inner != nil {
+		p.output.inner.end(p.code)
 	}
-	l.async(func() { f.output.finish(l.ctx) }, func() {
-		f.output.close()
-		l.over(f)
+	l.async(func() { p.output.finish(l.ctx) }, func() {
+		p.output.close()
+		l.over(p)
 	})
 }

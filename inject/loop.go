@@ -29,19 +29,19 @@ type loop struct {
 	posted    chan func() // by those who work beside the loop
 	closed    chan struct{}
 
-	lives     []*life
-	current   *life            // gets the signals; nil while none is to run
-	candidate *life            // is to take its place
-	kept      []syscall.Signal // for the next one
+	instances     []*instance
+	current       *instance        // gets the signals; nil while none is to run
+	candidate     *instance        // is to take its place
+	queuedSignals []syscall.Signal // for the next one
 
 	command  Command // what is started next
 	next     *Update // waits until it can be applied
 	failures int     // one after the other
 	retry    *alarm  // of what has failed
 
-	tasks map[*task]bool
-	hook  *hook   // runs
-	hooks []*hook // are to be run
+	auxProcesses map[*auxProcess]bool
+	hook         *hook   // runs
+	hooks        []*hook // are to be run
 
 	ending bool // nothing is started any more
 	code   int
@@ -73,20 +73,20 @@ func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
 	signal.Notify(l.endings, unix.SIGCHLD)
 	defer signal.Stop(l.endings)
 
-	l.processes, l.tasks = processes{}, map[*task]bool{}
+	l.processes, l.auxProcesses = processes{}, map[*auxProcess]bool{}
 	l.posted, l.closed = make(chan func()), make(chan struct{})
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	defer l.working.Wait()
 	defer l.cancel(nil)
 	defer close(l.closed)
 
-	first, err := l.begin(c)
+	first, err := l.start(c)
 	if err != nil {
 		return exitCode(err), err
 	}
-	l.become(first)
+	l.promote(first)
 	cancelled := ctx.Done()
-	for !l.ending || len(l.lives)+len(l.tasks) > 0 {
+	for !l.ending || len(l.instances)+len(l.auxProcesses) > 0 {
 		if l.ending {
 			updates = nil
 		}
@@ -139,31 +139,31 @@ func (l *loop) reap() {
 
 // signal acts on a signal to roomenv.
 func (l *loop) signal(sig syscall.Signal) {
-	f := l.current
+	p := l.current
 	switch {
 	case l.ending && escalates(sig) && l.hurry():
-	case f == nil && sig == unix.SIGHUP && !hasTerminal():
+	case p == nil && sig == unix.SIGHUP && !hasTerminal():
 		// Nobody can have hung up: see [Signals.Hangup].
-	case f == nil || f.hasCode:
-		if withoutChild(sig, l.interrupt, l.signals.stop) && !slices.Contains(l.kept, sig) {
-			l.kept = append(l.kept, sig)
+	case p == nil || p.exited:
+		if withoutChild(sig, l.interrupt, l.signals.stop) && !slices.Contains(l.queuedSignals, sig) {
+			l.queuedSignals = append(l.queuedSignals, sig)
 		}
-	case f.stopsOnTerm && sig == unix.SIGTERM:
+	case p.stopsOnTerm && sig == unix.SIGTERM:
 		l.end()
-	case f.asked && escalates(sig):
+	case p.stopping && escalates(sig):
 		l.end()
 		fallthrough
 	default:
-		f.told = f.told || escalates(sig)
-		f.forward(sig)
+		p.sentTerm = p.sentTerm || escalates(sig)
+		p.forward(sig)
 	}
 }
 
 // hurry kills what was asked to end, and reports whether there is any.
 func (l *loop) hurry() (found bool) {
-	for _, f := range l.lives {
-		if f.asked && !f.draining {
-			f.hurry()
+	for _, p := range l.instances {
+		if p.stopping && !p.draining {
+			p.hurry()
 			found = true
 		}
 	}
@@ -186,42 +186,42 @@ func (l *loop) cancelled(cause error) {
 }
 
 // ended is for when a child has ended, and maybe not all of its group.
-func (l *loop) ended(f *life) {
-	if time.Since(f.began) >= steady {
+func (l *loop) ended(p *instance) {
+	if time.Since(p.startedAt) >= stableAfter {
 		l.failures = 0
 	}
 	switch {
-	case !f.byItself:
-	case f == l.candidate:
-		l.abandon(f, fmt.Errorf("it ended before it was ready: exit code %d", f.code))
-	case f != l.current:
-	case l.candidate != nil && !l.candidate.asked && !f.meant():
-		l.handOver()
-	case f.code == 0 || f.meant() || !l.RestartOnFailure:
+	case !p.exitedOnItsOwn:
+	case p == l.candidate:
+		l.abortCandidate(p, fmt.Errorf("it ended before it was ready: exit code %d", p.code))
+	case p != l.current:
+	case l.candidate != nil && !l.candidate.stopping && !p.meant():
+		l.switchOver()
+	case p.code == 0 || p.meant() || !l.RestartOnFailure:
 		l.end()
 	default:
-		f.stop() // what it has left
+		p.stop() // what it has left
 	}
 }
 
 // over is for when nothing is left of a child.
-func (l *loop) over(f *life) {
-	l.lives = slices.DeleteFunc(l.lives, func(g *life) bool { return f == g })
+func (l *loop) over(p *instance) {
+	l.instances = slices.DeleteFunc(l.instances, func(g *instance) bool { return p == g })
 	switch {
-	case f == l.candidate:
-		l.rolledBack(f)
-	case f != l.current:
+	case p == l.candidate:
+		l.rolledBack(p)
+	case p != l.current:
 	case l.ending:
 		if l.err == nil {
-			l.code = f.code
+			l.code = p.code
 		}
 	default:
 		l.current = nil
-		if f.byItself {
-			l.crashed(f.code, nil)
+		if p.exitedOnItsOwn {
+			l.crashed(p.code, nil)
 		}
 	}
-	l.proceed()
+	l.advance()
 }
 
 // end ends all that runs. The exit code is that of the current child, if there is
@@ -237,15 +237,15 @@ func (l *loop) end() {
 		l.next = nil
 	}
 	if l.candidate != nil {
-		l.abandon(l.candidate, ErrDropped)
+		l.abortCandidate(l.candidate, ErrDropped)
 	}
-	for _, f := range l.lives {
-		if !f.hasCode {
-			f.stop()
+	for _, p := range l.instances {
+		if !p.exited {
+			p.stop()
 		}
 	}
-	for t := range l.tasks {
-		t.kill()
+	for p := range l.auxProcesses {
+		p.kill()
 	}
 }
 

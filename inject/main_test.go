@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 // roomenv does what the command does: catch, get ready, run, exit. With WAIT it
 // is not ready before a line comes on descriptor 3.
 func roomenv() int {
-	ctx, signals := inject.Catch(context.Background())
+	ctx, signals := inject.NotifySignals(context.Background())
 	defer signals.Close()
 	if os.Getenv("REPORT_SUSPEND") != "" {
 		signals.OnSuspend(func() func() {
@@ -75,7 +75,7 @@ func roomenv() int {
 	}
 	code, err := run(ctx, c)
 	if err != nil {
-		var i inject.Interrupted
+		var i inject.SignalError
 		if !errors.As(err, &i) {
 			fmt.Fprintln(os.Stderr, err)
 		}
@@ -91,11 +91,11 @@ func roomenv() int {
 // without one, says what became of an update that restarts it. Each has a hook that
 // ends with 7.
 func supervisor() int {
-	ctx, signals := inject.Catch(context.Background())
+	ctx, signals := inject.NotifySignals(context.Background())
 	defer signals.Close()
 	hook := []string{"/bin/sh", "-c", "exit 7"}
 	s := inject.Supervisor{Overlap: os.Getenv("OVERLAP") != "", Observe: func(e inject.Event) {
-		if e.Kind == inject.HookFailed && fmt.Sprint(e.Err) != "exit code 7" {
+		if e.Kind == inject.EventHookFailed && fmt.Sprint(e.Err) != "exit code 7" {
 			fmt.Println("the hook:", e.Err)
 		}
 	}}
@@ -112,7 +112,7 @@ func supervisor() int {
 				}
 			}
 			applied := make(chan error, 1)
-			u := inject.Update{Command: c, Action: inject.Restart, Hooks: [][]string{hook}, Applied: func(err error) { applied <- err }}
+			u := inject.Update{Command: c, Action: inject.ActionRestart, Hooks: [][]string{hook}, Applied: func(err error) { applied <- err }}
 			u.Command.Env = append(slices.DeleteFunc(slices.Clone(c.Env), func(e string) bool { return strings.HasPrefix(e, "N=") }), "N="+strconv.Itoa(n))
 			select {
 			case updates <- u:

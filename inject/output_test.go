@@ -26,7 +26,7 @@ const canary = "hunter2-canary"
 
 func masker() *mask.Masker {
 	m := new(mask.Masker)
-	m.Add(mask.Named{Name: "CANARY", Value: secret.New([]byte(canary))})
+	m.Add(mask.Secret{Name: "CANARY", Value: secret.New([]byte(canary))})
 	return m
 }
 
@@ -41,7 +41,7 @@ func maskIn(c *inject.Command) {
 
 // monitor is what the command does when it is Command.Monitor.
 func monitor() int {
-	ctx, signals := inject.Catch(context.Background())
+	ctx, signals := inject.NotifySignals(context.Background())
 	defer signals.Close()
 	code, err := inject.RunMonitor(ctx, inject.Command{Args: os.Args[2:], Env: os.Environ(), Signals: signals})
 	if err != nil {
@@ -481,7 +481,7 @@ func BenchmarkMask(b *testing.B) {
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		b.Fatal(err)
 	}
-	ctx, signals := inject.Catch(b.Context())
+	ctx, signals := inject.NotifySignals(b.Context())
 	defer signals.Close()
 	carry := func(script string, m *mask.Masker) time.Duration {
 		r, w, err := os.Pipe()
@@ -505,9 +505,9 @@ func BenchmarkMask(b *testing.B) {
 	for _, n := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			m := new(mask.Masker)
-			values := make([]mask.Named, n)
+			values := make([]mask.Secret, n)
 			for i := range values {
-				values[i] = mask.Named{Name: "X", Value: secret.New(fmt.Appendf(nil, "%x-a password of usual length+%d", i*7919, i))}
+				values[i] = mask.Secret{Name: "X", Value: secret.New(fmt.Appendf(nil, "%x-a password of usual length+%d", i*7919, i))}
 			}
 			m.Add(values...)
 			var cat, masked time.Duration

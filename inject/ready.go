@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Ready is how to tell that a new child serves: Command exits with 0, in the
+// Readiness is how to tell that a new child serves: Command exits with 0, in the
 // child's environment, or TCP, an address, takes a connection. With neither it
 // does so once it has run for a second.
-type Ready struct {
+type Readiness struct {
 	Command []string
 	TCP     string
 	Timeout time.Duration // 0 means 30 s
@@ -24,7 +24,7 @@ const (
 	maxProbe = time.Second
 )
 
-func (r Ready) timeout() time.Duration {
+func (r Readiness) timeout() time.Duration {
 	if r.Timeout == 0 {
 		return 30 * time.Second
 	}
@@ -32,44 +32,44 @@ func (r Ready) timeout() time.Duration {
 }
 
 // awaitReady waits until the candidate is ready.
-func (l *loop) awaitReady(f *life) {
+func (l *loop) awaitReady(p *instance) {
 	if l.Ready.Command == nil && l.Ready.TCP == "" {
-		l.clock.after(settled, func() { l.answered(f, 0, nil) })
+		l.clock.after(settled, func() { l.answered(p, 0, nil) })
 		return
 	}
-	l.probe(f, minProbe)
+	l.probe(p, minProbe)
 	l.clock.after(l.Ready.timeout(), func() {
-		if l.waitsFor(f) {
-			l.abandon(f, fmt.Errorf("it was not ready after %v: %w", l.Ready.timeout(), f.unready))
+		if l.waitsFor(p) {
+			l.abortCandidate(p, fmt.Errorf("it was not ready after %v: %w", l.Ready.timeout(), p.lastProbeError))
 		}
 	})
 }
 
-// waitsFor reports whether f is not given up, nor over.
-func (l *loop) waitsFor(f *life) bool { return f == l.candidate && !f.asked && !f.hasCode }
+// waitsFor reports whether p is not given up, nor over.
+func (l *loop) waitsFor(p *instance) bool { return p == l.candidate && !p.stopping && !p.exited }
 
-// probe looks whether f is ready, and if not, again after a time.
-func (l *loop) probe(f *life, wait time.Duration) {
-	if !l.waitsFor(f) {
+// probe looks whether p is ready, and if not, again after a time.
+func (l *loop) probe(p *instance, wait time.Duration) {
+	if !l.waitsFor(p) {
 		return
 	}
-	f.unready = errors.New("no answer")
+	p.lastProbeError = errors.New("no answer")
 	if l.Ready.Command == nil {
 		var err error
-		l.async(func() { err = dial(l.ctx, l.Ready.TCP) }, func() { l.answered(f, wait, err) })
+		l.async(func() { err = dial(l.ctx, l.Ready.TCP) }, func() { l.answered(p, wait, err) })
 		return
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
-		l.answered(f, wait, err)
+		l.answered(p, wait, err)
 		return
 	}
 	defer null.Close()
-	c := f.command
+	c := p.command
 	c.Args, c.Stdout, c.Stderr = l.Ready.Command, null, null
-	f.probing = l.do(c, l.Ready.timeout(), func(err error) {
-		f.probing = nil
-		l.answered(f, wait, err)
+	p.probing = l.do(c, l.Ready.timeout(), func(err error) {
+		p.probing = nil
+		l.answered(p, wait, err)
 	})
 }
 
@@ -81,13 +81,13 @@ func dial(ctx context.Context, address string) error {
 	return err
 }
 
-func (l *loop) answered(f *life, wait time.Duration, err error) {
+func (l *loop) answered(p *instance, wait time.Duration, err error) {
 	switch {
-	case !l.waitsFor(f):
+	case !l.waitsFor(p):
 	case err == nil:
-		l.handOver()
+		l.switchOver()
 	default:
-		f.unready = err
-		l.clock.after(wait, func() { l.probe(f, min(2*wait, maxProbe)) })
+		p.lastProbeError = err
+		l.clock.after(wait, func() { l.probe(p, min(2*wait, maxProbe)) })
 	}
 }

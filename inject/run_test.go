@@ -240,7 +240,7 @@ func TestContextEndedBefore(t *testing.T) {
 // BenchmarkStart prints how much longer a command takes with Run than with
 // os/exec, side by side.
 func BenchmarkStart(b *testing.B) {
-	ctx, signals := inject.Catch(b.Context())
+	ctx, signals := inject.NotifySignals(b.Context())
 	defer signals.Close()
 	var bare, wrapped time.Duration
 	for b.Loop() {

@@ -58,7 +58,7 @@ func TestSchedules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, signals := inject.Catch(context.Background())
+		ctx, signals := inject.NotifySignals(context.Background())
 		sent := make(chan error)
 		go func() {
 			time.Sleep(wait) // the schedule
@@ -97,7 +97,7 @@ func TestRestartSchedules(t *testing.T) {
 	guard(t)
 	open := descriptors(t)
 	for round := range *rounds {
-		ctx, signals := inject.Catch(context.Background())
+		ctx, signals := inject.NotifySignals(context.Background())
 		for range 1 + random.IntN(3) {
 			member := []string{`read x <&3`, `trap '' TERM INT; while read x <&3; do :; done`, `(read x <&3 &)`}[random.IntN(3)]
 			const child = `exec 3<&0; echo $$; trap 'echo term; exit 3' TERM; sh -c "$0" & read x; read y; exit 99`
@@ -197,7 +197,7 @@ func TestSupervisorSchedules(t *testing.T) {
 		// What a child leaves that ends by itself may outlive its round.
 		lock := fmt.Sprintf("%s/%d", locks, round)
 		s := inject.Supervisor{Overlap: random.IntN(2) == 0, RestartOnFailure: random.IntN(2) == 0}
-		s.Ready = inject.Ready{Command: []string{"/bin/sh", "-c", "exit $READY"}, Timeout: 10 * time.Millisecond}
+		s.Ready = inject.Readiness{Command: []string{"/bin/sh", "-c", "exit $READY"}, Timeout: 10 * time.Millisecond}
 		held := `flock -n 9 || echo the lock is held; `
 		if s.Overlap {
 			held = ""
@@ -210,7 +210,7 @@ func TestSupervisorSchedules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, signals := inject.Catch(t.Context())
+		ctx, signals := inject.NotifySignals(t.Context())
 		ctx, stop := context.WithCancel(ctx)
 		command := func() inject.Command {
 			end := []string{`read x; exit 99`, `exit 0`, `exit 3`, `trap 'exit 4' TERM; read x; exit 99`}[random.IntN(4)]
@@ -277,7 +277,7 @@ func TestSupervisorSchedules(t *testing.T) {
 		if n := outcomes.Load(); n != int64(taken) {
 			t.Errorf("round %d: %d updates had %d outcomes", round, taken, n)
 		}
-		var interrupted inject.Interrupted
+		var interrupted inject.SignalError
 		switch {
 		case errors.As(err, &interrupted) && code == interrupted.ExitCode():
 		case errors.Is(err, context.Canceled) && code == 125:

@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Signals holds every signal that reaches roomenv from [Catch] on, so that
+// Signals holds every signal that reaches roomenv from [NotifySignals] on, so that
 // none is lost and none ends roomenv without its child.
 //
 // While there is no child, SIGHUP, SIGINT, SIGQUIT and SIGTERM cancel the
-// context of Catch, with an [Interrupted] as the cause; SIGTSTP stops roomenv;
+// context of Catch, with an [SignalError] as the cause; SIGTSTP stops roomenv;
 // the others are kept for the child that [Run] starts, which gets them as soon
 // as it runs. While there is a child all of them are the child's.
 type Signals struct {
@@ -38,25 +38,25 @@ type Signals struct {
 	resume  func() // what SIGCONT does; nil is nothing
 }
 
-// Interrupted is the cause of a context that a signal cancelled.
-type Interrupted struct{ Signal syscall.Signal }
+// SignalError is the cause of a context that a signal cancelled.
+type SignalError struct{ Signal syscall.Signal }
 
 // Error names the signal.
-func (e Interrupted) Error() string {
+func (e SignalError) Error() string {
 	return fmt.Sprintf("interrupted by %s", unix.SignalName(e.Signal))
 }
 
 // ExitCode is 128 + the number of the signal.
-func (e Interrupted) ExitCode() int { return 128 + int(e.Signal) }
+func (e SignalError) ExitCode() int { return 128 + int(e.Signal) }
 
-// Catch begins to catch signals. It is the first thing that main does; [Run]
+// NotifySignals begins to catch signals. It is the first thing that main does; [Run]
 // gets both results. Close ends it.
 //
 // A SIGHUP or SIGINT that is ignored, as nohup and the shell's & make it,
 // stays so, for roomenv and for the child. The Go runtime does not tell which
 // other signals were ignored before it started, so a child gets those with
 // their default action.
-func Catch(parent context.Context) (context.Context, *Signals) {
+func NotifySignals(parent context.Context) (context.Context, *Signals) {
 	ctx, cancel := context.WithCancelCause(parent)
 	hangup := make(chan struct{}, 1)
 	s := &Signals{
@@ -111,25 +111,25 @@ func (s *Signals) Close() {
 }
 
 // run takes from caught at once, because os/signal drops what finds the
-// channel full. A signal that is kept already is not kept twice: the kernel
+// channel full. A signal that is queued already is not queued twice: the kernel
 // does the same.
 func (s *Signals) run() {
 	defer close(s.ended)
-	var kept []syscall.Signal
+	var queued []syscall.Signal
 	for {
 		var out chan<- syscall.Signal
 		var next syscall.Signal
-		if len(kept) > 0 {
-			out, next = s.out, kept[0]
+		if len(queued) > 0 {
+			out, next = s.out, queued[0]
 		}
 		select {
 		case caught := <-s.caught:
 			sig := caught.(syscall.Signal)
-			if s.forChild(sig) && !slices.Contains(kept, sig) {
-				kept = append(kept, sig)
+			if s.forChild(sig) && !slices.Contains(queued, sig) {
+				queued = append(queued, sig)
 			}
 		case out <- next:
-			kept = kept[1:]
+			queued = queued[1:]
 		case <-s.quit:
 			// Nothing more comes, but what came may be the end of roomenv.
 			for len(s.caught) > 0 {
@@ -170,7 +170,7 @@ func (s *Signals) forChild(sig syscall.Signal) bool {
 func withoutChild(sig syscall.Signal, interrupt context.CancelCauseFunc, stop func(target int)) (keep bool) {
 	switch sig {
 	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
-		interrupt(Interrupted{sig})
+		interrupt(SignalError{sig})
 	case unix.SIGTSTP:
 		stop(unix.Getpid())
 	case unix.SIGCONT:

@@ -145,7 +145,7 @@ func TestReplaced(t *testing.T) {
 	w.expect(t, strconv.Itoa(w.Process.Pid))
 	w.end(t, "", 9)
 
-	ctx, signals := inject.Catch(t.Context())
+	ctx, signals := inject.NotifySignals(t.Context())
 	defer signals.Close()
 	code, err := inject.Exec(ctx, inject.Command{Args: []string{"no-such-command"}, Signals: signals})
 	if code != 127 || !errors.Is(err, inject.ErrNotFound) {

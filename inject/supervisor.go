@@ -19,7 +19,7 @@ type Supervisor struct {
 	// one's. If that ends by itself meanwhile, unless it was meant to end (see
 	// RestartOnFailure), the new one takes its place as it is.
 	Overlap bool
-	Ready   Ready
+	Ready   Readiness
 
 	// RestartOnFailure has a child that fails started again, after a time that
 	// doubles from 100 ms to 30 s, and begins anew once a child has run for 10 s.
@@ -49,12 +49,12 @@ type EventKind int
 
 // Kinds of [Event].
 const (
-	Started    EventKind = iota // a child runs; it is the one that gets the signals
-	Restarted                   // it is one that was started for an Update
-	Stopped                     // the child has been stopped for an Update
-	RolledBack                  // the new child did not get ready, and the old one stays
-	Crashed                     // the child failed, or did not start, and is started again
-	HookFailed                  // a hook failed, and is run again
+	EventStarted    EventKind = iota // a child runs; it is the one that gets the signals
+	EventRestarted                   // it is one that was started for an Update
+	EventStopped                     // the child has been stopped for an Update
+	EventRolledBack                  // the new child did not get ready, and the old one stays
+	EventCrashed                     // the child failed, or did not start, and is started again
+	EventHookFailed                  // a hook failed, and is run again
 )
 
 // An Update is what is run from now on, and what becomes of the child that runs.
@@ -88,14 +88,14 @@ type Action int
 
 // Actions of an [Update].
 const (
-	Keep    Action = iota // it stays; Command is for the next start
-	Restart               // it is stopped, and Command started
-	Stop                  // it is stopped; a Restart starts Command
+	ActionKeep    Action = iota // it stays; Command is for the next start
+	ActionRestart               // it is stopped, and Command started
+	ActionStop                  // it is stopped; a Restart starts Command
 )
 
 // replacing is u in place of one that came before and is not applied.
 func (u *Update) replacing(before *Update) *Update {
-	if u.Action == Keep {
+	if u.Action == ActionKeep {
 		u.Action = before.Action
 		u.Signals = append(slices.Clone(before.Signals), u.Signals...)
 	}
@@ -118,14 +118,14 @@ func (u *Update) applied(err error) {
 // does not start once the child before is gone, unless RestartOnFailure is set.
 // SIGTERM or SIGINT that comes while a child is stopped for an Update goes to that
 // child, which is the last one then. While there is none, SIGINT, SIGQUIT, SIGTERM
-// and, on a terminal, SIGHUP end Run, with [Interrupted].
+// and, on a terminal, SIGHUP end Run, with [SignalError].
 func (s *Supervisor) Run(ctx context.Context, c Command, updates <-chan Update) (int, error) {
 	if len(c.Args) == 0 {
 		return 125, errNoCommand
 	}
 	l := &loop{Supervisor: *s, signals: c.Signals, command: c}
 	if l.signals == nil {
-		ctx, l.signals = Catch(ctx)
+		ctx, l.signals = NotifySignals(ctx)
 		defer l.signals.Close()
 	}
 	return l.run(ctx, updates)

@@ -94,7 +94,7 @@ func (x *supervised) send(n int, u inject.Update) <-chan error {
 
 func (x *supervised) restart(n int) <-chan error {
 	x.t.Helper()
-	return x.send(n, inject.Update{Action: inject.Restart})
+	return x.send(n, inject.Update{Action: inject.ActionRestart})
 }
 
 func (x *supervised) expect(want ...string) {
@@ -119,7 +119,7 @@ func (x *supervised) both(a, b string) {
 func (x *supervised) event(want inject.EventKind) inject.Event {
 	x.t.Helper()
 	e := <-x.events
-	for e.Kind == inject.Started && want != inject.Started {
+	for e.Kind == inject.EventStarted && want != inject.EventStarted {
 		e = <-x.events
 	}
 	if e.Kind != want {
@@ -149,7 +149,7 @@ func (x *supervised) end(rest string, code int) {
 }
 
 func (x *supervised) interrupted() bool {
-	var i inject.Interrupted
+	var i inject.SignalError
 	return errors.As(x.err, &i)
 }
 
@@ -182,7 +182,7 @@ func TestRestart(t *testing.T) {
 		o := x.restart(n)
 		x.expect("end "+strconv.Itoa(n-1), "start "+strconv.Itoa(n))
 		outcome(t, o, nil)
-		x.event(inject.Restarted)
+		x.event(inject.EventRestarted)
 	}
 	x.say("exit")
 	x.end("", 4)
@@ -216,7 +216,7 @@ func TestNewestWins(t *testing.T) {
 	x.say("go")
 	x.expect("start 4")
 	outcome(t, fourth, nil)
-	fifth := x.send(5, inject.Update{Action: inject.Stop})
+	fifth := x.send(5, inject.Update{Action: inject.ActionStop})
 	x.expect("asked 4")
 	sixth := x.restart(6)
 	outcome(t, fifth, inject.ErrDropped)
@@ -243,21 +243,21 @@ func TestTermWhileRestarting(t *testing.T) {
 func TestCrashes(t *testing.T) {
 	x := supervise(t, inject.Supervisor{RestartOnFailure: true}, `echo start $N; read word; exit $word`)
 	for i, wait := range []time.Duration{100, 200, 400} {
-		x.event(inject.Started)
+		x.event(inject.EventStarted)
 		x.expect("start 1")
 		x.say(strconv.Itoa(i + 1))
-		if e := x.event(inject.Crashed); e.Wait != wait*time.Millisecond || e.Code != i+1 || e.Err != nil {
+		if e := x.event(inject.EventCrashed); e.Wait != wait*time.Millisecond || e.Code != i+1 || e.Err != nil {
 			t.Errorf("got %+v", e)
 		}
 	}
 	o := x.restart(2) // does not wait for the end of the back-off
 	outcome(t, o, nil)
-	x.event(inject.Restarted)
+	x.event(inject.EventRestarted)
 	x.expect("start 2")
 	outcome(t, x.send(3, inject.Update{}), nil)
 	x.say("9")
-	x.event(inject.Crashed)
-	x.event(inject.Started)
+	x.event(inject.EventCrashed)
+	x.event(inject.EventStarted)
 	x.expect("start 3")
 	x.say("0")
 	x.end("", 0)
@@ -271,7 +271,7 @@ func TestCrashStopsTheGroup(t *testing.T) {
 	x.expect("ready")
 	x.say("go")
 	x.expect("left")
-	x.event(inject.Crashed)
+	x.event(inject.EventCrashed)
 	x.restart(2)
 	x.end("start 2\n", 0)
 }
@@ -298,19 +298,19 @@ func TestWithoutChild(t *testing.T) {
 		ends  []syscall.Signal
 	}{
 		"stopped": {func(x *supervised) {
-			o := x.send(2, inject.Update{Action: inject.Stop})
+			o := x.send(2, inject.Update{Action: inject.ActionStop})
 			x.expect("end 1")
 			outcome(x.t, o, nil)
-			x.event(inject.Stopped)
+			x.event(inject.EventStopped)
 		}, []syscall.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGTERM}},
 		"backing off": {func(x *supervised) {
 			for range 2 { // so that the next time is far away
 				x.say("exit")
-				x.event(inject.Crashed)
+				x.event(inject.EventCrashed)
 				x.expect("start 1")
 			}
 			x.say("exit")
-			x.event(inject.Crashed)
+			x.event(inject.EventCrashed)
 		}, []syscall.Signal{unix.SIGTERM}},
 	} {
 		enter := func(t *testing.T) *supervised {
@@ -342,12 +342,12 @@ func TestWithoutChild(t *testing.T) {
 			x.end("", 128+int(last))
 			x = enter(t)
 			toSelf(t, unix.SIGUSR1) // is kept
-			outcome(t, x.send(3, inject.Update{Action: inject.Stop, Signals: []syscall.Signal{unix.SIGKILL}}), nil)
+			outcome(t, x.send(3, inject.Update{Action: inject.ActionStop, Signals: []syscall.Signal{unix.SIGKILL}}), nil)
 			x.base.Args = sh("read word").Args
 			outcome(t, x.restart(4), nil)
-			x.event(inject.Stopped)
-			x.event(inject.Restarted)
-			if e := x.event(inject.Crashed); e.Code != 128+int(unix.SIGUSR1) {
+			x.event(inject.EventStopped)
+			x.event(inject.EventRestarted)
+			if e := x.event(inject.EventCrashed); e.Code != 128+int(unix.SIGUSR1) {
 				t.Errorf("got %+v", e)
 			}
 		})
@@ -356,7 +356,7 @@ func TestWithoutChild(t *testing.T) {
 
 // A command that is not there any more is a crash.
 func TestUpdateDoesNotStart(t *testing.T) {
-	missing := inject.Update{Action: inject.Restart, Command: inject.Command{Args: []string{"/no/such/command"}}}
+	missing := inject.Update{Action: inject.ActionRestart, Command: inject.Command{Args: []string{"/no/such/command"}}}
 	x := supervise(t, inject.Supervisor{}, serve)
 	x.expect("start 1")
 	x.send(2, missing)
@@ -367,7 +367,7 @@ func TestUpdateDoesNotStart(t *testing.T) {
 	x.send(2, missing)
 	x.expect("end 1")
 	for range 2 {
-		if e := x.event(inject.Crashed); e.Code != 127 || !errors.Is(e.Err, inject.ErrNotFound) {
+		if e := x.event(inject.EventCrashed); e.Code != 127 || !errors.Is(e.Err, inject.ErrNotFound) {
 			t.Errorf("got %+v", e)
 		}
 	}
@@ -383,7 +383,7 @@ func TestSignalsOfUpdate(t *testing.T) {
 }
 
 func TestHangup(t *testing.T) {
-	ctx, signals := inject.Catch(t.Context())
+	ctx, signals := inject.NotifySignals(t.Context())
 	defer signals.Close()
 	guard(t)
 	for range 3 {
@@ -405,18 +405,18 @@ func TestHooks(t *testing.T) {
 	failing := []string{"/bin/sh", "-c", "echo fails $N; [ $N = 5 ]"}
 	outcome(t, x.send(3, inject.Update{Hooks: [][]string{failing, second}}), nil)
 	x.expect("fails 3", "second 3")
-	if e := x.event(inject.HookFailed); e.Wait != 100*time.Millisecond || e.Failures != 1 || !slices.Equal(e.Hook, failing) || e.Err == nil {
+	if e := x.event(inject.EventHookFailed); e.Wait != 100*time.Millisecond || e.Failures != 1 || !slices.Equal(e.Hook, failing) || e.Err == nil {
 		t.Errorf("got %+v", e)
 	}
 	x.expect("fails 3")
-	x.event(inject.HookFailed)
+	x.event(inject.EventHookFailed)
 	outcome(t, x.send(5, inject.Update{Hooks: [][]string{failing}}), nil)
 	x.expect("fails 5")
 
 	// It is run again with what is run by then.
 	outcome(t, x.send(6, inject.Update{Hooks: [][]string{failing}}), nil)
 	x.expect("fails 6")
-	x.event(inject.HookFailed)
+	x.event(inject.EventHookFailed)
 	outcome(t, x.send(5, inject.Update{}), nil)
 	for x.line() != "fails 5" {
 	}
@@ -461,19 +461,19 @@ func TestOverlap(t *testing.T) {
 	sh := func(script string) []string { return []string{"/bin/sh", "-c", script} }
 	flag := filepath.Join(t.TempDir(), "ready")
 	for name, test := range map[string]struct {
-		ready   inject.Ready
+		ready   inject.Readiness
 		script  string
 		replace bool
 	}{
-		"settles":         {inject.Ready{}, serve, true},
-		"command":         {inject.Ready{Command: sh("[ $N = 2 ] && [ -e " + flag + " ]")}, `[ $N = 2 ] && touch ` + flag + `; ` + serve, true},
-		"tcp":             {inject.Ready{TCP: listener.Addr().String()}, serve, true},
-		"dies":            {inject.Ready{Command: sh("false")}, `[ $N = 2 ] && { echo start 2; echo end 2; exit 0; }; ` + serve, false},
-		"never ready":     {inject.Ready{Command: sh("false"), Timeout: 100 * time.Millisecond}, serve, false},
-		"hangs":           {inject.Ready{Command: sh("sleep 1000"), Timeout: 100 * time.Millisecond}, serve, false},
-		"no such command": {inject.Ready{Command: []string{"/no/such"}, Timeout: 100 * time.Millisecond}, serve, false},
-		"nobody listens":  {inject.Ready{TCP: closed.Addr().String(), Timeout: 100 * time.Millisecond}, serve, false},
-		"its group is deaf": {inject.Ready{Command: sh("false"), Timeout: 100 * time.Millisecond},
+		"settles":         {inject.Readiness{}, serve, true},
+		"command":         {inject.Readiness{Command: sh("[ $N = 2 ] && [ -e " + flag + " ]")}, `[ $N = 2 ] && touch ` + flag + `; ` + serve, true},
+		"tcp":             {inject.Readiness{TCP: listener.Addr().String()}, serve, true},
+		"dies":            {inject.Readiness{Command: sh("false")}, `[ $N = 2 ] && { echo start 2; echo end 2; exit 0; }; ` + serve, false},
+		"never ready":     {inject.Readiness{Command: sh("false"), Timeout: 100 * time.Millisecond}, serve, false},
+		"hangs":           {inject.Readiness{Command: sh("sleep 1000"), Timeout: 100 * time.Millisecond}, serve, false},
+		"no such command": {inject.Readiness{Command: []string{"/no/such"}, Timeout: 100 * time.Millisecond}, serve, false},
+		"nobody listens":  {inject.Readiness{TCP: closed.Addr().String(), Timeout: 100 * time.Millisecond}, serve, false},
+		"its group is deaf": {inject.Readiness{Command: sh("false"), Timeout: 100 * time.Millisecond},
 			`[ $N = 2 ] && sh -c 'trap "" TERM; while :; do sleep 0.01; done' & ` + serve, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -484,7 +484,7 @@ func TestOverlap(t *testing.T) {
 			if test.replace {
 				x.both("start 2", "end 1")
 				outcome(t, o, nil)
-				x.event(inject.Restarted)
+				x.event(inject.EventRestarted)
 				x.say("exit")
 				x.end("", 2)
 				return
@@ -493,7 +493,7 @@ func TestOverlap(t *testing.T) {
 			if err := <-o; err == nil || errors.Is(err, inject.ErrDropped) {
 				t.Errorf("got %v", err)
 			}
-			x.event(inject.RolledBack)
+			x.event(inject.EventRolledBack)
 			x.say("exit")
 			x.end("", 1)
 		})
@@ -503,14 +503,14 @@ func TestOverlap(t *testing.T) {
 func TestOverlapDoesNotStart(t *testing.T) {
 	x := supervise(t, inject.Supervisor{Overlap: true}, serve)
 	x.expect("start 1")
-	outcome(t, x.send(2, inject.Update{Action: inject.Restart, Command: inject.Command{Args: []string{"/no/such/command"}}}), inject.ErrNotFound)
-	x.event(inject.RolledBack)
+	outcome(t, x.send(2, inject.Update{Action: inject.ActionRestart, Command: inject.Command{Args: []string{"/no/such/command"}}}), inject.ErrNotFound)
+	x.event(inject.EventRolledBack)
 	x.say("exit")
 	x.end("", 1)
 }
 
 // never is ready when N is 3.
-var never = inject.Ready{Command: []string{"/bin/sh", "-c", "[ $N = 3 ]"}}
+var never = inject.Readiness{Command: []string{"/bin/sh", "-c", "[ $N = 3 ]"}}
 
 func TestOverlapNewestWins(t *testing.T) {
 	x := supervise(t, inject.Supervisor{Overlap: true, Ready: never}, serve)
@@ -522,19 +522,19 @@ func TestOverlapNewestWins(t *testing.T) {
 	x.both("start 3", "end 1")
 	outcome(t, second, inject.ErrDropped)
 	outcome(t, third, nil)
-	x.event(inject.Restarted)
+	x.event(inject.EventRestarted)
 	x.restart(4)
 	x.expect("start 4")
-	o := x.send(5, inject.Update{Action: inject.Stop})
+	o := x.send(5, inject.Update{Action: inject.ActionStop})
 	x.expect("end 4", "end 3")
 	outcome(t, o, nil)
-	x.event(inject.Stopped)
+	x.event(inject.EventStopped)
 }
 
 // The signals of an update that comes meanwhile are for the one that serves then.
 func TestOverlapKeeps(t *testing.T) {
 	flag := filepath.Join(t.TempDir(), "ready")
-	x := supervise(t, inject.Supervisor{Overlap: true, Ready: inject.Ready{Command: []string{"/bin/sh", "-c", "[ -e " + flag + " ]"}}}, serve)
+	x := supervise(t, inject.Supervisor{Overlap: true, Ready: inject.Readiness{Command: []string{"/bin/sh", "-c", "[ -e " + flag + " ]"}}}, serve)
 	x.expect("start 1")
 	second := x.restart(2)
 	x.expect("start 2")
@@ -555,7 +555,7 @@ func TestOverlapOldEnds(t *testing.T) {
 	x.expect("start 2")
 	toSelf(t, unix.SIGHUP)
 	outcome(t, o, nil)
-	x.event(inject.Restarted)
+	x.event(inject.EventRestarted)
 	toSelf(t, unix.SIGHUP)
 	x.end("", 9)
 
@@ -575,7 +575,7 @@ func TestOverlapMasked(t *testing.T) {
 	c := x.command(2)
 	c.Mask = masker()
 	c.Args = []string{"/bin/sh", "-c", "echo " + canary + "; " + serve}
-	o := x.send(2, inject.Update{Action: inject.Restart, Command: c})
+	o := x.send(2, inject.Update{Action: inject.ActionRestart, Command: c})
 	x.expect("[CANARY]", "start 2", "end 1") // a second later
 	outcome(t, o, nil)
 }

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// steady is how long a child runs that has not failed one more time.
-const steady = 10 * time.Second
+// stableAfter is how long a child runs that has not failed one more time.
+const stableAfter = 10 * time.Second
 
 // update takes an Update.
 func (l *loop) update(u *Update) {
@@ -22,45 +22,45 @@ func (l *loop) update(u *Update) {
 		u = u.replacing(l.next)
 	}
 	l.next = u
-	l.proceed()
+	l.advance()
 }
 
-// proceed goes on with the Update that waits, as far as it can. When a child is
+// advance goes on with the Update that waits, as far as it can. When a child is
 // over it is called again.
-func (l *loop) proceed() {
-	u, f := l.next, l.current
+func (l *loop) advance() {
+	u, p := l.next, l.current
 	switch {
 	case u == nil || l.ending:
 	case l.candidate != nil:
-		if u.Action != Keep {
-			l.abandon(l.candidate, ErrDropped)
+		if u.Action != ActionKeep {
+			l.abortCandidate(l.candidate, ErrDropped)
 		}
-	case u.Action == Keep:
-		if f != nil && !f.hasCode {
+	case u.Action == ActionKeep:
+		if p != nil && !p.exited {
 			for _, sig := range u.Signals {
-				_ = unix.Kill(f.pid, sig)
+				_ = unix.Kill(p.pid, sig)
 			}
 		}
 		l.apply(u)
-	case f == nil && u.Action == Stop:
+	case p == nil && u.Action == ActionStop:
 		l.clock.cancel(l.retry)
 		l.apply(u)
-		l.observe(Event{Kind: Stopped})
-	case f == nil:
+		l.observe(Event{Kind: EventStopped})
+	case p == nil:
 		l.clock.cancel(l.retry)
 		l.failures = 0
 		l.apply(u)
-		if l.launch() {
-			l.observe(Event{Kind: Restarted})
+		if l.restart() {
+			l.observe(Event{Kind: EventRestarted})
 		}
-	case f.asked || f.hasCode:
-	case u.Action == Restart && l.Overlap:
-		if len(l.lives) == 1 {
+	case p.stopping || p.exited:
+	case u.Action == ActionRestart && l.Overlap:
+		if len(l.instances) == 1 {
 			l.next = nil
-			l.propose(u)
+			l.startCandidate(u)
 		}
 	default:
-		f.stop()
+		p.stop()
 	}
 }
 
@@ -74,25 +74,25 @@ func (l *loop) apply(u *Update) {
 	u.applied(nil)
 }
 
-// launch starts the command where no child is, and reports whether it did.
-func (l *loop) launch() bool {
-	f, err := l.begin(l.command)
+// restart starts the command where no child is, and reports whether it did.
+func (l *loop) restart() bool {
+	p, err := l.start(l.command)
 	if err != nil {
 		l.crashed(exitCode(err), err)
 		return false
 	}
-	l.become(f)
+	l.promote(p)
 	return true
 }
 
-// become makes f the current child.
-func (l *loop) become(f *life) {
-	l.current = f
-	l.observe(Event{Kind: Started})
-	for _, sig := range l.kept {
-		f.forward(sig)
+// promote makes p the current child.
+func (l *loop) promote(p *instance) {
+	l.current = p
+	l.observe(Event{Kind: EventStarted})
+	for _, sig := range l.queuedSignals {
+		p.forward(sig)
 	}
-	l.kept = nil
+	l.queuedSignals = nil
 }
 
 // crashed is for a child that failed, or did not start.
@@ -103,65 +103,65 @@ func (l *loop) crashed(code int, err error) {
 	}
 	wait := backoff(l.failures)
 	l.failures++
-	l.retry = l.clock.after(wait, func() { l.launch() })
-	l.observe(Event{Kind: Crashed, Code: code, Err: err, Wait: wait})
+	l.retry = l.clock.after(wait, func() { l.restart() })
+	l.observe(Event{Kind: EventCrashed, Code: code, Err: err, Wait: wait})
 }
 
-// propose starts a child beside the current one, for u.
-func (l *loop) propose(u *Update) {
-	f, err := l.begin(u.Command)
+// startCandidate starts a child beside the current one, for u.
+func (l *loop) startCandidate(u *Update) {
+	p, err := l.start(u.Command)
 	if err != nil {
-		l.observe(Event{Kind: RolledBack, Err: err})
+		l.observe(Event{Kind: EventRolledBack, Err: err})
 		u.applied(err)
 		return
 	}
-	f.update = u
-	l.candidate = f
-	l.awaitReady(f)
+	p.update = u
+	l.candidate = p
+	l.awaitReady(p)
 }
 
-// abandon gives the candidate up. It is over later.
-func (l *loop) abandon(f *life, why error) {
-	if f.failed != nil {
+// abortCandidate gives the candidate up. It is over later.
+func (l *loop) abortCandidate(p *instance, why error) {
+	if p.failed != nil {
 		return
 	}
-	f.failed = why
-	if f.probing != nil {
-		f.probing.kill()
+	p.failed = why
+	if p.probing != nil {
+		p.probing.kill()
 	}
-	f.stop()
+	p.stop()
 }
 
 // rolledBack is for when nothing is left of a candidate that was given up. An
 // Update that has come meanwhile takes the place of the candidate's.
-func (l *loop) rolledBack(f *life) {
+func (l *loop) rolledBack(p *instance) {
 	l.candidate = nil
-	err := f.failed
+	err := p.failed
 	if !errors.Is(err, ErrDropped) {
 		err = fmt.Errorf("cannot replace the command: %w", err)
-		l.observe(Event{Kind: RolledBack, Err: err})
+		l.observe(Event{Kind: EventRolledBack, Err: err})
 	}
 	if l.next != nil {
-		l.next = l.next.replacing(f.update)
+		l.next = l.next.replacing(p.update)
 		return
 	}
-	f.update.applied(err)
+	p.update.applied(err)
 }
 
-// handOver makes the candidate the current child.
-func (l *loop) handOver() {
-	f, old := l.candidate, l.current
+// switchOver makes the candidate the current child.
+func (l *loop) switchOver() {
+	p, old := l.candidate, l.current
 	l.candidate = nil
-	if f.probing != nil {
-		f.probing.kill()
+	if p.probing != nil {
+		p.probing.kill()
 	}
-	f.takeTerminal(old.child)
-	if f.halted {
-		f.signalGroup(unix.SIGCONT)
+	p.takeTerminal(old.child)
+	if p.suspended {
+		p.signalGroup(unix.SIGCONT)
 	}
-	l.become(f)
+	l.promote(p)
 	old.stop()
-	l.apply(f.update)
-	l.observe(Event{Kind: Restarted})
-	l.proceed()
+	l.apply(p.update)
+	l.observe(Event{Kind: EventRestarted})
+	l.advance()
 }

@@ -118,7 +118,7 @@ func (d *dotenv) name() string {
 	return ""
 }
 
-func (d *dotenv) value() Template {
+func (d *dotenv) value() Expr {
 	afterName := d.off
 	d.blanks()
 	switch quote := d.peek(); quote {
@@ -169,7 +169,7 @@ func (d *dotenv) closing(quote byte) int {
 	return -1
 }
 
-func (d *dotenv) quoted(quote byte, from, end int) Template {
+func (d *dotenv) quoted(quote byte, from, end int) Expr {
 	literal := d.text[from:end]
 	switch quote {
 	case '"':
@@ -180,10 +180,10 @@ func (d *dotenv) quoted(quote byte, from, end int) Template {
 	if literal == "" {
 		return nil
 	}
-	return Template{{Literal: literal}}
+	return Expr{{Literal: literal}}
 }
 
-func (d *dotenv) scan(from, end int, escapes bool) Template {
+func (d *dotenv) scan(from, end int, escapes bool) Expr {
 	same := func(off int) int { return off }
 	t := scanner{src: d.source, text: d.text[:end], at: same, off: from, escapes: escapes}
 	return t.template(false)

@@ -11,11 +11,11 @@ import (
 func lit(s string) manifest.Part { return manifest.Part{Literal: s} }
 
 func variable(name, operator string, word ...manifest.Part) manifest.Part {
-	return manifest.Part{Variable: &manifest.Variable{Name: name, Operator: operator, Word: word}}
+	return manifest.Part{Variable: &manifest.Variable{Name: name, Operator: operator, Operand: word}}
 }
 
 func ref(id string) manifest.Part {
-	return manifest.Part{Reference: &manifest.Reference{Target: manifest.Target{Kind: manifest.Secret, ID: id}}}
+	return manifest.Part{Reference: &manifest.Reference{Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/" + id}}}
 }
 
 func field(id, field string) manifest.Part {
@@ -24,14 +24,14 @@ func field(id, field string) manifest.Part {
 	return p
 }
 
-func value(parts ...manifest.Part) manifest.Template { return parts }
+func value(parts ...manifest.Part) manifest.Expr { return parts }
 
 // The table of conformance/dotenv has the plain grammar; here is what only
 // this parser knows.
 func TestDotenvValues(t *testing.T) {
 	for _, test := range []struct {
 		text string // of a value
-		want manifest.Template
+		want manifest.Expr
 	}{
 		{"", nil},
 		{`""`, nil},
@@ -76,14 +76,14 @@ func TestDotenvValues(t *testing.T) {
 }
 
 // show writes a template in a form of its own, so that tests can be read.
-func show(t manifest.Template) string {
+func show(t manifest.Expr) string {
 	var b strings.Builder
 	for _, p := range t {
 		switch {
 		case p.Reference != nil:
 			b.WriteString("<" + p.Reference.Target.String() + "#" + p.Reference.Field + ">")
 		case p.Variable != nil:
-			b.WriteString("{" + p.Variable.Name + p.Variable.Operator + show(p.Variable.Word) + "}")
+			b.WriteString("{" + p.Variable.Name + p.Variable.Operator + show(p.Variable.Operand) + "}")
 		case p.File != "":
 			b.WriteString("file:" + p.File)
 		default:

@@ -22,7 +22,7 @@ type Exec struct {
 	// Overlap starts the new command before the old one is stopped, once it is
 	// Ready.
 	Overlap bool
-	Ready   Ready
+	Ready   Readiness
 	// RestartOnFailure starts a command again that ends with another code than 0.
 	RestartOnFailure bool
 	// Pos is where the value of each key is that the manifest has, by the key.
@@ -39,14 +39,14 @@ const (
 	StopTimeoutKey = "stop_timeout"
 
 	OnChangeKey         = onChangeKey
-	OverlapKey          = "restart"
+	RestartKey          = "restart"
 	ReadyKey            = "ready"
 	RestartOnFailureKey = "restart_on_failure"
 )
 
 var execKeys = []string{
 	MaskKey, PristineKey, StripKey, AllowKey, StopSignalKey, StopTimeoutKey,
-	OnChangeKey, OverlapKey, ReadyKey, RestartOnFailureKey,
+	OnChangeKey, RestartKey, ReadyKey, RestartOnFailureKey,
 }
 
 // exec reads the mapping of exec: each key replaces that of an earlier file.
@@ -68,7 +68,7 @@ func (y *yamlFile) exec(n ast.Node, s *settings) {
 			e.StopTimeout = y.duration(f)
 		case OnChangeKey:
 			e.OnChange = y.onChange(f)
-		case OverlapKey:
+		case RestartKey:
 			e.Overlap = y.word(f, "overlap") != ""
 		case ReadyKey:
 			e.Ready = y.ready(f)

@@ -21,17 +21,17 @@ type File struct {
 	Entries []Entry
 	Text    string // of a GoTemplate
 	Pos     Position
-	Keeping
+	UpdatePolicy
 }
 
 // Formats of files.
 const (
-	Raw        = "" // the bytes of the only entry
-	Dotenv     = "dotenv"
-	JSON       = "json"
-	YAML       = "yaml"
-	Shell      = "shell"    // for ". FILE" in a POSIX shell
-	GoTemplate = "template" // text/template
+	FormatRaw      = "" // the bytes of the only entry
+	FormatDotenv   = "dotenv"
+	FormatJSON     = "json"
+	FormatYAML     = "yaml"
+	FormatShell    = "shell"    // for ". FILE" in a POSIX shell
+	FormatTemplate = "template" // text/template
 )
 
 const (
@@ -56,7 +56,7 @@ func (m *Manifest) Values() []Entry {
 	all := slices.Clone(m.Entries)
 	for _, f := range m.Files {
 		for _, e := range f.Entries {
-			all = append(all, Entry{Name: f.Path, Value: e.Value, Pos: e.Pos, Keeping: f.Keeping})
+			all = append(all, Entry{Name: f.Path, Value: e.Value, Pos: e.Pos, UpdatePolicy: f.UpdatePolicy})
 		}
 	}
 	return all
@@ -143,7 +143,7 @@ func collectFiles(sources []*source, items []item) ([]item, []fileItem) {
 			place[f.Path] = len(files)
 			files = append(files, f)
 		})
-		it.keep(&it.Keeping, it.Value)
+		it.keep(&it.UpdatePolicy, it.Value)
 		last := len(out)
 		out = append(out, it)
 		if expiry != nil {
@@ -155,7 +155,7 @@ func collectFiles(sources []*source, items []item) ([]item, []fileItem) {
 		// NAME itself is not set: programs that know NAME_FILE take it for an
 		// error if both are.
 		path := it
-		path.Name, path.Value = it.Name+"_FILE", Template{{File: it.Name}}
+		path.Name, path.Value = it.Name+"_FILE", Expr{{File: it.Name}}
 		if names[path.Name] {
 			it.source.fail(it.off, path.Name+" is set twice", "file=true on "+it.Name+" sets it too")
 		}
@@ -176,14 +176,14 @@ func collectFiles(sources []*source, items []item) ([]item, []fileItem) {
 func (it *item) referenceFiles(add func(fileItem)) (own bool) {
 	it.Value = slices.Clone(it.Value)
 	for i, p := range it.Value {
-		if p.Variable != nil && hasFile(p.Variable.Word) {
+		if p.Variable != nil && hasFile(p.Variable.Operand) {
 			it.source.fail(it.off, "file= within ${"+p.Variable.Name+p.Variable.Operator+"…}", "give the file a variable of its own")
 		}
 		if p.Reference == nil || p.Reference.File == "" {
 			continue
 		}
 		r := *p.Reference
-		f := fileItem{File{Path: r.File, Mode: defaultMode, Pos: it.Pos, Keeping: r.Keeping}, it.source, it.off}
+		f := fileItem{File{Path: r.File, Mode: defaultMode, Pos: it.Pos, UpdatePolicy: r.UpdatePolicy}, it.source, it.off}
 		if r.Mode != 0 {
 			f.Mode = r.Mode
 		}
@@ -193,8 +193,8 @@ func (it *item) referenceFiles(add func(fileItem)) (own bool) {
 				it.source.fail(it.off, "file=true is not the whole value", "write file=PATH, which stands for the path within text")
 			}
 		}
-		r.File, r.Mode, r.Keeping = "", 0, Keeping{}
-		f.Entries = []Entry{{Value: Template{{Reference: &r}}, Pos: it.Pos}}
+		r.File, r.Mode, r.UpdatePolicy = "", 0, UpdatePolicy{}
+		f.Entries = []Entry{{Value: Expr{{Reference: &r}}, Pos: it.Pos}}
 		it.Value[i] = Part{File: f.Path}
 		add(f)
 	}
@@ -222,8 +222,8 @@ func (f fileItem) checkReferences() {
 }
 
 // hasFile reports whether a reference in t asks for a file.
-func hasFile(t Template) bool {
+func hasFile(t Expr) bool {
 	return slices.ContainsFunc(t, func(p Part) bool {
-		return p.Reference != nil && p.Reference.File != "" || p.Variable != nil && hasFile(p.Variable.Word)
+		return p.Reference != nil && p.Reference.File != "" || p.Variable != nil && hasFile(p.Variable.Operand)
 	})
 }

@@ -142,19 +142,19 @@ func (g goTemplate) call(function string, argument *tmpl.StringNode) {
 		}
 		e.Value = inherit(argument.Text)
 	} else {
-		r, f := parseReference(scheme + function + "/" + argument.Text)
+		r, f := g.parseReference(SchemeRoom + ":" + function + "/" + argument.Text)
 		if f != nil {
 			g.fail(at, f.message, f.hint)
 		} else if r.asks() {
 			g.fail(at, "a reference in a template says how it is kept current", nestedHint)
 		}
-		e.Value = Template{{Reference: &r}}
+		e.Value = Expr{{Reference: &r}}
 	}
 	g.file.Entries = append(g.file.Entries, e)
 }
 
 // Call is the name of the entry for a call of function with argument in a
-// [GoTemplate].
+// [FormatTemplate].
 func Call(function, argument string) string { return function + " " + strconv.Quote(argument) }
 
 // inText returns where the line that a parser counted from 1 starts in text.

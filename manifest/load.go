@@ -12,11 +12,13 @@ import (
 // replaces the earlier one and keeps its place, and so does the path of a file
 // for the child, an OAuth client and a setting of refresh or exec. A file whose name ends in .yaml, .yml or
 // .json is YAML, every other is .env-style. environ is in the form of os.Environ.
+// Beside those of [SchemeRoom] the references may be of the given schemes.
 //
 // The error is an [Errors] with all faults of all layers.
-func Load(files []string, environ []string) (*Manifest, error) {
+func Load(files, environ []string, also ...string) (*Manifest, error) {
+	known := append(schemes{SchemeRoom}, also...)
 	var sources []*source
-	layers := [][]item{inherited(environ)}
+	layers := [][]item{known.inherited(environ)}
 	clients := map[string]OAuthClient{}
 	var settings settings
 	for _, it := range layers[0] {
@@ -24,6 +26,7 @@ func Load(files []string, environ []string) (*Manifest, error) {
 	}
 	for _, file := range files {
 		s := open(file)
+		s.schemes = known
 		sources = append(sources, s)
 		if s.err == nil && s.checkUTF8() {
 			l := parse(s, &settings)
@@ -34,7 +37,7 @@ func Load(files []string, environ []string) (*Manifest, error) {
 	items := merge(layers)
 	checkCycles(items)
 	items, contents := collectFiles(sources, items)
-	checkClients(items, contents, clients)
+	setClients(items, contents, clients)
 	settings.check()
 	var errs Errors
 	for _, s := range sources {
@@ -45,11 +48,11 @@ func Load(files []string, environ []string) (*Manifest, error) {
 	}
 	m := &Manifest{OAuth: clients, Refresh: settings.refresh, Exec: settings.exec}
 	for _, f := range contents {
-		f.Freshness = f.over(m.Refresh.Freshness)
+		f.StalePolicy = f.over(m.Refresh.StalePolicy)
 		m.Files = append(m.Files, f.File)
 	}
 	for _, it := range items {
-		it.Freshness = it.over(m.Refresh.Freshness)
+		it.StalePolicy = it.over(m.Refresh.StalePolicy)
 		m.Entries = append(m.Entries, it.Entry)
 	}
 	return m, nil
@@ -80,23 +83,23 @@ func parse(s *source, over *settings) layer {
 // inherited returns the variables of environ that are references. Each is a
 // source of its own, of which nothing is printed: it may be no reference but a
 // value that looks like one.
-func inherited(environ []string) []item {
+func (k schemes) inherited(environ []string) []item {
 	var items []item
 	for _, variable := range environ {
 		name, value, _ := strings.Cut(variable, "=")
-		if !strings.HasPrefix(value, scheme) {
+		if k.of(value) == "" {
 			continue
 		}
 		s := &source{file: environment, text: value}
 		it := item{Entry{Name: name, Pos: s.position(0)}, s, 0}
-		r, f := parseReference(value)
+		r, f := k.parseReference(value)
 		switch {
 		case !validName(name):
 			s.fail(0, fmt.Sprintf("the name of the variable %q is not valid", name), nameHint)
 		case f != nil:
 			s.fail(0, "variable "+name+": "+f.message, f.hint)
 		default:
-			it.Value = Template{{Reference: &r}}
+			it.Value = Expr{{Reference: &r}}
 		}
 		items = append(items, it)
 	}
@@ -109,7 +112,7 @@ func validName(s string) bool {
 
 // inherit is the value of an entry that is only a name: what the environment
 // has.
-func inherit(name string) Template { return Template{{Variable: &Variable{Name: name}}} }
+func inherit(name string) Expr { return Expr{{Variable: &Variable{Name: name}}} }
 
 func duplicateHint(first Position) string {
 	return fmt.Sprintf("it is on line %d already: keep one; a file of another -m may replace a value", first.Line)
@@ -119,7 +122,7 @@ func duplicateHint(first Position) string {
 func merge(layers [][]item) []item {
 	var items []item
 	place := map[string]int{}
-	references := map[string]Template{}
+	references := map[string]Expr{}
 	for _, it := range layers[0] {
 		references[it.Name] = it.Value
 	}
@@ -140,14 +143,14 @@ func merge(layers [][]item) []item {
 }
 
 // replaceOwn puts the inherited reference in the place of the entry's own name.
-func (it item) replaceOwn(value, own Template) Template {
-	var parts Template
+func (it item) replaceOwn(value, own Expr) Expr {
+	var parts Expr
 	for _, p := range value {
 		switch v := p.Variable; {
 		case v == nil || v.Name != it.Name && v.Operator == "":
 			parts = append(parts, p)
 		case v.Name != it.Name:
-			word := it.replaceOwn(v.Word, own)
+			word := it.replaceOwn(v.Operand, own)
 			parts = append(parts, Part{Variable: &Variable{v.Name, v.Operator, word}})
 		case v.Operator == "":
 			parts = append(parts, own...)
@@ -213,11 +216,11 @@ func failCycle(items []item, cycle []int) {
 }
 
 // variables calls f for the name of each variable in the template.
-func (t Template) variables(f func(name string)) {
+func (t Expr) variables(f func(name string)) {
 	for _, p := range t {
 		if p.Variable != nil {
 			f(p.Variable.Name)
-			p.Variable.Word.variables(f)
+			p.Variable.Operand.variables(f)
 		}
 	}
 }

@@ -18,8 +18,8 @@ const (
 	expiresAtKey = "expires_at"
 	commandKey   = "command"
 
-	// forever is a MaxStale of 0 that is written, while the layers are read.
-	forever time.Duration = -1
+	// unlimited is a MaxStale of 0 that is written, while the layers are read.
+	unlimited time.Duration = -1
 
 	thenAlone    = "then is there without max_stale"
 	thenHint     = "write max_stale: 10m too"
@@ -30,17 +30,17 @@ const (
 )
 
 var (
-	thens    = []string{Warn, Stop, Exit}
-	revokeds = []string{Keep, Stop}
+	staleActions   = []string{ActionWarn, ActionStop, ActionExit}
+	revokedActions = []string{ActionKeep, ActionStop}
 
 	signalPattern = regexp.MustCompile(`^[A-Za-z0-9+-]+$`)
 )
 
 // setKeeping sets what one word says of a Keeping, as in a query.
-func (k *Keeping) setKeeping(key, value string) (message, hint string) {
+func (k *UpdatePolicy) setKeeping(key, value string) (message, hint string) {
 	switch key {
 	case onChangeKey:
-		if value != Restart && value != None {
+		if value != ChangeRestart && value != ChangeNone {
 			return "unknown on_change", "write restart or none; in YAML also {signal: HUP} and {command: [NAME, ARGUMENT]}"
 		}
 		k.OnChange = &OnChange{Kind: value}
@@ -51,17 +51,17 @@ func (k *Keeping) setKeeping(key, value string) (message, hint string) {
 		}
 		k.MaxStale = d
 		if d == 0 {
-			k.MaxStale = forever
+			k.MaxStale = unlimited
 		}
 	case thenKey:
-		k.Then = value
-		if !slices.Contains(thens, value) {
-			return "unknown then", didYouMean(value, thens...)
+		k.OnStale = value
+		if !slices.Contains(staleActions, value) {
+			return "unknown then", didYouMean(value, staleActions...)
 		}
 	case onRevokedKey:
 		k.OnRevoked = value
-		if !slices.Contains(revokeds, value) {
-			return "unknown on_revoked", didYouMean(value, revokeds...)
+		if !slices.Contains(revokedActions, value) {
+			return "unknown on_revoked", didYouMean(value, revokedActions...)
 		}
 	}
 	return "", ""
@@ -69,9 +69,9 @@ func (k *Keeping) setKeeping(key, value string) (message, hint string) {
 
 // over returns f with what it leaves out taken from general. Then goes with its
 // MaxStale.
-func (f Freshness) over(general Freshness) Freshness {
+func (f StalePolicy) over(general StalePolicy) StalePolicy {
 	if f.MaxStale == 0 {
-		f.MaxStale, f.Then = general.MaxStale, general.Then
+		f.MaxStale, f.OnStale = general.MaxStale, general.OnStale
 	}
 	f.MaxStale = max(f.MaxStale, 0)
 	if f.OnRevoked == "" {
@@ -82,7 +82,7 @@ func (f Freshness) over(general Freshness) Freshness {
 
 // keeping takes what is of a Keeping out of fields, and returns the others.
 // Nothing but on_change goes with a value that is written down.
-func (y *yamlFile) keeping(fields []field) (k Keeping, rest []field) {
+func (y *yamlFile) keeping(fields []field) (k UpdatePolicy, rest []field) {
 	literal := slices.ContainsFunc(fields, func(f field) bool { return f.key == "value" })
 	var then *field
 	for _, f := range fields {
@@ -95,7 +95,7 @@ func (y *yamlFile) keeping(fields []field) (k Keeping, rest []field) {
 			then = &f
 			fallthrough
 		case slices.Contains(keepingKeys, f.key):
-			y.freshness(&k.Freshness, f)
+			y.freshness(&k.StalePolicy, f)
 		default:
 			rest = append(rest, f)
 		}
@@ -107,37 +107,37 @@ func (y *yamlFile) keeping(fields []field) (k Keeping, rest []field) {
 }
 
 // freshness sets one field of fresh.
-func (y *yamlFile) freshness(fresh *Freshness, f field) {
+func (y *yamlFile) freshness(fresh *StalePolicy, f field) {
 	text := "0"
 	if f.key != maxStaleKey || !isNumber(f.value, 0) {
 		text = y.name(f)
 	}
-	k := Keeping{Freshness: *fresh}
+	k := UpdatePolicy{StalePolicy: *fresh}
 	message, hint := k.setKeeping(f.key, text)
 	if text != "" && message != "" {
 		y.fail(y.offset(f.value.GetToken()), message, hint)
 	}
-	*fresh = k.Freshness
+	*fresh = k.StalePolicy
 }
 
 func (y *yamlFile) onChange(f field) *OnChange {
 	if _, ok := f.value.(ast.MapNode); !ok {
-		return &OnChange{Kind: y.word(f, Restart, None)}
+		return &OnChange{Kind: y.word(f, ChangeRestart, ChangeNone)}
 	}
 	var c OnChange
 	faults := len(y.fault)
 	fields := y.fields(f.value, "", "")
 	for _, g := range fields {
 		switch c.Kind = g.key; g.key {
-		case Signal:
+		case ChangeSignal:
 			c.Signal = y.name(g)
 			if c.Signal != "" && !signalPattern.MatchString(c.Signal) {
 				y.fail(y.offset(g.value.GetToken()), "not the name of a signal", "write it as HUP, SIGUSR1 or \"10\"")
 			}
-		case Command:
+		case ChangeCommand:
 			c.Command = y.command(g)
 		default:
-			y.fail(g.off, "unknown key", didYouMean(g.key, Signal, Command))
+			y.fail(g.off, "unknown key", didYouMean(g.key, ChangeSignal, ChangeCommand))
 		}
 	}
 	if len(fields) != 1 && len(y.fault) == faults {
@@ -175,32 +175,32 @@ func (y *yamlFile) word(f field, known ...string) string {
 }
 
 // asks reports whether r says what is of a whole value or file.
-func (r *Reference) asks() bool { return r.Keeping != (Keeping{}) || r.ExpiresAt }
+func (r *Reference) asks() bool { return r.UpdatePolicy != (UpdatePolicy{}) || r.ExpiresAt }
 
 func (it item) asks() bool {
-	asks := it.Keeping != (Keeping{})
+	asks := it.UpdatePolicy != (UpdatePolicy{})
 	it.Value.references(func(r *Reference) { asks = asks || r.asks() })
 	return asks
 }
 
 // keep moves what the references in t say to k.
-func (it item) keep(k *Keeping, t Template) {
+func (it item) keep(k *UpdatePolicy, t Expr) {
 	t.references(func(r *Reference) {
 		switch {
-		case r.Keeping == (Keeping{}):
-		case *k == (Keeping{}):
-			*k = r.Keeping
-		case !reflect.DeepEqual(*k, r.Keeping):
+		case r.UpdatePolicy == (UpdatePolicy{}):
+		case *k == (UpdatePolicy{}):
+			*k = r.UpdatePolicy
+		case !reflect.DeepEqual(*k, r.UpdatePolicy):
 			it.source.fail(it.off, "its references differ in how they are kept current", "write on_change, max_stale, then and on_revoked into one of them")
 		}
-		r.Keeping = Keeping{}
+		r.UpdatePolicy = UpdatePolicy{}
 	})
 }
 
 // keepFile is keep for a file, all of whose references are its own.
 func (f *fileItem) keepFile() {
 	for _, e := range f.Entries {
-		item{e, f.source, f.off}.keep(&f.Keeping, e.Value)
+		item{e, f.source, f.off}.keep(&f.UpdatePolicy, e.Value)
 		e.Value.references(func(r *Reference) {
 			if r.ExpiresAt {
 				f.fail("a reference with expires_at= in the content of a file", expiresHint)
@@ -216,7 +216,7 @@ func (it item) expiry(names map[string]bool) *item {
 	for _, p := range it.Value {
 		r := p.Reference
 		if p.Variable != nil {
-			p.Variable.Word.references(func(r *Reference) {
+			p.Variable.Operand.references(func(r *Reference) {
 				if r.ExpiresAt {
 					it.source.fail(it.off, "expires_at= within ${"+p.Variable.Name+p.Variable.Operator+"…}", "give the token a variable of its own")
 				}
@@ -227,9 +227,9 @@ func (it item) expiry(names map[string]bool) *item {
 		}
 		r.ExpiresAt = false
 		e := it
-		e.Name, e.Value, e.Keeping = it.Name+"_EXPIRES_AT", Template{{Expiry: &r.Target}}, r.Keeping
+		e.Name, e.Value, e.UpdatePolicy = it.Name+"_EXPIRES_AT", Expr{{Expiry: &r.Target}}, r.UpdatePolicy
 		if r.File != "" && e.OnChange == nil {
-			e.OnChange = &OnChange{Kind: None} // as the file
+			e.OnChange = &OnChange{Kind: ChangeNone} // as the file
 		}
 		if expiry != nil || names[e.Name] {
 			it.source.fail(it.off, e.Name+" is set twice", "expires_at on a reference of "+it.Name+" sets it")

@@ -126,41 +126,41 @@ refresh: {max_stale: 1h, then: stop}
 	if err != nil {
 		t.Fatal(err)
 	}
-	type keeping map[string]manifest.Keeping
+	type keeping map[string]manifest.UpdatePolicy
 	got := keeping{}
 	for _, e := range m.Entries {
-		got[e.Name] = e.Keeping
+		got[e.Name] = e.UpdatePolicy
 	}
 	for _, f := range m.Files {
-		got[f.Path] = f.Keeping
+		got[f.Path] = f.UpdatePolicy
 	}
 	for _, e := range m.Values() {
 		for _, p := range e.Value {
-			if r := p.Reference; r != nil && (r.Keeping != manifest.Keeping{} || r.ExpiresAt) {
+			if r := p.Reference; r != nil && (r.UpdatePolicy != manifest.UpdatePolicy{} || r.ExpiresAt) {
 				t.Errorf("%s: the reference keeps %+v", e.Name, r)
 			}
 		}
 	}
 	change := func(kind string) *manifest.OnChange { return &manifest.OnChange{Kind: kind} }
-	hour := manifest.Freshness{MaxStale: time.Hour, Then: manifest.Stop}
+	hour := manifest.StalePolicy{MaxStale: time.Hour, OnStale: manifest.ActionStop}
 	want := keeping{
-		"INHERITED":        {nil, manifest.Freshness{MaxStale: 3 * time.Minute}},
-		"A":                {change(manifest.None), manifest.Freshness{MaxStale: 10 * time.Minute, OnRevoked: manifest.Keep}},
-		"B":                {nil, manifest.Freshness{MaxStale: time.Minute, Then: manifest.Exit}},
-		"C":                {change(manifest.Restart), hour},
+		"INHERITED":        {nil, manifest.StalePolicy{MaxStale: 3 * time.Minute}},
+		"A":                {change(manifest.ChangeNone), manifest.StalePolicy{MaxStale: 10 * time.Minute, OnRevoked: manifest.ActionKeep}},
+		"B":                {nil, manifest.StalePolicy{MaxStale: time.Minute, OnStale: manifest.ActionExit}},
+		"C":                {change(manifest.ChangeRestart), hour},
 		"KEY":              {nil, hour},
-		"TOKEN":            {change(manifest.None), hour},
-		"TOKEN_EXPIRES_AT": {change(manifest.None), hour},
+		"TOKEN":            {change(manifest.ChangeNone), hour},
+		"TOKEN_EXPIRES_AT": {change(manifest.ChangeNone), hour},
 		"PLAIN":            {nil, hour},
-		"FOREVER":          {nil, manifest.Freshness{}},
-		"HOOK":             {&manifest.OnChange{Kind: manifest.Command, Command: []string{"sh", "-c", "x y"}}, hour},
-		"LITERAL":          {&manifest.OnChange{Kind: manifest.Signal, Signal: "HUP"}, hour},
+		"FOREVER":          {nil, manifest.StalePolicy{}},
+		"HOOK":             {&manifest.OnChange{Kind: manifest.ChangeCommand, Command: []string{"sh", "-c", "x y"}}, hour},
+		"LITERAL":          {&manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "HUP"}, hour},
 		"OWN":              {nil, hour}, // a file
-		"OWN_EXPIRES_AT":   {change(manifest.None), hour},
+		"OWN_EXPIRES_AT":   {change(manifest.ChangeNone), hour},
 		"OWN_FILE":         {nil, hour},
-		"tls/key.pem":      {change(manifest.Restart), hour},
-		"text":             {nil, manifest.Freshness{MaxStale: time.Hour, Then: manifest.Stop, OnRevoked: manifest.Keep}},
-		"a.json":           {&manifest.OnChange{Kind: manifest.Signal, Signal: "USR1"}, manifest.Freshness{MaxStale: 2 * time.Minute}},
+		"tls/key.pem":      {change(manifest.ChangeRestart), hour},
+		"text":             {nil, manifest.StalePolicy{MaxStale: time.Hour, OnStale: manifest.ActionStop, OnRevoked: manifest.ActionKeep}},
+		"a.json":           {&manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "USR1"}, manifest.StalePolicy{MaxStale: 2 * time.Minute}},
 	}
 	for name, k := range want {
 		if !reflect.DeepEqual(got[name], k) {
@@ -172,7 +172,7 @@ refresh: {max_stale: 1h, then: stop}
 		t.Errorf("beyond that: %+v", got)
 	}
 	i := slices.IndexFunc(m.Entries, func(e manifest.Entry) bool { return e.Name == "TOKEN_EXPIRES_AT" })
-	if p := m.Entries[i].Value; len(p) != 1 || p[0].Expiry == nil || *p[0].Expiry != (manifest.Target{Kind: manifest.OAuth, ID: "x"}) {
+	if p := m.Entries[i].Value; len(p) != 1 || p[0].Expiry == nil || *p[0].Expiry != m.OAuth["x"].Target("x") {
 		t.Errorf("got %+v", p)
 	}
 }
@@ -192,7 +192,7 @@ func TestRefreshLayers(t *testing.T) {
 	}
 	refresh := manifest.Refresh{
 		Interval: 20 * time.Second, Debounce: time.Second, MaxWait: 2 * time.Second,
-		Freshness: manifest.Freshness{MaxStale: 5 * time.Minute, Then: manifest.Exit},
+		StalePolicy: manifest.StalePolicy{MaxStale: 5 * time.Minute, OnStale: manifest.ActionExit},
 		Pos: map[string]manifest.Position{
 			manifest.IntervalKey: at("b.yaml", 21), manifest.DebounceKey: at("a.yaml", 36), manifest.MaxWaitKey: at("b.yaml", 36),
 			manifest.MaxStaleKey: at("a.yaml", 51), manifest.ThenKey: at("b.yaml", 46),
@@ -204,8 +204,8 @@ func TestRefreshLayers(t *testing.T) {
 	e := m.Exec
 	e.Pos = nil
 	exec := manifest.Exec{
-		OnChange: &manifest.OnChange{Kind: manifest.Signal, Signal: "HUP"}, Overlap: true,
-		Ready: manifest.Ready{TCP: "localhost:80", Timeout: 5 * time.Second},
+		OnChange: &manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "HUP"}, Overlap: true,
+		Ready: manifest.Readiness{TCP: "localhost:80", Timeout: 5 * time.Second},
 	}
 	if !reflect.DeepEqual(e, exec) {
 		t.Errorf("got %+v, want %+v", e, exec)

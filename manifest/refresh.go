@@ -9,26 +9,26 @@ type Refresh struct {
 	// Debounce is how long it has to be quiet after a change until the next ones
 	// are applied, which is after MaxWait at the latest.
 	Debounce, MaxWait time.Duration
-	// Freshness is that of entries and files that have none of their own; what
+	// StalePolicy is that of entries and files that have none of their own; what
 	// they have includes it.
-	Freshness
+	StalePolicy
 	// Pos is where the value of each key is that the manifest has, by the key.
 	Pos map[string]Position
 }
 
-// Keeping is what one entry or file says on how it is kept current.
-type Keeping struct {
+// UpdatePolicy is what one entry or file says on how it is kept current.
+type UpdatePolicy struct {
 	OnChange *OnChange // nil: the default for its kind
-	Freshness
+	StalePolicy
 }
 
-// Freshness is what becomes of a value that is no longer known to be current.
-type Freshness struct {
+// StalePolicy is what becomes of a value that is no longer known to be current.
+type StalePolicy struct {
 	// MaxStale is how long a value may be used after the room was last known to
 	// hold it; 0 is without end. Then is what happens then: [Warn], [Stop] or
 	// [Exit], "" being [Warn].
 	MaxStale time.Duration
-	Then     string
+	OnStale  string
 	// OnRevoked is what happens when the room says that the value is gone or
 	// denied: [Stop], which "" stands for, or [Keep].
 	OnRevoked string
@@ -36,10 +36,10 @@ type Freshness struct {
 
 // What happens to the command when a value cannot be kept current.
 const (
-	Warn = "warn" // it is told on stderr
-	Stop = "stop" // it is stopped until the value is there again
-	Exit = "exit" // it is stopped, and roomenv ends
-	Keep = "keep" // the last good value stays
+	ActionWarn = "warn" // it is told on stderr
+	ActionStop = "stop" // it is stopped until the value is there again
+	ActionExit = "exit" // it is stopped, and roomenv ends
+	ActionKeep = "keep" // the last good value stays
 )
 
 // An OnChange is what the command is told when a value is another one: one of
@@ -52,15 +52,15 @@ type OnChange struct {
 
 // Kinds of [OnChange].
 const (
-	Restart = "restart"
-	Signal  = "signal"
-	Command = "command"
-	None    = "none"
+	ChangeRestart = "restart"
+	ChangeSignal  = "signal"
+	ChangeCommand = "command"
+	ChangeNone    = "none"
 )
 
-// A Ready is how to tell that a command serves: Command exits with 0, or TCP, an
+// A Readiness is how to tell that a command serves: Command exits with 0, or TCP, an
 // address, takes connections. It has Timeout to do so; 0 is the default.
-type Ready struct {
+type Readiness struct {
 	Command []string
 	TCP     string
 	Timeout time.Duration

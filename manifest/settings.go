@@ -28,7 +28,7 @@ type settings struct {
 
 // check records what does not go together, be it in several files.
 func (s *settings) check() {
-	if s.refresh.Then != "" && s.refresh.MaxStale <= 0 {
+	if s.refresh.OnStale != "" && s.refresh.MaxStale <= 0 {
 		s.fail[ThenKey](thenAlone, thenHint)
 	}
 	if r := s.refresh; r.MaxWait > 0 && r.MaxWait < r.Debounce {
@@ -66,7 +66,7 @@ func (y *yamlFile) refreshing(n ast.Node, s *settings) {
 		case MaxWaitKey:
 			r.MaxWait = y.duration(f)
 		case MaxStaleKey, ThenKey, OnRevokedKey:
-			y.freshness(&r.Freshness, f)
+			y.freshness(&r.StalePolicy, f)
 		default:
 			y.fail(f.off, "unknown key", didYouMean(f.key, refreshKeys...))
 			continue
@@ -76,9 +76,9 @@ func (y *yamlFile) refreshing(n ast.Node, s *settings) {
 }
 
 // ready reads {command: [...]} or {tcp: "HOST:PORT"}, with timeout.
-func (y *yamlFile) ready(ready field) Ready {
+func (y *yamlFile) ready(ready field) Readiness {
 	const hint = "write {command: [NAME, ARGUMENT]} or {tcp: \"127.0.0.1:8080\"}, and timeout: 30s if need be"
-	var r Ready
+	var r Readiness
 	faults, kinds := len(y.fault), 0
 	for _, f := range y.fields(ready.value, ReadyKey, hint) {
 		switch f.key {

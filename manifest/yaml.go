@@ -45,7 +45,7 @@ var (
 	topKeys  = []string{"version", "env", "files", "oauth", "refresh", "exec"}
 	listKeys = []string{scopesKey, StripKey, AllowKey, commandKey}
 	// referenceKeys are those of references of all kinds.
-	referenceKeys = slices.Concat(kinds, targetKeys[Secret], targetKeys[OAuth], []string{"room", "field"}, attributeKeys(OAuth))
+	referenceKeys = slices.Concat(kinds, targetKeys[KindSecret], targetKeys[KindOAuth], []string{"room", "field"}, attributeKeys(KindOAuth))
 )
 
 const (
@@ -259,7 +259,7 @@ func (y *yamlFile) env(n ast.Node) []item {
 		case *ast.NullNode:
 			it.Value = inherit(f.key)
 		case ast.MapNode:
-			it.Value, it.Keeping = y.mapping(f)
+			it.Value, it.UpdatePolicy = y.mapping(f)
 		case *ast.StringNode, *ast.LiteralNode:
 			text, _ := y.scalar(n)
 			t := scanner{src: y.source, text: text, at: y.mapOffsets(n, text)}
@@ -273,7 +273,7 @@ func (y *yamlFile) env(n ast.Node) []item {
 }
 
 // literal is a value in which nothing is interpreted.
-func (y *yamlFile) literal(f field) Template {
+func (y *yamlFile) literal(f field) Expr {
 	text, ok := y.scalar(f.value)
 	if !ok {
 		y.fail(y.offset(f.value.GetToken()), "this is not a value", typeHint)
@@ -281,42 +281,43 @@ func (y *yamlFile) literal(f field) Template {
 	if text == "" {
 		return nil
 	}
-	return Template{{Literal: text}}
+	return Expr{{Literal: text}}
 }
 
 // mapping reads {value: text} or a reference: {secret: ID, ...} and its like.
 // The Keeping of a reference is in it.
-func (y *yamlFile) mapping(env field) (Template, Keeping) {
+func (y *yamlFile) mapping(env field) (Expr, UpdatePolicy) {
 	kept, fields := y.keeping(y.fields(env.value, "", ""))
 	value := y.value(env, fields)
 	if len(value) == 1 && value[0].Reference != nil {
-		value[0].Reference.Keeping, kept = kept, Keeping{}
+		value[0].Reference.UpdatePolicy, kept = kept, UpdatePolicy{}
 	}
 	return value, kept
 }
 
 // value reads what gives one value, the fields of env or some of them.
-func (y *yamlFile) value(env field, fields []field) Template {
+func (y *yamlFile) value(env field, fields []field) Expr {
 	form := ""
 	for _, f := range fields {
 		if f.key == "value" || form == "" && slices.Contains(kinds, f.key) {
 			form = f.key
 		}
 	}
+	kind := Kind(form)
 	known := []string{"value"}
-	switch form {
-	case "":
+	switch {
+	case form == "":
 		known = slices.Concat(known, referenceKeys)
-	case "value":
+	case form == "value":
 		known = append(known, onChangeKey)
-	case Secret, OAuth:
-		known = slices.Concat([]string{form, "room", "field"}, queryKeys(form))
-	case Request:
-		known = slices.Concat([]string{form, "room", "field"}, attributeKeys(form))
+	case kind == KindRequest:
+		known = slices.Concat([]string{form, "room", "field"}, attributeKeys(kind))
+	default:
+		known = slices.Concat([]string{form, "room", "field"}, queryKeys(kind))
 	}
 	faults := len(y.fault)
-	r := Reference{Target: Target{Kind: form}}
-	var value Template
+	r := Reference{Target: Target{Scheme: SchemeRoom, Path: form + "/"}}
+	var value Expr
 	for _, f := range fields {
 		switch {
 		case slices.Contains(known, f.key) && f.key == "value":
@@ -325,6 +326,8 @@ func (y *yamlFile) value(env field, fields []field) Template {
 			y.reference(&r, f)
 		case isQueryKey(f.key) || slices.Contains(kinds, f.key) || f.key == "room" || f.key == "field":
 			y.fail(f.off, f.key+" does not go with "+form, typeHint)
+		case f.key == reservedKey:
+			y.fail(f.off, reservedKeyMessage, reservedKeyHint)
 		default:
 			y.fail(f.off, "unknown key", didYouMean(f.key, known...))
 		}
@@ -341,7 +344,7 @@ func (y *yamlFile) value(env field, fields []field) Template {
 	if r.Mode != 0 && r.File == "" && len(y.fault) == faults {
 		y.fail(env.off, "mode is there without file", "write file: PATH too")
 	}
-	return Template{{Reference: &r}}
+	return Expr{{Reference: &r}}
 }
 
 // reference sets one field of r.
@@ -361,7 +364,7 @@ func (y *yamlFile) reference(r *Reference, f field) {
 		}
 		r.Default = &text
 		return
-	case Request:
+	case string(KindRequest):
 		y.request(r, f)
 		return
 	case "file":
@@ -373,10 +376,10 @@ func (y *yamlFile) reference(r *Reference, f field) {
 	text := y.name(f)
 	var message, hint string
 	switch f.key {
-	case Secret, OAuth:
-		r.ID = text
+	case string(KindSecret), string(KindOAuth):
+		r.Path += text
 	case "room":
-		r.Room = text
+		r.Group = text
 		message, hint = checkRoom(text)
 	case "field":
 		r.Field = text
@@ -389,7 +392,7 @@ func (y *yamlFile) reference(r *Reference, f field) {
 	case "file", "mode":
 		message, hint = r.setFile(f.key, text)
 	default:
-		*r.text(f.key) = text
+		r.setParam(f.key, text)
 	}
 	if text != "" && message != "" {
 		y.fail(at, message, hint)
@@ -399,26 +402,25 @@ func (y *yamlFile) reference(r *Reference, f field) {
 // request reads {from: PARTICIPANT, url: URL, type: TYPE, ...}.
 func (y *yamlFile) request(r *Reference, request field) {
 	faults := len(y.fault)
-	known := append([]string{"from"}, targetKeys[Request]...)
+	known := append([]string{"from"}, targetKeys[KindRequest]...)
 	for _, f := range y.fields(request.value, "the request", fromHint) {
 		switch {
 		case !slices.Contains(known, f.key):
 			y.fail(f.off, "unknown key", didYouMean(f.key, known...))
 		case f.key == "from":
-			r.ID = y.name(f)
+			r.Path += y.name(f)
 		case f.key == timeoutKey:
 			text, _ := y.scalar(f.value)
-			timeout, message, hint := parseTimeout(text)
+			message, hint := r.setTimeout(text)
 			if _, ok := f.value.(*ast.IntegerNode); !ok || message != "" {
 				y.fail(y.offset(f.value.GetToken()), "the timeout is no number of seconds", hint)
 			}
-			r.Timeout = timeout
 		default:
-			*r.text(f.key) = y.name(f)
+			r.setParam(f.key, y.name(f))
 		}
 	}
 	message := r.incomplete()
-	if r.ID == "" {
+	if r.ID() == "" {
 		message = "the request does not say from whom"
 	}
 	if message != "" && len(y.fault) == faults {
@@ -432,7 +434,7 @@ func (y *yamlFile) name(f field) string {
 	text, ok := y.textOf(f)
 	if ok && text == "" {
 		hint := "leave it out"
-		if f.key == Secret {
+		if f.key == string(KindSecret) {
 			hint = "write the id of the secret"
 		}
 		y.fail(y.offset(f.value.GetToken()), f.key+" is empty", hint)

@@ -10,7 +10,7 @@ const fileHint = "write {secret: ID}, {value: text}, {template: text} or {format
 
 var (
 	fileKeys = slices.Concat([]string{"mode", "memfd", "env", "template", "format", "entries", "value"}, referenceKeys)
-	formats  = []string{Dotenv, JSON, YAML, Shell}
+	formats  = []string{FormatDotenv, FormatJSON, FormatYAML, FormatShell}
 )
 
 // filesOf reads the mapping of paths to files. It adds them to the source and
@@ -47,7 +47,7 @@ func (y *yamlFile) file(file *File, f field) (items []item) {
 	form := map[string]field{} // template, or format and entries
 	var value []field          // what is one value, as below env
 	kept, fields := y.keeping(y.fields(f.value, "", ""))
-	file.Keeping = kept
+	file.UpdatePolicy = kept
 	for _, g := range fields {
 		at := y.offset(g.value.GetToken())
 		switch {
@@ -68,7 +68,7 @@ func (y *yamlFile) file(file *File, f field) (items []item) {
 			if text, ok := y.textOf(g); ok && !validName(text) {
 				y.fail(at, "the name is not valid", nameHint)
 			} else if ok {
-				items = append(items, item{Entry{Name: text, Value: Template{{File: file.Path}}, Pos: y.position(at)}, y.source, at})
+				items = append(items, item{Entry{Name: text, Value: Expr{{File: file.Path}}, Pos: y.position(at)}, y.source, at})
 			}
 		case g.key == "template" || g.key == "format" || g.key == "entries":
 			form[g.key] = g
@@ -89,7 +89,7 @@ func (y *yamlFile) content(file *File, f field, form map[string]field, value []f
 	case len(form) > 0 && len(value) > 0, isTemplate && len(form) > 1:
 		y.fail(f.off, "more than one content", fileHint)
 	case isTemplate:
-		file.Format = GoTemplate
+		file.Format = FormatTemplate
 		y.goTemplate(file, template)
 	case hasFormat && hasEntries:
 		text, ok := y.textOf(format)

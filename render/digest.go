@@ -22,7 +22,7 @@ type fileSum struct {
 }
 
 // Digest returns the digest of g. Those of one Hasher can be compared.
-func (g *Generation) Digest(h *secret.Hasher) *Digest {
+func (g *Result) Digest(h *secret.Hasher) *Digest {
 	d := &Digest{make(map[string]secret.Sum, len(g.Env)), make(map[string]fileSum, len(g.Files))}
 	for _, v := range g.Env {
 		d.variables[v.Name] = h.Sum(v.Value)
@@ -40,9 +40,9 @@ type Changes struct{ Variables, Files []string }
 // Any reports whether there is a change.
 func (c Changes) Any() bool { return len(c.Variables)+len(c.Files) > 0 }
 
-// Changes returns what differs between the generations of d and now: values, the
+// Diff returns what differs between the generations of d and now: values, the
 // content of files, their modes and their descriptors.
-func (d *Digest) Changes(now *Digest) Changes {
+func (d *Digest) Diff(now *Digest) Changes {
 	return Changes{differing(d.variables, now.variables), differing(d.files, now.files)}
 }
 
@@ -61,7 +61,7 @@ func differing[Sum comparable](before, now map[string]Sum) (names []string) {
 	return names
 }
 
-// Asks returns what changes ask for by m, the manifest of the newer generation:
+// Actions returns what changes ask for by m, the manifest of the newer generation:
 // each signal and command once, in the order of m, entries before files. A restart
 // stands for all of them, since who starts anew has everything; then it is all
 // there is. None is not among them.
@@ -70,8 +70,8 @@ func differing[Sum comparable](before, now map[string]Sum) (names []string) {
 // for a restart; a file for nothing. The child has a file without a name open
 // (memfd_create(2)) and does not see another one in its place, so that such a
 // file needs a restart, unless m wants none.
-func (c Changes) Asks(m *manifest.Manifest) []manifest.OnChange {
-	general := manifest.OnChange{Kind: manifest.Restart}
+func (c Changes) Actions(m *manifest.Manifest) []manifest.OnChange {
+	general := manifest.OnChange{Kind: manifest.ChangeRestart}
 	if m.Exec.OnChange != nil {
 		general = *m.Exec.OnChange
 	}
@@ -81,7 +81,7 @@ func (c Changes) Asks(m *manifest.Manifest) []manifest.OnChange {
 			otherwise = *own
 		}
 		same := func(o manifest.OnChange) bool { return reflect.DeepEqual(o, otherwise) }
-		if otherwise.Kind != manifest.None && !slices.ContainsFunc(asked, same) {
+		if otherwise.Kind != manifest.ChangeNone && !slices.ContainsFunc(asked, same) {
 			asked = append(asked, otherwise)
 		}
 	}
@@ -100,14 +100,14 @@ func (c Changes) Asks(m *manifest.Manifest) []manifest.OnChange {
 	for _, f := range m.Files {
 		switch own := f.OnChange; {
 		case !slices.Contains(c.Files, f.Path):
-		case f.Memfd && (own == nil || own.Kind != manifest.None):
-			ask(nil, manifest.OnChange{Kind: manifest.Restart})
+		case f.Memfd && (own == nil || own.Kind != manifest.ChangeNone):
+			ask(nil, manifest.OnChange{Kind: manifest.ChangeRestart})
 		default:
-			ask(own, manifest.OnChange{Kind: manifest.None})
+			ask(own, manifest.OnChange{Kind: manifest.ChangeNone})
 		}
 	}
 	for _, o := range asked {
-		if o.Kind == manifest.Restart {
+		if o.Kind == manifest.ChangeRestart {
 			return []manifest.OnChange{o}
 		}
 	}

@@ -12,10 +12,10 @@ import (
 )
 
 func TestChanges(t *testing.T) {
-	restart := []manifest.OnChange{{Kind: manifest.Restart}}
-	hup := manifest.OnChange{Kind: manifest.Signal, Signal: "HUP"}
-	usr1 := manifest.OnChange{Kind: manifest.Signal, Signal: "USR1"}
-	reload := manifest.OnChange{Kind: manifest.Command, Command: []string{"nginx", "-s", "reload"}}
+	restart := []manifest.OnChange{{Kind: manifest.ChangeRestart}}
+	hup := manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "HUP"}
+	usr1 := manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "USR1"}
+	reload := manifest.OnChange{Kind: manifest.ChangeCommand, Command: []string{"nginx", "-s", "reload"}}
 	before := `env:
   PLAIN: room:secret/plain
   QUIET: {secret: quiet, on_change: none}
@@ -83,11 +83,11 @@ files:
 			if err != nil {
 				t.Fatal(err)
 			}
-			changes := digest.Changes(g.Digest(hasher))
+			changes := digest.Diff(g.Digest(hasher))
 			if !reflect.DeepEqual(changes, test.changes) || changes.Any() != (name != "nothing") {
 				t.Errorf("got %+v, want %+v", changes, test.changes)
 			}
-			if asks := changes.Asks(m); !reflect.DeepEqual(asks, test.asks) {
+			if asks := changes.Actions(m); !reflect.DeepEqual(asks, test.asks) {
 				t.Errorf("asks for %+v, want %+v", asks, test.asks)
 			}
 		})

@@ -22,26 +22,26 @@ var (
 // that are not absent. Its errors quote no value.
 func encode(f *manifest.File, values []Variable) ([]byte, error) {
 	switch f.Format {
-	case manifest.Raw:
+	case manifest.FormatRaw:
 		return values[0].Value.Reveal(), nil
-	case manifest.GoTemplate:
+	case manifest.FormatTemplate:
 		return execute(f.Text, values)
 	}
 	var b bytes.Buffer
-	if f.Format == manifest.JSON {
+	if f.Format == manifest.FormatJSON {
 		b.WriteByte('{')
 	}
 	for i, v := range values {
 		value := v.Value.Reveal()
 		text, err := "", error(nil)
 		switch f.Format {
-		case manifest.Dotenv:
+		case manifest.FormatDotenv:
 			text, err = dotenvLine(v.Name, value)
-		case manifest.Shell:
+		case manifest.FormatShell:
 			text, err = shellLine(v.Name, value)
-		case manifest.YAML:
+		case manifest.FormatYAML:
 			text, err = yamlLine(v.Name, value)
-		case manifest.JSON:
+		case manifest.FormatJSON:
 			if i > 0 {
 				b.WriteByte(',')
 			}
@@ -55,9 +55,9 @@ func encode(f *manifest.File, values []Variable) ([]byte, error) {
 		b.WriteString(text)
 	}
 	switch {
-	case f.Format == manifest.JSON:
+	case f.Format == manifest.FormatJSON:
 		b.WriteString("\n}\n")
-	case f.Format == manifest.YAML && len(values) == 0:
+	case f.Format == manifest.FormatYAML && len(values) == 0:
 		b.WriteString("{}\n")
 	}
 	return b.Bytes(), nil

@@ -96,7 +96,7 @@ func (e *evaluation) entry(r *result, depth int) {
 
 // template appends the value of t, a part of r, to b. It goes on after a failure,
 // to find all of them.
-func (e *evaluation) template(b []byte, r *result, t manifest.Template, depth int) []byte {
+func (e *evaluation) template(b []byte, r *result, t manifest.Expr, depth int) []byte {
 	if depth > maxDepth {
 		r.fail("variables nest deeper than %d", maxDepth)
 		return b
@@ -129,7 +129,7 @@ func (e *evaluation) text(b []byte, r *result, text []byte) []byte {
 
 func (e *evaluation) reference(b []byte, r *result, ref *manifest.Reference) []byte {
 	value, found := e.snapshot.Value(ref.Target)
-	if err := e.snapshot.Err(ref.Target); err != nil && !fetch.Absent(err) {
+	if err := e.snapshot.Err(ref.Target); err != nil && !fetch.IsAbsent(err) {
 		r.fail("%s: %w", ref, err)
 		return b
 	}
@@ -184,7 +184,7 @@ func (e *evaluation) expiry(b []byte, r *result, t manifest.Target) []byte {
 
 // secret notes what a reference of r stands for.
 func (e *evaluation) secret(r *result, ref *manifest.Reference, text []byte) {
-	name := ref.ID
+	name := ref.ID()
 	switch value := r.entry.Value; {
 	case r.title != "" && len(value) == 1 && value[0].Reference == ref:
 		name = r.title
@@ -210,11 +210,11 @@ func (e *evaluation) variable(b []byte, r *result, v *manifest.Variable, depth i
 	}
 	switch {
 	case operator == "-" && !set, operator == "+" && set:
-		return e.template(b, r, v.Word, depth+1)
+		return e.template(b, r, v.Operand, depth+1)
 	case operator == "+":
 		return b
 	case operator == "?" && !set:
-		r.fail("%s is %s: %s", v.Name, unset, message(v.Word))
+		r.fail("%s is %s: %s", v.Name, unset, message(v.Operand))
 		return b
 	}
 	return e.text(b, r, value)
@@ -237,7 +237,7 @@ func (e *evaluation) lookup(r *result, name string, depth int) (value []byte, se
 }
 
 // message is the text of t as written, without any value.
-func message(t manifest.Template) string {
+func message(t manifest.Expr) string {
 	var b strings.Builder
 	for _, p := range t {
 		switch {

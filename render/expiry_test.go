@@ -52,11 +52,11 @@ oauth:
 	}
 	// Alone, it asks for what its entry does.
 	b := render.Changes{Variables: []string{"B_EXPIRES_AT"}}
-	if asks := b.Asks(m); asks != nil {
+	if asks := b.Actions(m); asks != nil {
 		t.Errorf("B asks for %v", asks)
 	}
 	a := render.Changes{Variables: []string{"A_EXPIRES_AT"}}
-	if asks := a.Asks(m); len(asks) != 1 || asks[0].Kind != manifest.Restart {
+	if asks := a.Actions(m); len(asks) != 1 || asks[0].Kind != manifest.ChangeRestart {
 		t.Errorf("A asks for %v", asks)
 	}
 }

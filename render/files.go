@@ -60,9 +60,9 @@ func (e *evaluation) file(f *fileResult, depth int) {
 	for i := range f.file.Entries {
 		r := &result{entry: &f.file.Entries[i], binary: true}
 		switch f.file.Format {
-		case manifest.Raw:
+		case manifest.FormatRaw:
 			r.title = f.file.Path
-		case manifest.GoTemplate: // the name is that of a call
+		case manifest.FormatTemplate: // the name is that of a call
 		default:
 			r.title = r.entry.Name
 		}
@@ -82,7 +82,7 @@ func (e *evaluation) file(f *fileResult, depth int) {
 	if f.state == failed {
 		return
 	}
-	if f.file.Format == manifest.Raw && len(values) == 0 {
+	if f.file.Format == manifest.FormatRaw && len(values) == 0 {
 		f.state = absent
 		return
 	}

@@ -217,7 +217,7 @@ func noNUL(s string) bool { return !strings.Contains(s, "\x00") }
 
 func TestShellReads(t *testing.T) {
 	want := values(t, noNUL)
-	name := write(t, manifest.Shell, want)
+	name := write(t, manifest.FormatShell, want)
 	for _, shell := range []string{"sh", "bash", "dash"} {
 		path, err := exec.LookPath(shell)
 		if err != nil {
@@ -241,7 +241,7 @@ func TestShellReads(t *testing.T) {
 
 func TestDotenvReads(t *testing.T) {
 	want := values(t, func(s string) bool { return noNUL(s) && utf8.ValidString(s) })
-	m, err := manifest.Load([]string{write(t, manifest.Dotenv, want)}, nil)
+	m, err := manifest.Load([]string{write(t, manifest.FormatDotenv, want)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func TestDotenvReads(t *testing.T) {
 	plain := values(t, func(s string) bool {
 		return noNUL(s) && utf8.ValidString(s) && !strings.ContainsAny(s, "'\r") && !strings.HasSuffix(s, `\`)
 	})
-	out, err := exec.Command("env", "-i", "sh", "-c", `set -a; . "$1"; exec env -0`, "sh", write(t, manifest.Dotenv, plain)).Output()
+	out, err := exec.Command("env", "-i", "sh", "-c", `set -a; . "$1"; exec env -0`, "sh", write(t, manifest.FormatDotenv, plain)).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +274,7 @@ func TestDotenvReads(t *testing.T) {
 
 func TestJSONReads(t *testing.T) {
 	want := values(t, utf8.ValidString)
-	name := write(t, manifest.JSON, want)
+	name := write(t, manifest.FormatJSON, want)
 	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -308,7 +308,7 @@ func decode(t *testing.T, s string) string {
 
 func TestYAMLReads(t *testing.T) {
 	want := values(t, utf8.ValidString)
-	text, err := os.ReadFile(write(t, manifest.YAML, want))
+	text, err := os.ReadFile(write(t, manifest.FormatYAML, want))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func TestYAMLReads(t *testing.T) {
 	compare(t, "goccy/go-yaml", got, want)
 
 	out, err := exec.Command("python3", "-c", "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1], encoding='utf-8')), sys.stdout)",
-		write(t, manifest.YAML, want)).Output()
+		write(t, manifest.FormatYAML, want)).Output()
 	if err != nil {
 		t.Skipf("no PyYAML: %v", err)
 	}

@@ -54,7 +54,7 @@ func FuzzRender(f *testing.F) {
 		}
 		s, err := fetch.Resolve(t.Context(), m, r)
 		if err == nil {
-			var g *render.Generation
+			var g *render.Result
 			if g, err = render.Render(m, s, []string{"A=inherited CANARY", "E=CANARY", "Z="}, "/run"); err == nil {
 				for _, kv := range g.Environ() {
 					if strings.Contains(kv, "\x00") {
@@ -71,7 +71,7 @@ func FuzzRender(f *testing.F) {
 }
 
 // build reads a template off program until it ends or closes a word.
-func build(program []byte, fallback string, depth int) (t manifest.Template, rest []byte) {
+func build(program []byte, fallback string, depth int) (t manifest.Expr, rest []byte) {
 	for len(program) > 0 {
 		op := program[0]
 		program = program[1:]
@@ -97,7 +97,7 @@ func build(program []byte, fallback string, depth int) (t manifest.Template, res
 			t = append(t, is(string(rune('A'+arg%10))))
 		case '-', '+', '?', '<', '>', '!':
 			operator := map[byte]string{'-': "-", '+': "+", '?': "?", '<': ":-", '>': ":+", '!': ":?"}[op]
-			var word manifest.Template
+			var word manifest.Expr
 			if depth < 20 {
 				word, program = build(program, fallback, depth+1)
 			}

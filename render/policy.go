@@ -23,7 +23,7 @@ type Policy struct {
 }
 
 // Render is the function of that name, under the policy.
-func (p Policy) Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir string) (*Generation, error) {
+func (p Policy) Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir string) (*Result, error) {
 	if err := p.check(m); err != nil {
 		return nil, err
 	}
@@ -54,11 +54,11 @@ func (p Policy) check(m *manifest.Manifest) error {
 	entries := byName(m)
 	if len(m.Files) > 0 {
 		// A path that is made of it leads to a file like one of [manifest.Part].
-		entries[CredentialsDirectory] = manifest.Entry{Value: manifest.Template{{File: "."}}}
+		entries[CredentialsDirectory] = manifest.Entry{Value: manifest.Expr{{File: "."}}}
 	}
 	var errs []error
 	for _, e := range m.Entries {
-		if Dangerous(e.Name) && !slices.Contains(p.Allow, e.Name) && fetched(entries, e.Value, map[string]bool{e.Name: true}) {
+		if LoadsCode(e.Name) && !slices.Contains(p.Allow, e.Name) && fetched(entries, e.Value, map[string]bool{e.Name: true}) {
 			errs = append(errs, fmt.Errorf("cannot set %s (%s): its value comes from a room and would decide what code the command runs\n"+
 				"hint: if whoever can write that value may do so, use --allow %[1]s", e.Name, e.Pos))
 		}
@@ -76,7 +76,7 @@ func byName(m *manifest.Manifest) map[string]manifest.Entry {
 
 // fetched reports whether a part of t can come from a room, be it by way of
 // other entries or in a file that it leads to.
-func fetched(entries map[string]manifest.Entry, t manifest.Template, seen map[string]bool) bool {
+func fetched(entries map[string]manifest.Entry, t manifest.Expr, seen map[string]bool) bool {
 	for _, part := range t {
 		if part.Reference != nil || part.File != "" {
 			return true
@@ -85,7 +85,7 @@ func fetched(entries map[string]manifest.Entry, t manifest.Template, seen map[st
 		if v == nil {
 			continue
 		}
-		if fetched(entries, v.Word, seen) {
+		if fetched(entries, v.Operand, seen) {
 			return true
 		}
 		if e, ok := entries[v.Name]; ok && !seen[v.Name] {
@@ -98,10 +98,10 @@ func fetched(entries map[string]manifest.Entry, t manifest.Template, seen map[st
 	return false
 }
 
-// Dangerous reports whether a variable decides what code a common program runs:
+// LoadsCode reports whether a variable decides what code a common program runs:
 // by the loader (ld.so(8), dyld(1)), a shell, an interpreter, git, or whatever
 // starts a helper program that the environment names.
-func Dangerous(name string) bool {
+func LoadsCode(name string) bool {
 	return strings.HasPrefix(name, "LD_") || strings.HasPrefix(name, "DYLD_") || strings.HasPrefix(name, "BASH_FUNC_") ||
 		slices.Contains(dangerous, name)
 }

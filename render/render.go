@@ -19,7 +19,7 @@ import (
 //     reference in it is missing, an inherited variable of that name is gone too:
 //     the child never takes an old value for a new one, or the text of a
 //     reference for a value.
-//   - What is [Private] is not inherited, neither by the child nor through ${NAME}
+//   - What is [Withheld] is not inherited, neither by the child nor through ${NAME}
 //     in m. An entry of m may still set it.
 //   - Inherited entries without a name or without "=" are dropped: no program can
 //     look them up.
@@ -33,7 +33,7 @@ import (
 //
 // The error names every entry that cannot be rendered, one on a line, in the
 // order of m, and holds no values.
-func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir string) (*Generation, error) {
+func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir string) (*Result, error) {
 	if dir != "" {
 		inherited = append(slices.Clip(inherited), CredentialsDirectory+"="+dir)
 	}
@@ -55,7 +55,7 @@ func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir str
 		return nil, errors.Join(errs...)
 	}
 
-	g := &Generation{Env: make([]Variable, 0, len(names)+len(m.Entries)), Files: files, Secrets: e.secrets}
+	g := &Result{Env: make([]Variable, 0, len(names)+len(m.Entries)), Files: files, Secrets: e.secrets}
 	set := func(r *result) {
 		if r.state == done {
 			g.Env = append(g.Env, Variable{r.entry.Name, secret.New(r.value)})
@@ -76,10 +76,10 @@ func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir str
 	return g, nil
 }
 
-// Private reports whether a variable is for roomenv alone: the keys that mint
+// Withheld reports whether a variable is for roomenv alone: the keys that mint
 // tokens, and its settings. MESHAGENT_TOKEN is not: an agent joins its room with
 // that.
-func Private(name string) bool {
+func Withheld(name string) bool {
 	return name == "MESHAGENT_API_KEY" || name == "MESHAGENT_SECRET" || strings.HasPrefix(name, "ROOMENV_")
 }
 
@@ -88,7 +88,7 @@ func inherit(environ []string) (names []string, values map[string]string) {
 	values = make(map[string]string, len(environ))
 	for _, kv := range environ {
 		name, value, ok := strings.Cut(kv, "=")
-		if !ok || name == "" || Private(name) {
+		if !ok || name == "" || Withheld(name) {
 			continue
 		}
 		if _, ok := values[name]; !ok {

@@ -27,9 +27,9 @@ var update = flag.Bool("update", false, "write the golden files")
 type room map[string]string
 
 func (r room) Resolve(_ context.Context, t manifest.Target) (secret.Value, error) {
-	v, ok := r[t.ID]
+	v, ok := r[t.ID()]
 	switch {
-	case t.ID == "rejected":
+	case t.ID() == "rejected":
 		return secret.Value{}, fetch.ErrRejected
 	case !ok:
 		return secret.Value{}, fetch.ErrMissing
@@ -37,7 +37,7 @@ func (r room) Resolve(_ context.Context, t manifest.Target) (secret.Value, error
 	return secret.New([]byte(v)), nil
 }
 
-func (r room) render(t testing.TB, m *manifest.Manifest, inherited ...string) (*render.Generation, error) {
+func (r room) render(t testing.TB, m *manifest.Manifest, inherited ...string) (*render.Result, error) {
 	t.Helper()
 	s, err := fetch.Resolve(t.Context(), m, r)
 	if err != nil {
@@ -50,12 +50,12 @@ func (r room) render(t testing.TB, m *manifest.Manifest, inherited ...string) (*
 	return render.Render(m, s, inherited, dir)
 }
 
-type template = manifest.Template
+type template = manifest.Expr
 
 func text(s string) manifest.Part { return manifest.Part{Literal: s} }
 
 func ref(id string, options ...func(*manifest.Reference)) manifest.Part {
-	r := &manifest.Reference{Target: manifest.Target{Kind: manifest.Secret, ID: id}}
+	r := &manifest.Reference{Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/" + id}}
 	for _, set := range options {
 		set(r)
 	}
@@ -76,7 +76,7 @@ func at(field string) func(*manifest.Reference) {
 // is ${NAME}, or with an operator and its word.
 func is(name string, word ...manifest.Part) manifest.Part {
 	name, operator, _ := strings.Cut(name, " ")
-	return manifest.Part{Variable: &manifest.Variable{Name: name, Operator: operator, Word: word}}
+	return manifest.Part{Variable: &manifest.Variable{Name: name, Operator: operator, Operand: word}}
 }
 
 func entry(name string, value ...manifest.Part) manifest.Entry {

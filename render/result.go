@@ -4,9 +4,9 @@ package render
 
 import "github.com/roomenv/roomenv/secret"
 
-// A Generation is everything that a child gets from one snapshot. It is not
+// A Result is everything that a child gets from one snapshot. It is not
 // modified.
-type Generation struct {
+type Result struct {
 	// Env is the complete environment, each name once: inherited variables in
 	// their order, then what the manifest adds, in its order.
 	Env []Variable
@@ -28,7 +28,7 @@ type Variable struct {
 
 // Environ returns Env as NAME=VALUE for execve(2). The strings hold the values
 // in the clear: call it when the child starts and not before.
-func (g *Generation) Environ() []string {
+func (g *Result) Environ() []string {
 	environ := make([]string, len(g.Env))
 	for i, v := range g.Env {
 		environ[i] = v.Name + "=" + string(v.Value.Reveal())

@@ -20,8 +20,8 @@ func TestSecrets(t *testing.T) {
 	)
 	m.Files = []manifest.File{
 		{Path: "tls/key.pem", Entries: []manifest.Entry{entry("", ref("bytes"))}},
-		{Path: "app.env", Format: manifest.JSON, Entries: []manifest.Entry{entry("PASSWORD", ref("db", at("password")))}},
-		{Path: "app.json", Format: manifest.GoTemplate, Entries: []manifest.Entry{entry(manifest.Call("secret", "db#user"), ref("db", at("user")))}},
+		{Path: "app.env", Format: manifest.FormatJSON, Entries: []manifest.Entry{entry("PASSWORD", ref("db", at("password")))}},
+		{Path: "app.json", Format: manifest.FormatTemplate, Entries: []manifest.Entry{entry(manifest.Call("secret", "db#user"), ref("db", at("user")))}},
 	}
 	g, err := r.render(t, m, "INHERITED=x")
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // accepts runs the command with g as its environment.
-func accepts(t *testing.T, argv []string, g *render.Generation) bool {
+func accepts(t *testing.T, argv []string, g *render.Result) bool {
 	t.Helper()
 	err := (&exec.Cmd{Path: argv[0], Args: argv, Env: g.Environ()}).Run()
 	if err != nil && !errors.Is(err, unix.E2BIG) {
@@ -46,13 +46,13 @@ func value(n int) secret.Value { return secret.New([]byte(strings.Repeat("x", n)
 // The kernel is the judge: the largest environment that execve accepts, found by
 // bisection, has to be the largest that CheckSize accepts.
 func TestCheckSizeAgreesWithTheKernel(t *testing.T) {
-	oneString := func(n int) *render.Generation {
-		return &render.Generation{Env: []render.Variable{{Name: "BIG", Value: value(n)}}}
+	oneString := func(n int) *render.Result {
+		return &render.Result{Env: []render.Variable{{Name: "BIG", Value: value(n)}}}
 	}
 	// Pieces of 64 KiB and a rest: only the total counts.
-	manyStrings := func(n int) *render.Generation {
+	manyStrings := func(n int) *render.Result {
 		const size = 64 << 10
-		g := new(render.Generation)
+		g := new(render.Result)
 		for i := range n / size {
 			g.Env = append(g.Env, render.Variable{Name: fmt.Sprint("V", i), Value: value(size)})
 		}
@@ -60,8 +60,8 @@ func TestCheckSizeAgreesWithTheKernel(t *testing.T) {
 		return g
 	}
 	// Empty values: mostly pointers.
-	manyNames := func(n int) *render.Generation {
-		g := &render.Generation{Env: make([]render.Variable, n)}
+	manyNames := func(n int) *render.Result {
+		g := &render.Result{Env: make([]render.Variable, n)}
 		for i := range g.Env {
 			g.Env[i].Name = fmt.Sprintf("%06d", i)
 		}
@@ -75,7 +75,7 @@ func TestCheckSizeAgreesWithTheKernel(t *testing.T) {
 		name  string
 		stack uint64
 		argv  []string
-		env   func(n int) *render.Generation
+		env   func(n int) *render.Result
 		above int // more than any kernel takes
 	}{
 		{"one string", 8 << 20, []string{command}, oneString, 4 << 20},

@@ -12,7 +12,7 @@ func TestCheckSizeNamesWhoIsToBlame(t *testing.T) {
 	const canary = "hunter2-canary"
 	big := secret.New([]byte(strings.Repeat(canary, 20<<20/len(canary))))
 	small := secret.New([]byte(canary))
-	env := func(v ...render.Variable) *render.Generation { return &render.Generation{Env: v} }
+	env := func(v ...render.Variable) *render.Result { return &render.Result{Env: v} }
 	var many []render.Variable
 	for range 1 << 18 {
 		many = append(many, render.Variable{Name: "MANY", Value: small})
@@ -21,7 +21,7 @@ func TestCheckSizeNamesWhoIsToBlame(t *testing.T) {
 
 	for name, test := range map[string]struct {
 		argv []string
-		g    *render.Generation
+		g    *render.Result
 		want []string // in the error; none for no error
 	}{
 		"nothing":      {nil, env(), nil},

@@ -14,7 +14,7 @@ import (
 // A demoRoom is a room for one example. Its methods panic at what is not part of
 // it.
 type demoRoom struct {
-	*localroom.Embedded
+	*localroom.Room
 	dir string
 }
 

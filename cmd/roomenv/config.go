@@ -211,7 +211,7 @@ func (a *app) localRooms() (rooms, error) {
 }
 
 // openRoom opens the local room. Whoever can read its folder is its admin.
-func (a *app) openRoom() (*localroom.Embedded, error) {
+func (a *app) openRoom() (*localroom.Room, error) {
 	dir, err := a.dataDir()
 	if err != nil {
 		return nil, err

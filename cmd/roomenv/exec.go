@@ -120,7 +120,7 @@ func loadManifest(files []string) (*manifest.Manifest, error) {
 		return nil, err
 	}
 	check := func(where any, o *manifest.OnChange) {
-		if o != nil && o.Kind == manifest.Signal && err == nil {
+		if o != nil && o.Kind == manifest.ChangeSignal && err == nil {
 			_, err = parseSignal(fmt.Sprintf("on_change: {signal: %s} (%v)", o.Signal, where), o.Signal)
 		}
 	}

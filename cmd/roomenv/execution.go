@@ -38,10 +38,11 @@ type execution struct {
 	// What files were before they were read.
 	manifestFiles, tokenFile *filewatch.Files
 
-	folder *tmpfs.Dir
-	tokens *tokenserver.Server
+	folder      *tmpfs.Dir
+	directories int // that were written to folder
+	tokens      *tokenserver.Server
 
-	maskedValues [][]mask.Named // of each generation
+	maskedValues [][]mask.Secret // of each generation
 }
 
 // run returns the exit code.
@@ -115,8 +116,7 @@ func refers(m *manifest.Manifest) bool {
 func (e *execution) resolve(ctx context.Context, rooms *fetch.Rooms) (*fetch.Snapshot, error) {
 	progress := newProgress(os.Stderr)
 	defer progress.close()
-	rooms.SetOAuth(e.manifest.OAuth)
-	rooms.Observe = func(p fetch.Progress) {
+	rooms.OnRequest = func(p fetch.RequestStatus) {
 		progress.observe(p)
 		if p.Err != nil {
 			e.log.Info("a value was not provided", "reference", p.Target, "error", p.Err)
@@ -128,7 +128,8 @@ func (e *execution) resolve(ctx context.Context, rooms *fetch.Rooms) (*fetch.Sna
 // A release is one generation as the command gets it.
 type release struct {
 	number     int
-	generation *render.Generation
+	directory  int // number of the directory with its files
+	generation *render.Result
 	digest     *render.Digest // nil: nobody compares it
 	command    inject.Command
 }
@@ -142,7 +143,7 @@ func (e *execution) release(snapshot *fetch.Snapshot) (*release, error) {
 	return e.install(generation, true)
 }
 
-func (e *execution) render(snapshot *fetch.Snapshot) (*render.Generation, error) {
+func (e *execution) render(snapshot *fetch.Snapshot) (*render.Result, error) {
 	generation, err := e.policy.Render(e.manifest, snapshot, os.Environ(), e.folder.Current())
 	if err == nil {
 		err = render.CheckSize(e.command.Args, generation)
@@ -152,13 +153,15 @@ func (e *execution) render(snapshot *fetch.Snapshot) (*render.Generation, error)
 
 // install makes a release of a generation. What is to be masked is known before
 // anybody can read it.
-func (e *execution) install(generation *render.Generation, files bool) (*release, error) {
+func (e *execution) install(generation *render.Result, files bool) (*release, error) {
 	r := &release{number: 1, generation: generation, command: e.command}
 	if e.masked {
 		e.maskMore(generation.Secrets)
 	}
 	if files {
-		if err := e.folder.Write(generation.Files); err != nil {
+		e.directories++
+		r.directory = e.directories
+		if err := e.folder.Write(r.directory, generation.Files); err != nil {
 			return nil, err
 		}
 	}

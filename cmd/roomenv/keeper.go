@@ -68,7 +68,7 @@ type result struct {
 
 // A following is one manifest that is followed.
 type following struct {
-	fetch.Follower
+	fetch.Refresher
 	manifest  *manifest.Manifest
 	last      *fetch.Snapshot // before
 	snapshots chan *fetch.Snapshot
@@ -195,7 +195,7 @@ func (k *keeper) loop(ctx context.Context) {
 		}
 		select {
 		case updates <- update:
-			k.sent, k.stopped = k.offered.release, update.Action == inject.Stop
+			k.sent, k.stopped = k.offered.release, update.Action == inject.ActionStop
 			k.offered = nil
 		case r := <-k.results:
 			k.finish(ctx, r)
@@ -231,7 +231,7 @@ func (k *keeper) follow(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	settings := k.manifest.Refresh
 	f := &following{
-		Follower: fetch.Follower{
+		Refresher: fetch.Refresher{
 			Source: k.rooms, Interval: settings.Interval, Debounce: settings.Debounce, MaxWait: settings.MaxWait, Log: k.log,
 		},
 		manifest:  k.manifest,
@@ -269,7 +269,6 @@ func (k *keeper) load(ctx context.Context) {
 	go func() { // whoever sets k.loading to nil waits for it
 		defer cancel()
 		if l.manifest, l.err = loadManifest(k.files); l.err == nil {
-			k.rooms.SetOAuth(l.manifest.OAuth)
 			l.snapshot, l.err = fetch.Resolve(ctx, l.manifest, k.rooms)
 		}
 		k.manifests <- l
@@ -283,7 +282,6 @@ func (k *keeper) replace(ctx context.Context, l *loading) {
 		k.folder, l.err = openFolder(l.manifest, k.dir, k.command.User)
 	}
 	if k.unusable = l.err != nil; k.unusable {
-		k.rooms.SetOAuth(k.manifest.OAuth)
 		k.complain(fmt.Errorf("cannot use the manifest as it is now, the one before stays: %w", l.err))
 		return
 	}
@@ -323,12 +321,12 @@ func (k *keeper) apply(ctx context.Context) {
 // lapse does what the manifest says of values that are revoked or too old, and
 // reports whether the command is not to run.
 func (k *keeper) lapse() bool {
-	lapses := k.snapshot.Lapsed(k.manifest, time.Now())
+	lapses := k.snapshot.Violations(k.manifest, time.Now())
 	before := k.lapsed
 	k.lapsed = make(map[string]bool)
 	for _, l := range lapses {
 		key := fmt.Sprintf("%s %s %t %s", l.Name, l.Reference, l.Revoked, l.Action)
-		if k.lapsed[key] = true; !before[key] && l.Action != manifest.Exit {
+		if k.lapsed[key] = true; !before[key] && l.Action != manifest.ActionExit {
 			k.complain(errors.New(describeLapse(l) + consequences[l.Action]))
 		}
 	}
@@ -336,13 +334,13 @@ func (k *keeper) lapse() bool {
 		return false
 	}
 	switch worst := lapses[0]; worst.Action {
-	case manifest.Exit:
+	case manifest.ActionExit:
 		k.cancel(&errLapsed{worst})
 		return true
-	case manifest.Stop:
+	case manifest.ActionStop:
 		k.offered, k.failed = nil, nil // whatever comes is better than no command
 		if !k.stopped {
-			k.offered = &offer{k.sent, inject.Update{Command: k.sent.command, Action: inject.Stop}}
+			k.offered = &offer{k.sent, inject.Update{Command: k.sent.command, Action: inject.ActionStop}}
 		}
 		k.record.note(func(r *status.Report) { r.Reason = describeLapse(worst) })
 		return true
@@ -351,11 +349,11 @@ func (k *keeper) lapse() bool {
 }
 
 // errLapsed ends roomenv.
-type errLapsed struct{ fetch.Lapse }
+type errLapsed struct{ fetch.Violation }
 
-func (e *errLapsed) Error() string { return "cannot go on: " + describeLapse(e.Lapse) }
+func (e *errLapsed) Error() string { return "cannot go on: " + describeLapse(e.Violation) }
 
-func describeLapse(l fetch.Lapse) string {
+func describeLapse(l fetch.Violation) string {
 	text := fmt.Sprintf("%s (%s): %s ", l.Name, l.Pos, l.Reference)
 	if l.Revoked {
 		return text + fmt.Sprintf("is revoked: %v", l.Err)
@@ -365,48 +363,51 @@ func describeLapse(l fetch.Lapse) string {
 
 // consequences of an action, for people.
 var consequences = map[string]string{
-	manifest.Keep: "; the last value stays",
-	manifest.Stop: "; the command is stopped until it is there again",
+	manifest.ActionKeep: "; the last value stays",
+	manifest.ActionStop: "; the command is stopped until it is there again",
 }
 
 // offer makes a release of a generation that is another one, and offers what it
 // asks for.
-func (k *keeper) offer(ctx context.Context, g *render.Generation) error {
+func (k *keeper) offer(ctx context.Context, g *render.Result) error {
 	latest := k.sent
 	if k.offered != nil {
 		latest = k.offered.release
 	}
 	digest := g.Digest(k.hasher)
-	if k.failed != nil && !k.failed.digest.Changes(digest).Any() {
+	if k.failed != nil && !k.failed.digest.Diff(digest).Any() {
 		return nil // until there are other values
 	}
 	k.failed = nil
-	if !k.stopped && !latest.digest.Changes(digest).Any() {
-		if k.offered != nil && k.offered.update.Action == inject.Stop {
+	if !k.stopped && !latest.digest.Diff(digest).Any() {
+		if k.offered != nil && k.offered.update.Action == inject.ActionStop {
 			k.offered = nil // it is not needed any more
 		}
 		return nil
 	}
-	r, err := k.install(g, len(k.installed.digest.Changes(digest).Files) > 0)
+	r, err := k.install(g, len(k.installed.digest.Diff(digest).Files) > 0)
 	if err != nil {
 		if r != nil {
 			r.close()
 		}
 		return err
 	}
+	if r.directory == 0 {
+		r.directory = k.installed.directory
+	}
 	r.digest = digest
 	k.releases = append(k.releases, r)
 	k.installed, k.offered = r, nil
-	changes := k.sent.digest.Changes(digest)
+	changes := k.sent.digest.Diff(digest)
 	if !k.stopped && !changes.Any() {
 		return nil // it is as it was before what nobody was told of
 	}
-	update, err := asksFor(changes.Asks(k.manifest))
+	update, err := asksFor(changes.Actions(k.manifest))
 	if err != nil {
 		return err
 	}
 	if k.stopped {
-		update = inject.Update{Action: inject.Restart}
+		update = inject.Update{Action: inject.ActionRestart}
 	}
 	update.Command = r.command
 	update.Applied = func(err error) {
@@ -424,15 +425,15 @@ func (k *keeper) offer(ctx context.Context, g *render.Generation) error {
 func asksFor(asks []manifest.OnChange) (u inject.Update, err error) {
 	for _, ask := range asks {
 		switch ask.Kind {
-		case manifest.Restart:
-			u.Action = inject.Restart
-		case manifest.Signal:
+		case manifest.ChangeRestart:
+			u.Action = inject.ActionRestart
+		case manifest.ChangeSignal:
 			var sig syscall.Signal
 			if sig, err = parseSignal("on_change", ask.Signal); err != nil {
 				return u, err
 			}
 			u.Signals = append(u.Signals, sig)
-		case manifest.Command:
+		case manifest.ChangeCommand:
 			u.Hooks = append(u.Hooks, ask.Command)
 		}
 	}
@@ -465,7 +466,7 @@ func (k *keeper) rollBack(ctx context.Context) {
 		k.apply(ctx)
 		return
 	}
-	if err := k.folder.Write(k.confirmed.generation.Files); err != nil {
+	if err := k.folder.Write(k.confirmed.directory, k.confirmed.generation.Files); err != nil {
 		k.complain(fmt.Errorf("cannot put the files back that the command had: %w", err))
 		return
 	}

@@ -17,7 +17,7 @@ func main() {
 	// Caught from the first moment to the last: a signal that comes before the
 	// child exists must not be lost, and one that comes after its end must not
 	// cost its exit code.
-	ctx, signals := inject.Catch(context.Background())
+	ctx, signals := inject.NotifySignals(context.Background())
 	os.Exit(run(ctx, signals, os.Args[1:]))
 }
 
@@ -25,7 +25,7 @@ func run(ctx context.Context, signals *inject.Signals, args []string) int {
 	root := newRoot(signals)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	var interrupted inject.Interrupted
+	var interrupted inject.SignalError
 	if err != nil && (errors.As(context.Cause(ctx), &interrupted) || errors.As(err, &interrupted)) {
 		return interrupted.ExitCode() // whoever sent the signal knows why
 	}

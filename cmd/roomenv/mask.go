@@ -45,11 +45,11 @@ const maxMasked = 100
 
 // maskMore has secrets masked beside those of generations before.
 func (e *execution) maskMore(secrets []render.Variable) {
-	values := make([]mask.Named, len(secrets))
+	values := make([]mask.Secret, len(secrets))
 	for i, s := range secrets {
-		values[i] = mask.Named{Name: s.Name, Value: s.Value}
+		values[i] = mask.Secret{Name: s.Name, Value: s.Value}
 	}
-	same := func(a, b mask.Named) bool { return a.Name == b.Name && a.Value.Equal(b.Value) }
+	same := func(a, b mask.Secret) bool { return a.Name == b.Name && a.Value.Equal(b.Value) }
 	if n := len(e.maskedValues); n > 0 && slices.EqualFunc(e.maskedValues[n-1], values, same) {
 		return
 	}

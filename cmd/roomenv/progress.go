@@ -20,7 +20,7 @@ type progress struct {
 	width func() int // of the terminal; nil when there is none
 
 	mu      sync.Mutex
-	waiting []fetch.Progress // in the order of their first news
+	waiting []fetch.RequestStatus // in the order of their first news
 	drawn   bool
 	stop    chan struct{} // ends the redrawing; nil when closed
 	wg      sync.WaitGroup
@@ -43,14 +43,14 @@ func newProgress(f *os.File) *progress {
 }
 
 // observe is for [fetch.Rooms.Observe].
-func (p *progress) observe(news fetch.Progress) {
+func (p *progress) observe(news fetch.RequestStatus) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := slices.IndexFunc(p.waiting, func(w fetch.Progress) bool { return w.Target == news.Target })
+	i := slices.IndexFunc(p.waiting, func(w fetch.RequestStatus) bool { return w.Target == news.Target })
 	switch {
 	case p.stop == nil:
 		return
-	case news.Stage == fetch.Ended:
+	case news.Stage == fetch.Done:
 		if i >= 0 {
 			p.waiting = slices.Delete(p.waiting, i, i+1)
 		}
@@ -62,7 +62,7 @@ func (p *progress) observe(news fetch.Progress) {
 	switch {
 	case p.width != nil:
 		p.draw()
-	case news.Stage != fetch.Ended:
+	case news.Stage != fetch.Done:
 		fmt.Fprintf(p.w, "roomenv: %s\n", waitingFor(news))
 	}
 }
@@ -118,9 +118,9 @@ func (p *progress) draw() {
 }
 
 // waitingFor says who is asked for what, and how long remains.
-func waitingFor(p fetch.Progress) string {
+func waitingFor(p fetch.RequestStatus) string {
 	verb := "answer"
-	if p.Stage == fetch.Away {
+	if p.Stage == fetch.WaitingToJoin {
 		verb = "join the room"
 	}
 	left := max(0, time.Until(p.Deadline)).Round(time.Second)

@@ -82,24 +82,24 @@ func (r *record) note(change func(*status.Report)) {
 func (r *record) observe(e inject.Event) {
 	r.note(func(tally *status.Report) {
 		switch e.Kind {
-		case inject.Started:
+		case inject.EventStarted:
 			tally.State, tally.Reason = status.Running, ""
-		case inject.Restarted:
+		case inject.EventRestarted:
 			tally.Restarts++
-		case inject.Stopped:
+		case inject.EventStopped:
 			tally.State = status.Stopped
-		case inject.Crashed:
+		case inject.EventCrashed:
 			tally.Crashes++
 			tally.State = status.Starting
 		}
 	})
 	log := r.keeper.log
 	switch e.Kind {
-	case inject.Restarted:
+	case inject.EventRestarted:
 		log.Info("the command was started again with new values")
-	case inject.Crashed:
+	case inject.EventCrashed:
 		log.Warn("the command failed and is started again", "code", e.Code, "error", e.Err, "in", e.Wait)
-	case inject.HookFailed:
+	case inject.EventHookFailed:
 		level := slog.LevelWarn
 		if e.Failures > 1 { // it was said
 			level = slog.LevelInfo
@@ -130,7 +130,7 @@ func (r *record) report() status.Report {
 	report.RoomRequests = int(r.keeper.rooms.Requests())
 	report.Entries = status.Entries(m, func(t manifest.Target) status.Value { return valueOf(s, t) })
 	for t := range targets(m) {
-		if room := cmp.Or(t.Room, r.keeper.roomName()); !slices.Contains(report.Rooms, room) {
+		if room := cmp.Or(t.Group, r.keeper.roomName()); !slices.Contains(report.Rooms, room) {
 			report.Rooms = append(report.Rooms, room)
 		}
 	}
@@ -159,7 +159,7 @@ func valueOf(s *fetch.Snapshot, t manifest.Target) status.Value {
 	st := s.State(t)
 	_, held := s.Value(t)
 	v := status.Value{Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
-	pending, _ := errors.AsType[*fetch.Pending](st.Err)
+	pending, _ := errors.AsType[*fetch.PendingError](st.Err)
 	switch {
 	case !st.Revoked.IsZero():
 		v.State, v.Since = status.Missing, st.Revoked
@@ -172,7 +172,7 @@ func valueOf(s *fetch.Snapshot, t manifest.Target) status.Value {
 		v.State, v.Since = status.Stale, st.Stale
 	case held:
 		v.State = status.Current
-	case fetch.Absent(st.Err):
+	case fetch.IsAbsent(st.Err):
 		v.State = status.Missing
 	case errors.Is(st.Err, fetch.ErrDenied):
 		v.State = status.Denied
@@ -193,12 +193,13 @@ const tokenPatience = 2 * time.Second
 // or, while it is away, the last token that has not ended.
 func (r *record) token(ctx context.Context, client string) (secret.Value, time.Time, error) {
 	m, s := r.now()
-	if _, ok := m.OAuth[client]; !ok {
-		return secret.Value{}, time.Time{}, tokenserver.ErrUnknown
+	described, ok := m.OAuth[client]
+	if !ok {
+		return secret.Value{}, time.Time{}, tokenserver.ErrUnknownClient
 	}
-	target := manifest.Target{Kind: manifest.OAuth, ID: client}
+	target := described.Target(client)
 	for t := range targets(m) {
-		if t.Kind == manifest.OAuth && t.ID == client {
+		if t.Kind() == manifest.KindOAuth && t.ID() == client {
 			target = t
 			break
 		}
@@ -211,11 +212,11 @@ func (r *record) token(ctx context.Context, client string) (secret.Value, time.T
 		ctx, cancel = context.WithTimeout(ctx, tokenPatience)
 		defer cancel()
 	}
-	value, err := r.keeper.rooms.Ask(ctx, target)
+	value, err := r.keeper.rooms.TryResolve(ctx, target)
 	switch {
 	case err == nil:
 		return value, fetch.Expiry(value), nil
-	case usable && !fetch.Absent(err):
+	case usable && !fetch.IsAbsent(err):
 		return last, st.Expires, nil
 	}
 	return secret.Value{}, time.Time{}, err

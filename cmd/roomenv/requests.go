@@ -172,7 +172,7 @@ func (o *requests) answer(ctx context.Context, stdout io.Writer, inbox *approval
 	if err != nil {
 		return err
 	}
-	if err := inbox.Provide(ctx, r.ID, value); err != nil && !errors.Is(err, approval.ErrNotWaiting) {
+	if err := inbox.Provide(ctx, r.ID, value); err != nil && !errors.Is(err, approval.ErrClosed) {
 		return fmt.Errorf("cannot provide the secret for %q: %w", r.URL, err)
 	}
 	if r, _ = inbox.Request(r.ID); r.State == approval.Provided && o.once {
@@ -230,7 +230,7 @@ func printRequestJSON(w io.Writer, r approval.Request) error {
 		RedirectURI           string         `json:"redirect_uri,omitempty"`
 		CodeChallenge         string         `json:"code_challenge,omitempty"`
 	}{
-		r.ID, r.State, r.Reason, r.Kind, r.From, r.KeptFor, r.Expires.UTC().Round(0), r.URL, r.Type,
+		r.ID, r.State, r.Reason, r.Kind, r.From, r.StoredFor, r.Expires.UTC().Round(0), r.URL, r.Type,
 		r.AuthorizationEndpoint, r.ClientID, r.Scopes, r.RedirectURI, r.Challenge,
 	})
 }
@@ -288,7 +288,7 @@ func describe(r approval.Request) string {
 		field("for", r.URL)
 		field("type", r.Type)
 	}
-	field("kept for", cmp.Or(r.KeptFor, "the one who asks"))
+	field("kept for", cmp.Or(r.StoredFor, "the one who asks"))
 	field("until", fmt.Sprintf("%s (%s left)", r.Expires.Local().Format(time.TimeOnly), time.Until(r.Expires).Round(time.Second)))
 	return b.String()
 }
@@ -298,7 +298,7 @@ func ended(r approval.Request) string {
 		approval.Provided: "provided",
 		approval.Rejected: "rejected",
 		approval.Expired:  "expired, nobody answered in time",
-		approval.Gone:     "no longer wanted",
+		approval.Closed:   "no longer wanted",
 		approval.Failed:   "failed",
 	}[r.State]
 	if r.Reason != "" {

@@ -148,7 +148,7 @@ func (c *conversation) signIn(ctx context.Context, r approval.Request) error {
 	if err != nil || c.tty.reading || strings.TrimSpace(pasted) == "" {
 		return err
 	}
-	return c.inbox.Redirected(ctx, r.ID, strings.TrimSpace(pasted))
+	return c.inbox.CompleteRedirect(ctx, r.ID, strings.TrimSpace(pasted))
 }
 
 // line reads a line about the request that is in turn. What arrives is shown

@@ -43,7 +43,7 @@ MESHAGENT_API_KEY or MESHAGENT_SECRET when that is set.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, room.Close()) }()
-			if err := room.Hold(); err != nil {
+			if err := room.Acquire(); err != nil {
 				return err
 			}
 			listener, err := net.Listen("tcp", address)

@@ -40,7 +40,7 @@ func newRotated(t *testing.T, manifest string) *rotated {
 	t.Cleanup(func() { _ = os.RemoveAll(memory) })
 	held, err := localroom.Open(filepath.Join(dir, "room"), localroom.Options{})
 	if err == nil {
-		err = held.Hold()
+		err = held.Acquire()
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ func (e *execution) applySettings(flags *pflag.FlagSet) (err error) {
 	if !flags.Changed("restart-on-failure") {
 		e.supervisor.RestartOnFailure = settings.RestartOnFailure
 	}
-	e.supervisor.Overlap, e.supervisor.Ready = settings.Overlap, inject.Ready(settings.Ready)
+	e.supervisor.Overlap, e.supervisor.Ready = settings.Overlap, inject.Readiness(settings.Ready)
 	if !flags.Changed("stop-signal") {
 		e.command.StopSignal, err = parseSignal(located(settings, manifest.StopSignalKey), settings.StopSignal)
 	}
@@ -48,7 +48,7 @@ func checkOnce(settings manifest.Exec) error {
 		{manifest.MaskKey, settings.Mask},
 		{manifest.StopSignalKey, settings.StopSignal != ""},
 		{manifest.StopTimeoutKey, settings.StopTimeout != 0},
-		{manifest.OverlapKey, settings.Overlap},
+		{manifest.RestartKey, settings.Overlap},
 		{manifest.RestartOnFailureKey, settings.RestartOnFailure},
 	} {
 		if setting.used {

@@ -21,12 +21,15 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// version is what the Go toolchain stamped: a tag, or a pseudo-version made
-// from the commit.
+// stamped is the version of a build without version control, such as that of the
+// container image. It is set by -ldflags "-X main.stamped=VERSION".
+var stamped string
+
+// version returns stamped or, without one, what the Go toolchain stamped: a tag, or
+// a pseudo-version of the commit.
 func version() string {
-	info, _ := debug.ReadBuildInfo()
-	if info == nil {
-		return "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return cmp.Or(stamped, info.Main.Version, "unknown")
 	}
-	return cmp.Or(info.Main.Version, "unknown")
+	return cmp.Or(stamped, "unknown")
 }

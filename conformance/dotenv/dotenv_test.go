@@ -200,7 +200,7 @@ func readOurs(t *testing.T, text string) outcome {
 	if err != nil {
 		return fails
 	}
-	e := evaluation{map[string]manifest.Template{}, map[string]string{}}
+	e := evaluation{map[string]manifest.Expr{}, map[string]string{}}
 	for _, entry := range m.Entries {
 		e.entries[entry.Name] = entry.Value
 	}
@@ -217,7 +217,7 @@ func readOurs(t *testing.T, text string) outcome {
 }
 
 type evaluation struct {
-	entries map[string]manifest.Template
+	entries map[string]manifest.Expr
 	values  map[string]string
 }
 
@@ -237,14 +237,14 @@ func (e evaluation) value(name, user string) (string, bool, error) {
 }
 
 // inherits reports whether the template is the entry's own name alone.
-func inherits(t manifest.Template, name string) bool {
+func inherits(t manifest.Expr, name string) bool {
 	if len(t) != 1 || t[0].Variable == nil {
 		return false
 	}
 	return t[0].Variable.Name == name && t[0].Variable.Operator == ""
 }
 
-func (e evaluation) text(t manifest.Template, user string) (string, error) {
+func (e evaluation) text(t manifest.Expr, user string) (string, error) {
 	var b strings.Builder
 	for _, p := range t {
 		switch {
@@ -279,7 +279,7 @@ func (e evaluation) variable(v *manifest.Variable, user string) (string, error) 
 	present := ok && (value != "" || !colon)
 	switch {
 	case operator == "-" && !present, operator == "+" && present:
-		return e.text(v.Word, user)
+		return e.text(v.Operand, user)
 	case operator == "?" && !present:
 		return "", fmt.Errorf("%s is required", v.Name)
 	case operator == "+":

@@ -68,12 +68,12 @@ func TestWritten(t *testing.T) {
 
 // written renders a file with the variable A.
 func written(t *testing.T, value string) string {
-	var parts manifest.Template
+	var parts manifest.Expr
 	if value != "" {
-		parts = manifest.Template{{Literal: value}}
+		parts = manifest.Expr{{Literal: value}}
 	}
 	m := &manifest.Manifest{Files: []manifest.File{{
-		Path: "p", Format: manifest.Dotenv, Entries: []manifest.Entry{{Name: "A", Value: parts}},
+		Path: "p", Format: manifest.FormatDotenv, Entries: []manifest.Entry{{Name: "A", Value: parts}},
 	}}}
 	g, err := render.Render(m, new(fetch.Snapshot), nil, "")
 	if err != nil {

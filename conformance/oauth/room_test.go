@@ -92,7 +92,7 @@ func (r *testRoom) credential(change func(map[string]any)) map[string]any {
 	if err != nil || len(list) != 1 {
 		r.t.Fatalf("ann has %v, %v", list, err)
 	}
-	_, v, err := r.store.Get(list[0].Address, "", "")
+	_, v, err := r.store.Get(list[0].RecordKey, "", "")
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func (r *testRoom) credential(change func(map[string]any)) map[string]any {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		if err := r.store.Set(list[0].Address, "", "", secret.New(b)); err != nil {
+		if err := r.store.Set(list[0].RecordKey, "", "", secret.New(b)); err != nil {
 			r.t.Fatal(err)
 		}
 	}

@@ -23,10 +23,10 @@ import (
 )
 
 var (
-	stripe = approval.Request{ID: "1", Kind: approval.Secret, From: "agent", KeptFor: "agent", URL: "https://stripe.com", Type: "text/plain"}
-	git    = approval.Request{ID: "2", Kind: approval.Secret, From: "builder", KeptFor: "builder", URL: "https://git.example.com/platform/payments.git", Type: approval.Git}
+	stripe = approval.Request{ID: "1", Kind: approval.Secret, From: "agent", StoredFor: "agent", URL: "https://stripe.com", Type: "text/plain"}
+	git    = approval.Request{ID: "2", Kind: approval.Secret, From: "builder", StoredFor: "builder", URL: "https://git.example.com/platform/payments.git", Type: approval.Git}
 	github = approval.Request{
-		ID: "3", Kind: approval.OAuth, From: "agent", KeptFor: "agent",
+		ID: "3", Kind: approval.OAuth, From: "agent", StoredFor: "agent",
 		AuthorizationEndpoint: "https://github.com/login/oauth/authorize", ClientID: "Iv1.abc", Scopes: []string{"repo", "read:org"},
 		RedirectURI: "http://127.0.0.1:8765/callback", Challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
 	}
@@ -327,10 +327,10 @@ func TestMarkup(t *testing.T) {
 	inbox, link := serve(t)
 	evil := `"><img src=x onerror="document.title='owned'"><script>document.title='owned'</script>`
 	r := new(room)
-	add(t, inbox, r, approval.Request{ID: "1", Kind: approval.Secret, From: evil, KeptFor: evil, URL: evil, Type: evil})
+	add(t, inbox, r, approval.Request{ID: "1", Kind: approval.Secret, From: evil, StoredFor: evil, URL: evil, Type: evil})
 	tab := open(t, link, 1100, 900)
 	do(t, tab, chromedp.WaitVisible(css("#live")))
-	add(t, inbox, r, approval.Request{ID: "2", Kind: approval.Secret, From: evil, KeptFor: evil, URL: evil, Type: evil})
+	add(t, inbox, r, approval.Request{ID: "2", Kind: approval.Secret, From: evil, StoredFor: evil, URL: evil, Type: evil})
 	do(t, tab, chromedp.WaitVisible(css("#r-2")))
 	if title := evaluate[string](t, tab, "document.title"); title != "(2) Requests – demo" {
 		t.Errorf("the title is %q", title)

@@ -14,9 +14,9 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// CaughtHere reports whether the provider sends the browser back to this
+// LoopbackRedirect reports whether the provider sends the browser back to this
 // machine, where [Inbox.Consent] waits for it.
-func (r Request) CaughtHere() bool {
+func (r Request) LoopbackRedirect() bool {
 	u, err := webURL(r.RedirectURI)
 	return err == nil && u.Scheme == "http"
 }
@@ -34,8 +34,8 @@ func (r Request) Provider() string {
 // browser after the consent that was asked for.
 var ErrWrongRedirect = errors.New("this is not the address that the provider sends the browser to after this sign-in")
 
-// A walk is one way through a provider's consent page and back.
-type walk struct {
+// A authFlow is one way through a provider's consent page and back.
+type authFlow struct {
 	state    string
 	redirect *url.URL
 	stop     func() // listening for the redirect; nil when nobody does
@@ -43,8 +43,8 @@ type walk struct {
 
 // Consent begins the way through the provider's consent page (RFC 8252), in the
 // place of one that was begun before, and returns the address to open in a
-// browser. Where the redirect is [Request.CaughtHere] the request then ends by
-// itself. Else, and for a browser on another machine, [Inbox.Redirected] takes
+// browser. Where the redirect is [Request.LoopbackRedirect] the request then ends by
+// itself. Else, and for a browser on another machine, [Inbox.CompleteRedirect] takes
 // the address that the browser ended at.
 func (i *Inbox) Consent(id string) (string, error) {
 	i.mu.Lock()
@@ -52,7 +52,7 @@ func (i *Inbox) Consent(id string) (string, error) {
 	e := i.find(id)
 	switch {
 	case e == nil || e.State != Pending || e.answering:
-		return "", ErrNotWaiting
+		return "", ErrClosed
 	case e.Kind != OAuth:
 		return "", errors.New("a secret is not asked of a provider")
 	}
@@ -66,7 +66,7 @@ func (i *Inbox) Consent(id string) (string, error) {
 	}
 
 	i.leave(e)
-	w := &walk{state: rand.Text(), redirect: redirect}
+	w := &authFlow{state: rand.Text(), redirect: redirect}
 	if redirect.Scheme == "http" {
 		w.stop, err = i.callbacks.await(redirect, w.state, func(ctx context.Context, q url.Values) error {
 			return i.redirected(ctx, e.ID, q)
@@ -94,8 +94,8 @@ func (i *Inbox) Consent(id string) (string, error) {
 	return endpoint.String(), nil
 }
 
-// Redirected takes the address that a browser ended at after the consent page.
-func (i *Inbox) Redirected(ctx context.Context, id, address string) error {
+// CompleteRedirect takes the address that a browser ended at after the consent page.
+func (i *Inbox) CompleteRedirect(ctx context.Context, id, address string) error {
 	got, err := url.Parse(address)
 	if err != nil {
 		return ErrWrongRedirect // err would quote the code
@@ -104,7 +104,7 @@ func (i *Inbox) Redirected(ctx context.Context, id, address string) error {
 	e := i.find(id)
 	if e == nil || e.State != Pending {
 		i.mu.Unlock()
-		return ErrNotWaiting
+		return ErrClosed
 	}
 	w := e.walk
 	i.mu.Unlock()

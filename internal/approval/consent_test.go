@@ -189,11 +189,11 @@ func TestPastedRedirect(t *testing.T) {
 		"", "::", r.RedirectURI + "?code=x&state=guess", "https://evil.example/oauth2/callback?code=x&state=" + state,
 		"http://app.example.com/oauth2/callback?code=x&state=" + state, r.RedirectURI + "/?code=x&state=" + state,
 	} {
-		if err := inbox.Redirected(t.Context(), "a", bad); !errors.Is(err, approval.ErrWrongRedirect) {
+		if err := inbox.CompleteRedirect(t.Context(), "a", bad); !errors.Is(err, approval.ErrWrongRedirect) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	if err := inbox.Redirected(t.Context(), "a", r.RedirectURI+"?code=c0de&state="+state); err != nil || room.said() != "authorize a c0de" {
+	if err := inbox.CompleteRedirect(t.Context(), "a", r.RedirectURI+"?code=c0de&state="+state); err != nil || room.said() != "authorize a c0de" {
 		t.Errorf("%v, the room was told %q", err, room.said())
 	}
 }

@@ -38,7 +38,7 @@ func (i *Inbox) OnOAuthRequested(ctx context.Context, c *room.Client, e room.OAu
 // take adds r, or tells who asks why not.
 func (i *Inbox) take(ctx context.Context, c *room.Client, timeout time.Duration, from room.Requester, delegateTo string, r Request) {
 	r.From = from.Name
-	r.KeptFor = cmp.Or(delegateTo, from.Name) // section 7.4
+	r.StoredFor = cmp.Or(delegateTo, from.Name) // section 7.4
 	refused := i.Add(r, timeout, c.Secrets())
 	if refused == nil {
 		return

@@ -15,7 +15,7 @@ import (
 )
 
 // enter joins a local room.
-func enter(t *testing.T, l *localroom.Embedded, identity string, configure func(*room.Config)) *room.Client {
+func enter(t *testing.T, l *localroom.Room, identity string, configure func(*room.Config)) *room.Client {
 	t.Helper()
 	config := room.Config{
 		URL:         "http://local/rooms/demo",
@@ -51,7 +51,7 @@ func TestRoom(t *testing.T) {
 	go func() {
 		<-arrived
 		r := inbox.Requests()[0]
-		if r.Kind != approval.Secret || r.From != "agent" || r.KeptFor != "agent" || r.URL != "https://stripe.com" || r.Type != "text/plain" {
+		if r.Kind != approval.Secret || r.From != "agent" || r.StoredFor != "agent" || r.URL != "https://stripe.com" || r.Type != "text/plain" {
 			t.Errorf("it is %+v", r)
 		}
 		provided <- inbox.Provide(t.Context(), r.ID, secret.New([]byte("sk")))
@@ -65,7 +65,7 @@ func TestRoom(t *testing.T) {
 	go func() {
 		<-arrived
 		r := inbox.Requests()[1]
-		if r.Kind != approval.OAuth || r.ClientID != "c" || r.Challenge == "" || r.Provider() != "idp.example" || !r.CaughtHere() || len(r.Scopes) != 1 {
+		if r.Kind != approval.OAuth || r.ClientID != "c" || r.Challenge == "" || r.Provider() != "idp.example" || !r.LoopbackRedirect() || len(r.Scopes) != 1 {
 			t.Errorf("it is %+v", r)
 		}
 		provided <- inbox.Reject(t.Context(), r.ID, "no \x1b[2Jaccount")

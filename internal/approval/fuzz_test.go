@@ -62,7 +62,7 @@ func FuzzRedirected(f *testing.F) {
 		if _, err := inbox.Consent("a"); err != nil {
 			t.Fatal(err)
 		}
-		if err := inbox.Redirected(t.Context(), "a", address); err == nil || room.said() != "" {
+		if err := inbox.CompleteRedirect(t.Context(), "a", address); err == nil || room.said() != "" {
 			t.Errorf("%q was taken", address)
 		}
 	})

@@ -30,8 +30,8 @@ var (
 	ErrTooLong = fmt.Errorf("a text of the request is longer than %d bytes", maxField)
 	// ErrBadID refuses a request that cannot be named on a command line.
 	ErrBadID = errors.New("the id of the request holds characters that do not print")
-	// ErrNotWaiting fails an answer to what nobody waits for any more.
-	ErrNotWaiting = errors.New("the request does not wait for an answer")
+	// ErrClosed fails an answer to what nobody waits for any more.
+	ErrClosed = errors.New("the request does not wait for an answer")
 	// ErrEmpty fails an answer without a value: what was meant is unknown.
 	ErrEmpty = errors.New("there is no value: nothing was entered")
 )
@@ -63,18 +63,18 @@ const (
 	Provided State = "provided"
 	Rejected State = "rejected"
 	Expired  State = "expired" // nobody answered in time
-	Gone     State = "gone"    // answered elsewhere, or the asker has left
+	Closed   State = "gone"    // answered elsewhere, or the asker has left
 	Failed   State = "failed"  // the authorization was given, and the room could not use it
 )
 
 // A Request is what someone asks of us. Its texts hold no characters that do
 // not print.
 type Request struct {
-	ID      string
-	Kind    string
-	From    string // the identity that asks; "" where the room does not tell
-	KeptFor string // the identity that the answer is stored for; "" for the one who asks
-	Expires time.Time
+	ID        string
+	Kind      string
+	From      string // the identity that asks; "" where the room does not tell
+	StoredFor string // the identity that the answer is stored for; "" for the one who asks
+	Expires   time.Time
 
 	// Of a secret.
 	URL  string
@@ -105,7 +105,7 @@ type entry struct {
 	room      Room
 	timer     *time.Timer
 	answering bool
-	walk      *walk // through the provider's consent page, if there is one
+	walk      *authFlow // through the provider's consent page, if there is one
 }
 
 // Add takes in a request that has until timeout from now. Its answer goes to
@@ -213,7 +213,7 @@ func (i *Inbox) answer(id string, state State, reason string, send func(*entry) 
 	e := i.find(id)
 	if e == nil || e.State != Pending || e.answering {
 		i.mu.Unlock()
-		return ErrNotWaiting
+		return ErrClosed
 	}
 	e.answering = true
 	i.mu.Unlock()
@@ -227,8 +227,8 @@ func (i *Inbox) answer(id string, state State, reason string, send func(*entry) 
 	case err == nil:
 		i.end(e, state, reason)
 	case errors.Is(err, room.ErrNotFound):
-		i.end(e, Gone, "")
-		err = ErrNotWaiting
+		i.end(e, Closed, "")
+		err = ErrClosed
 	case e.Kind == OAuth && errors.Is(err, room.ErrOperationFailed):
 		i.end(e, Failed, err.Error())
 	case !time.Now().Before(e.Expires):

@@ -106,7 +106,7 @@ func TestAnswers(t *testing.T) {
 	if state(t, &inbox, "a") != approval.Provided || state(t, &inbox, "b") != approval.Rejected || state(t, &inbox, "c") != approval.Rejected {
 		t.Errorf("states are %v", inbox.Requests())
 	}
-	if err := inbox.Provide(t.Context(), "a", secret.New([]byte("again"))); !errors.Is(err, approval.ErrNotWaiting) {
+	if err := inbox.Provide(t.Context(), "a", secret.New([]byte("again"))); !errors.Is(err, approval.ErrClosed) {
 		t.Errorf("a second answer: %v", err)
 	}
 }
@@ -138,7 +138,7 @@ func TestAnswerAtTheLastMoment(t *testing.T) {
 		answered := make(chan error)
 		go func() { answered <- inbox.Provide(t.Context(), "a", secret.New([]byte("sk"))) }()
 		<-room.entered
-		if err := inbox.Reject(t.Context(), "a", "no"); !errors.Is(err, approval.ErrNotWaiting) {
+		if err := inbox.Reject(t.Context(), "a", "no"); !errors.Is(err, approval.ErrClosed) {
 			t.Errorf("two answers at once: %v", err)
 		}
 		time.Sleep(2 * time.Minute)
@@ -155,7 +155,7 @@ func TestFailedAnswers(t *testing.T) {
 		err        error
 		want       approval.State
 	}{
-		{"answered elsewhere", approval.Secret, room.ErrNotFound, approval.Gone},
+		{"answered elsewhere", approval.Secret, room.ErrNotFound, approval.Closed},
 		{"connection lost", approval.Secret, room.ErrDisconnected, approval.Pending},
 		{"code refused by the provider", approval.OAuth, &room.Error{Code: room.ErrOperationFailed.Code, Text: "invalid_grant"}, approval.Failed},
 	} {
@@ -167,7 +167,7 @@ func TestFailedAnswers(t *testing.T) {
 				t.Error("the answer did not fail")
 			}
 			r, _ := inbox.Request("a")
-			if r.State != test.want || (r.Reason == "") != (test.want == approval.Gone) {
+			if r.State != test.want || (r.Reason == "") != (test.want == approval.Closed) {
 				t.Errorf("it is %s, %q", r.State, r.Reason)
 			}
 		})
@@ -181,11 +181,11 @@ func TestTextsPrint(t *testing.T) {
 	evil := "a\x1b[2J\u202eb\u009b"
 	scopes := []string{evil}
 	add(t, &inbox, approval.Request{
-		ID: "a", From: evil, KeptFor: evil, URL: evil, Type: evil, AuthorizationEndpoint: evil,
+		ID: "a", From: evil, StoredFor: evil, URL: evil, Type: evil, AuthorizationEndpoint: evil,
 		ClientID: evil, Scopes: scopes, RedirectURI: evil, Challenge: evil,
 	}, new(fakeRoom))
 	r, _ := inbox.Request("a")
-	if got := fmt.Sprintf("%s", r.Scopes) + r.From + r.KeptFor + r.URL + r.Type + r.AuthorizationEndpoint + r.ClientID + r.RedirectURI + r.Challenge; strings.ContainsAny(got, "\x1b\u202e\u009b") {
+	if got := fmt.Sprintf("%s", r.Scopes) + r.From + r.StoredFor + r.URL + r.Type + r.AuthorizationEndpoint + r.ClientID + r.RedirectURI + r.Challenge; strings.ContainsAny(got, "\x1b\u202e\u009b") {
 		t.Errorf("%q", got)
 	}
 	if scopes[0] != evil {

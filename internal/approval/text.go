@@ -9,7 +9,7 @@ import (
 // control sequences of a terminal and marks that reverse the direction of
 // writing.
 func sanitize(r *Request) error {
-	fields := []*string{&r.From, &r.KeptFor, &r.URL, &r.Type, &r.AuthorizationEndpoint, &r.ClientID, &r.RedirectURI, &r.Challenge}
+	fields := []*string{&r.From, &r.StoredFor, &r.URL, &r.Type, &r.AuthorizationEndpoint, &r.ClientID, &r.RedirectURI, &r.Challenge}
 	scopes := make([]string, len(r.Scopes)) // the caller's stay as they are
 	length := 0
 	for n, s := range r.Scopes {

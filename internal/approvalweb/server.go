@@ -258,11 +258,11 @@ func (s *Server) reject(r *http.Request, id string) error {
 }
 
 func (s *Server) redirected(r *http.Request, id string) error {
-	return s.config.Inbox.Redirected(r.Context(), id, strings.TrimSpace(r.PostForm.Get("address")))
+	return s.config.Inbox.CompleteRedirect(r.Context(), id, strings.TrimSpace(r.PostForm.Get("address")))
 }
 
 func status(err error) int {
-	if errors.Is(err, approval.ErrNotWaiting) {
+	if errors.Is(err, approval.ErrClosed) {
 		return http.StatusConflict
 	}
 	return http.StatusUnprocessableEntity

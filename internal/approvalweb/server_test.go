@@ -143,7 +143,7 @@ func add(t *testing.T, i *approval.Inbox, r approval.Request, room approval.Room
 	}
 }
 
-var stripe = approval.Request{ID: "1", Kind: approval.Secret, From: "agent", KeptFor: "agent", URL: "https://stripe.com", Type: "text/plain"}
+var stripe = approval.Request{ID: "1", Kind: approval.Secret, From: "agent", StoredFor: "agent", URL: "https://stripe.com", Type: "text/plain"}
 
 func TestLinkWorksOnce(t *testing.T) {
 	inbox, room, v, link := visit(t)
@@ -338,7 +338,7 @@ func TestConsent(t *testing.T) {
 func TestMarkup(t *testing.T) {
 	inbox, room, v, link := visit(t)
 	evil := `"><script>alert(1)</script>`
-	add(t, inbox, approval.Request{ID: evil, Kind: approval.Secret, From: evil, KeptFor: evil, URL: evil, Type: evil}, room)
+	add(t, inbox, approval.Request{ID: evil, Kind: approval.Secret, From: evil, StoredFor: evil, URL: evil, Type: evil}, room)
 	add(t, inbox, approval.Request{ID: "2", Kind: approval.OAuth, AuthorizationEndpoint: "javascript:alert(1)", ClientID: evil, Scopes: []string{evil}, RedirectURI: evil}, room)
 	v.enter(link)
 	if status, body := v.get("/"); status != http.StatusOK || strings.Contains(body, "<script>") {

@@ -14,13 +14,13 @@ import (
 )
 
 // dial enters the room of e with our own client.
-func dial(t testing.TB, e *localroom.Embedded) *room.Client {
+func dial(t testing.TB, e *localroom.Room) *room.Client {
 	t.Helper()
 	return dialAs(t, e, "ann", func(*room.Config) {})
 }
 
 // dialAs is dial by another name, and with what more has to say.
-func dialAs(t testing.TB, e *localroom.Embedded, name string, more func(*room.Config)) *room.Client {
+func dialAs(t testing.TB, e *localroom.Room, name string, more func(*room.Config)) *room.Client {
 	t.Helper()
 	config := room.Config{
 		URL:         "ws://room/rooms/demo",
@@ -40,11 +40,11 @@ func dialAs(t testing.TB, e *localroom.Embedded, name string, more func(*room.Co
 // it.
 func TestClientsOutliveTheHolder(t *testing.T) {
 	dir := t.TempDir()
-	var rooms []*localroom.Embedded
+	var rooms []*localroom.Room
 	for range 4 {
 		rooms = append(rooms, openRoom(t, dir))
 	}
-	if err := rooms[0].Hold(); err != nil {
+	if err := rooms[0].Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	var working sync.WaitGroup

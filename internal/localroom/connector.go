@@ -57,9 +57,9 @@ func (s authorizations) resolve(ctx context.Context, caller *session, a wire.Req
 // clientSecret is a secret that the caller can get: one of somebody else's
 // would go to whatever token endpoint the caller names.
 func (s authorizations) clientSecret(caller *session, id string) (secret.Value, error) {
-	_, value, err := s.read(caller, Address{caller.room.name, caller.who.Name, "", id}, "", "")
+	_, value, err := s.read(caller, RecordKey{caller.room.name, caller.who.Name, "", id}, "", "")
 	if errors.Is(err, ErrNotFound) {
-		_, value, err = s.read(caller, Address{caller.room.name, caller.who.Name, caller.who.Name, id}, "", "")
+		_, value, err = s.read(caller, RecordKey{caller.room.name, caller.who.Name, caller.who.Name, id}, "", "")
 	}
 	if errors.Is(err, ErrNotFound) {
 		return value, wire.Error{Code: wire.DependencyMissing, Text: "client_secret_id names no secret of the caller"}
@@ -69,14 +69,14 @@ func (s authorizations) clientSecret(caller *session, id string) (secret.Value, 
 
 // discoveredAddress is where the client is kept that a request with a
 // server_url leads to.
-func discoveredAddress(room string, a wire.RequestOAuthTokenArguments) Address {
-	return Address{Room: room, ID: "client-" + fingerprint(deref(a.Connector).ServerURL, deref(a.OAuth).ClientID, a.RedirectURI)}
+func discoveredAddress(room string, a wire.RequestOAuthTokenArguments) RecordKey {
+	return RecordKey{Room: room, ID: "client-" + fingerprint(deref(a.Connector).ServerURL, deref(a.OAuth).ClientID, a.RedirectURI)}
 }
 
 // discovered returns the client kept at a, or else the one called id at the
 // provider that guards the connector's server. With no id it registers one. It
 // is found out once and kept: a client is what a person has consented to.
-func (s authorizations) discovered(ctx context.Context, a Address, connector wire.Connector, id, redirectURI string) (oauthprovider.Client, error) {
+func (s authorizations) discovered(ctx context.Context, a RecordKey, connector wire.Connector, id, redirectURI string) (oauthprovider.Client, error) {
 	ctx = context.WithoutCancel(ctx)
 	v, err, _ := s.inFlight.Do(fingerprint(a), func() (any, error) {
 		_, value, err := s.store.Get(a, discoveredType, "")

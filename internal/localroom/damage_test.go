@@ -17,10 +17,10 @@ import (
 
 // sampleStore returns the file of a store with deletions, overwrites, several
 // pages of records, a value that runs over pages, and what is in it.
-func sampleStore(t testing.TB) (file []byte, content map[localroom.Address]string) {
+func sampleStore(t testing.TB) (file []byte, content map[localroom.RecordKey]string) {
 	t.Helper()
 	s, path := newStore(t)
-	content = map[localroom.Address]string{}
+	content = map[localroom.RecordKey]string{}
 	for i := range 60 {
 		a := at(fmt.Sprint("owner", i%3), []string{"", "bot"}[i%2], fmt.Sprint("secret", i))
 		content[a] = strings.Repeat("v", i*i%977)
@@ -48,7 +48,7 @@ func sampleStore(t testing.TB) (file []byte, content map[localroom.Address]strin
 
 // checkDamaged opens file as a store: it may fail with ErrDamaged or have the
 // right content, and it is not changed. It reports whether damage was found.
-func checkDamaged(t *testing.T, dir string, file []byte, content map[localroom.Address]string, what string) (found bool) {
+func checkDamaged(t *testing.T, dir string, file []byte, content map[localroom.RecordKey]string, what string) (found bool) {
 	t.Helper()
 	path := filepath.Join(dir, "damaged.db")
 	if err := os.WriteFile(path, file, 0o600); err != nil {

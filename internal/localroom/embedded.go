@@ -40,40 +40,40 @@ const (
 	tokenLifetime = 5 * time.Minute
 )
 
-// Options are what an [Embedded] room may be told; the zero value works.
+// Options are what an [Room] room may be told; the zero value works.
 type Options struct {
 	Key       secret.Value                            // the room key; zero: in the file room.key, which is made
 	VerifyKey func(keyID string) (secret.Value, bool) // see [ServerConfig.Key]
 	Logger    *slog.Logger                            // nil: none
 }
 
-// An Embedded room lives in a folder that the processes of one user share,
+// An Room room lives in a folder that the processes of one user share,
 // with no daemon: whoever holds the lock on the database serves it on a Unix
 // socket beside it, the others connect, and when the holder ends another one
 // takes over. Its methods are safe for concurrent use.
-type Embedded struct {
+type Room struct {
 	dir     string
 	key     secret.Value
 	tokens  secret.Value
 	options Options
 
 	mu        sync.Mutex
-	holder    *holder // nil: another process holds the room, or nobody
+	holder    *leader // nil: another process holds the room, or nobody
 	suspended bool    // the room is for others to hold
 	closed    bool
 }
 
 // Open opens the room in dir, and makes dir and the key when there are none.
 // It takes no lock and opens no store.
-func Open(dir string, o Options) (*Embedded, error) {
-	e := &Embedded{dir: dir, key: o.Key, options: o}
+func Open(dir string, o Options) (*Room, error) {
+	e := &Room{dir: dir, key: o.Key, options: o}
 	if err := e.prepare(); err != nil {
 		return nil, fmt.Errorf("cannot open the room in %s: %w", dir, err)
 	}
 	return e, nil
 }
 
-func (e *Embedded) prepare() error {
+func (e *Room) prepare() error {
 	if path := e.path(socketFile); len(path) > maxSocketPath {
 		return fmt.Errorf("the path of its socket has %d bytes and the system takes %d: use a folder with a shorter path", len(path), maxSocketPath)
 	}
@@ -104,12 +104,12 @@ func (e *Embedded) prepare() error {
 	return nil
 }
 
-func (e *Embedded) path(file string) string { return filepath.Join(e.dir, file) }
+func (e *Room) path(file string) string { return filepath.Join(e.dir, file) }
 
 // DialContext connects to whoever serves the room, which is this process when
 // nobody else does. Network and address are not looked at, so that it stands
 // in for [net.Dialer.DialContext].
-func (e *Embedded) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+func (e *Room) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handoverPatience)
 	defer cancel()
 	locked := false
@@ -123,7 +123,7 @@ func (e *Embedded) DialContext(ctx context.Context, _, _ string) (net.Conn, erro
 		if !nobodyListens(err) && !(locked && late) {
 			return nil, fmt.Errorf("cannot connect to the room in %s: %w", e.dir, err)
 		}
-		taken, err := e.hold()
+		taken, err := e.tryAcquire()
 		if taken {
 			continue
 		}
@@ -138,7 +138,7 @@ func (e *Embedded) DialContext(ctx context.Context, _, _ string) (net.Conn, erro
 	}
 }
 
-func (e *Embedded) connect(ctx context.Context) (net.Conn, error) {
+func (e *Room) connect(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", e.path(socketFile))
 	if err != nil {
@@ -157,10 +157,10 @@ func nobodyListens(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN)
 }
 
-// Hold makes this process the one that serves the room, or fails with an
+// Acquire makes this process the one that serves the room, or fails with an
 // error that wraps [ErrLocked] when another one does.
-func (e *Embedded) Hold() error {
-	_, err := e.hold()
+func (e *Room) Acquire() error {
+	_, err := e.tryAcquire()
 	if !errors.Is(err, ErrLocked) {
 		return err
 	}
@@ -170,7 +170,7 @@ func (e *Embedded) Hold() error {
 	return err
 }
 
-func (e *Embedded) holderPID() int {
+func (e *Room) holderPID() int {
 	conn, err := net.Dial("unix", e.path(socketFile))
 	if err != nil {
 		return 0
@@ -180,8 +180,8 @@ func (e *Embedded) holderPID() int {
 	return pid
 }
 
-// hold reports whether it took the room, which this process may have already.
-func (e *Embedded) hold() (taken bool, err error) {
+// tryAcquire reports whether it took the room, which this process may have already.
+func (e *Room) tryAcquire() (taken bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -199,7 +199,7 @@ func (e *Embedded) hold() (taken bool, err error) {
 
 // Serve takes connections of l too, until ctx ends or the room is closed. It
 // closes l. Hold has to come before it.
-func (e *Embedded) Serve(ctx context.Context, l net.Listener) error {
+func (e *Room) Serve(ctx context.Context, l net.Listener) error {
 	defer l.Close()
 	e.mu.Lock()
 	h := e.holder
@@ -216,19 +216,19 @@ func (e *Embedded) Serve(ctx context.Context, l net.Listener) error {
 }
 
 // Sign returns t as a token of this room's own key, whoever serves it.
-func (e *Embedded) Sign(t token.Token) (secret.Value, error) {
+func (e *Room) Sign(t token.Token) (secret.Value, error) {
 	t.KeyID = KeyID
 	return t.Sign(e.tokens)
 }
 
 // Token returns a token that is good for a connection made now.
-func (e *Embedded) Token(room, identity string, scope *token.Scope) (secret.Value, error) {
+func (e *Room) Token(room, identity string, scope *token.Scope) (secret.Value, error) {
 	return e.Sign(token.Token{Name: identity, Room: room, API: scope, Expires: time.Now().Add(tokenLifetime)})
 }
 
 // Close drops the connections that this process serves, so that their clients
 // look for the next holder, and lets go of the room.
-func (e *Embedded) Close() error {
+func (e *Room) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closed = true
@@ -237,7 +237,7 @@ func (e *Embedded) Close() error {
 
 // Suspend is Close until resume is called, for a process that is about to be
 // stopped, by which others would be held up.
-func (e *Embedded) Suspend() (resume func()) {
+func (e *Room) Suspend() (resume func()) {
 	set := func(suspended bool) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -250,7 +250,7 @@ func (e *Embedded) Suspend() (resume func()) {
 }
 
 // release lets go of the room; the caller holds the lock.
-func (e *Embedded) release() error {
+func (e *Room) release() error {
 	if e.holder == nil {
 		return nil
 	}
@@ -259,15 +259,15 @@ func (e *Embedded) release() error {
 	return h.close()
 }
 
-// A holder has the lock on the store and serves it.
-type holder struct {
+// A leader has the lock on the store and serves it.
+type leader struct {
 	store   *Store
 	server  *Server
 	http    *http.Server
 	serving sync.WaitGroup
 }
 
-func (e *Embedded) newHolder() (*holder, error) {
+func (e *Room) newHolder() (*leader, error) {
 	store, err := OpenStore(e.path(storeFile), e.key)
 	if err != nil {
 		return nil, err
@@ -277,7 +277,7 @@ func (e *Embedded) newHolder() (*holder, error) {
 		return nil, errors.Join(fmt.Errorf("cannot serve the room in %s: %w", e.dir, err), store.Close())
 	}
 	server := NewServer(ServerConfig{Store: store, Key: e.options.VerifyKey, Logger: e.options.Logger})
-	h := &holder{store: store, server: server, http: &http.Server{
+	h := &leader{store: store, server: server, http: &http.Server{
 		Handler:           server,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
@@ -290,7 +290,7 @@ func (e *Embedded) newHolder() (*holder, error) {
 
 // listen makes the socket. Whoever calls it holds the lock, so a socket that
 // is there is left over from a holder that was killed.
-func (e *Embedded) listen() (*net.UnixListener, error) {
+func (e *Room) listen() (*net.UnixListener, error) {
 	path := e.path(socketFile)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -308,7 +308,7 @@ func (e *Embedded) listen() (*net.UnixListener, error) {
 
 // close lets go of the lock last: whoever takes it finds no socket, and
 // nobody removes the socket of another.
-func (h *holder) close() error {
+func (h *leader) close() error {
 	err := h.http.Close() // removes the socket
 	h.serving.Wait()
 	return errors.Join(err, h.server.Close(), h.store.Close())

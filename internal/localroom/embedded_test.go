@@ -25,7 +25,7 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-func openRoom(t testing.TB, dir string) *localroom.Embedded {
+func openRoom(t testing.TB, dir string) *localroom.Room {
 	t.Helper()
 	e, err := localroom.Open(dir, localroom.Options{})
 	if err != nil {
@@ -35,7 +35,7 @@ func openRoom(t testing.TB, dir string) *localroom.Embedded {
 	return e
 }
 
-func enter(ctx context.Context, e *localroom.Embedded, identity string) (*peer, error) {
+func enter(ctx context.Context, e *localroom.Room, identity string) (*peer, error) {
 	jwt, err := e.Token("demo", identity, scoped())
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func enter(ctx context.Context, e *localroom.Embedded, identity string) (*peer, 
 	return connect(ctx, e.DialContext, "ws://room/rooms/demo", jwt)
 }
 
-func mustEnter(t testing.TB, e *localroom.Embedded, identity string) *peer {
+func mustEnter(t testing.TB, e *localroom.Room, identity string) *peer {
 	t.Helper()
 	p, err := enter(t.Context(), e, identity)
 	if err != nil {
@@ -110,12 +110,12 @@ func TestRaceForTheRoom(t *testing.T) {
 func TestSuspend(t *testing.T) {
 	dir := t.TempDir()
 	first, second := openRoom(t, dir), openRoom(t, dir)
-	if err := first.Hold(); err != nil {
+	if err := first.Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	client := dialAs(t, first, "ann", unasked)
 	resume := first.Suspend()
-	if err := first.Hold(); !errors.Is(err, localroom.ErrLocked) {
+	if err := first.Acquire(); !errors.Is(err, localroom.ErrLocked) {
 		t.Errorf("held while suspended: %v", err)
 	}
 	p := mustEnter(t, second, "ann")
@@ -137,7 +137,7 @@ func TestSuspend(t *testing.T) {
 func TestHolderWithoutSocket(t *testing.T) {
 	dir := t.TempDir()
 	e := openRoom(t, dir)
-	if err := e.Hold(); err != nil {
+	if err := e.Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	e.Close()
@@ -194,14 +194,14 @@ func TestHoldAndServe(t *testing.T) {
 	if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Hold(); err != nil {
+	if err := e.Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	served := make(chan error)
 	go func() { served <- e.Serve(t.Context(), l) }()
 
 	other := openRoom(t, dir)
-	if err := other.Hold(); !errors.Is(err, localroom.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
+	if err := other.Acquire(); !errors.Is(err, localroom.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
 		t.Errorf("held twice: %v", err)
 	}
 	jwt, err := other.Token("demo", "ann", scoped())
@@ -223,14 +223,14 @@ func TestHoldAndServe(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Errorf("Serve: %v", err)
 	}
-	if err := other.Hold(); err != nil {
+	if err := other.Acquire(); err != nil {
 		t.Errorf("after the holder ended: %v", err)
 	}
 }
 
 func TestServeEndsWithItsContext(t *testing.T) {
 	e := openRoom(t, t.TempDir())
-	if err := e.Hold(); err != nil {
+	if err := e.Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -247,7 +247,7 @@ func TestServeEndsWithItsContext(t *testing.T) {
 func TestKeyFile(t *testing.T) {
 	dir := t.TempDir()
 	e := openRoom(t, dir)
-	if err := e.Hold(); err != nil {
+	if err := e.Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	e.Close()
@@ -260,7 +260,7 @@ func TestKeyFile(t *testing.T) {
 		t.Helper()
 		e, err := localroom.Open(dir, localroom.Options{})
 		if err == nil {
-			err = e.Hold()
+			err = e.Acquire()
 			e.Close()
 		}
 		if err == nil || !strings.Contains(err.Error(), hint) {
@@ -296,7 +296,7 @@ func TestKeyFile(t *testing.T) {
 	}
 	e, err = localroom.Open(dir, localroom.Options{Key: k})
 	if err == nil {
-		err = e.Hold()
+		err = e.Acquire()
 		e.Close()
 	}
 	if err != nil {
@@ -454,7 +454,7 @@ func TestKill9AndTakeover(t *testing.T) {
 func TestRequestsWhileTheHolderCloses(t *testing.T) {
 	dir := t.TempDir()
 	first, second := openRoom(t, dir), openRoom(t, dir)
-	if err := first.Hold(); err != nil {
+	if err := first.Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	p := mustEnter(t, second, "ann")

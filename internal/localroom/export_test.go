@@ -9,7 +9,7 @@ var (
 
 // OpenRecord reads box as the record of some secret.
 func OpenRecord(s *Store, box []byte) error {
-	_, err := s.openInfo(s.seal.recordKey(Address{Room: "r", Owner: "o", ID: "i"}), box)
+	_, err := s.openInfo(s.seal.recordKey(RecordKey{Room: "r", Owner: "o", ID: "i"}), box)
 	return err
 }
 
@@ -26,7 +26,7 @@ func SetConnections(s *Server, n int) {
 }
 
 // HolderPID returns the process that serves the room of e, 0 for none.
-func HolderPID(e *Embedded) int { return e.holderPID() }
+func HolderPID(e *Room) int { return e.holderPID() }
 
 const MaxEventBytes = maxEventBytes
 

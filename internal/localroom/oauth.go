@@ -52,7 +52,7 @@ func (s authorizations) request(ctx context.Context, caller *session, arguments 
 	}
 
 	scopes := deref(a.OAuth).Scopes
-	address := Address{caller.room.name, asked.who.Name, delegatee, credentialID(a.Connector, a.OAuth)}
+	address := RecordKey{caller.room.name, asked.who.Name, delegatee, credentialID(a.Connector, a.OAuth)}
 	name := credentialName(a.Connector, client)
 	if err := checkNames(address, credentialType, name); err != nil {
 		return nil, err // before anybody authorizes what cannot be stored
@@ -133,7 +133,7 @@ func (s authorizations) offline(ctx context.Context, caller *session, arguments 
 	if err != nil {
 		return nil, err
 	}
-	address := Address{caller.room.name, owner, delegatee, credentialID(a.Connector, a.OAuth)}
+	address := RecordKey{caller.room.name, owner, delegatee, credentialID(a.Connector, a.OAuth)}
 	stored, err := s.load(address)
 	missing := errors.Is(err, ErrNotFound)
 	if err != nil && !missing {

@@ -138,7 +138,7 @@ func wireOf(c oauthprovider.Client, scopes []string) *wire.OAuth {
 
 // load returns the credential at a. The error is [ErrNotFound] when there is
 // none.
-func (s authorizations) load(a Address) (credential, error) {
+func (s authorizations) load(a RecordKey) (credential, error) {
 	info, value, err := s.store.Get(a, credentialType, "")
 	if err != nil {
 		return credential{}, err
@@ -151,7 +151,7 @@ func (s authorizations) load(a Address) (credential, error) {
 }
 
 // save stores a credential that was granted to client.
-func (s authorizations) save(a Address, name string, client oauthprovider.Client, scopes []string, t oauthprovider.Token) (credential, error) {
+func (s authorizations) save(a RecordKey, name string, client oauthprovider.Client, scopes []string, t oauthprovider.Token) (credential, error) {
 	c := credential{Scopes: scopes, OAuth: wireOf(client, scopes)}
 	c.update(t)
 	value, err := c.encode()
@@ -164,7 +164,7 @@ func (s authorizations) save(a Address, name string, client oauthprovider.Client
 // fresh returns the credential at a when it has the scopes and is granted to
 // client, refreshed if it has expired. The error is [ErrNotFound] when a person
 // has to be asked.
-func (s authorizations) fresh(ctx context.Context, a Address, client oauthprovider.Client, scopes []string) (credential, error) {
+func (s authorizations) fresh(ctx context.Context, a RecordKey, client oauthprovider.Client, scopes []string) (credential, error) {
 	c, err := s.load(a)
 	switch {
 	case err != nil:
@@ -190,7 +190,7 @@ func (s authorizations) fresh(ctx context.Context, a Address, client oauthprovid
 
 // refresh returns the credential at a, refreshed unless somebody else was
 // faster. The new refresh token is on disk when it returns.
-func (s authorizations) refresh(ctx context.Context, a Address, client oauthprovider.Client) (credential, error) {
+func (s authorizations) refresh(ctx context.Context, a RecordKey, client oauthprovider.Client) (credential, error) {
 	for {
 		c, err := s.load(a)
 		switch {

@@ -89,7 +89,7 @@ func storedCredential(t *testing.T, store *localroom.Store, owner string) string
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%s has %v, %v", owner, list, err)
 	}
-	_, v, err := store.Get(list[0].Address, "", "")
+	_, v, err := store.Get(list[0].RecordKey, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,23 +242,23 @@ func TestNoRefreshWithoutStore(t *testing.T) {
 // What the owner does while a refresh is under way stands.
 func TestRefreshGivesWay(t *testing.T) {
 	for name, meanwhile := range map[string]func(*testServer, localroom.Info) error{
-		"deleted": func(s *testServer, i localroom.Info) error { return s.store.Delete(i.Address) },
+		"deleted": func(s *testServer, i localroom.Info) error { return s.store.Delete(i.RecordKey) },
 		"replaced": func(s *testServer, i localroom.Info) error {
-			_, v, err := s.store.Get(i.Address, "", "")
+			_, v, err := s.store.Get(i.RecordKey, "", "")
 			if err != nil {
 				return err
 			}
 			newer := strings.NewReplacer("access-1", "newer", "refresh-1", "newer-refresh").Replace(string(v.Reveal()))
 			before, after, _ := strings.Cut(newer, `"expiration":"20`)
-			return s.store.Set(i.Address, "", "", secret.New([]byte(before+`"expiration":"21`+after)))
+			return s.store.Set(i.RecordKey, "", "", secret.New([]byte(before+`"expiration":"21`+after)))
 		},
 		"another's": func(s *testServer, i localroom.Info) error {
-			_, v, err := s.store.Get(i.Address, "", "")
+			_, v, err := s.store.Get(i.RecordKey, "", "")
 			if err != nil {
 				return err
 			}
 			other := strings.NewReplacer(`"client_id":"client"`, `"client_id":"other"`, `"expiration":"20`, `"expiration":"21`).Replace(string(v.Reveal()))
-			return s.store.Set(i.Address, "", "", secret.New([]byte(other)))
+			return s.store.Set(i.RecordKey, "", "", secret.New([]byte(other)))
 		},
 	} {
 		for _, refused := range []bool{false, true} {
@@ -331,7 +331,7 @@ func TestCloseWaitsForRefresh(t *testing.T) {
 func TestPlantedCredentials(t *testing.T) {
 	s, p, evil := serve(t), newProvider(t), newProvider(t)
 	bot, ann := authorized(t, s, p)
-	address := s.credential("ann").Address
+	address := s.credential("ann").RecordKey
 	stored := storedCredential(t, s.store, "ann")
 	for name, c := range map[string]struct{ value, typ string }{
 		"another token endpoint": {strings.Replace(stored, p.URL+"/token", evil.URL+"/token", 1), credentialType},
@@ -366,8 +366,8 @@ func TestPlantedCredentials(t *testing.T) {
 func TestRefreshOverHandover(t *testing.T) {
 	dir, p := t.TempDir(), newProvider(t)
 	p.lifetime = 1
-	rooms := []*localroom.Embedded{openRoom(t, dir), openRoom(t, dir), openRoom(t, dir)}
-	if err := rooms[0].Hold(); err != nil {
+	rooms := []*localroom.Room{openRoom(t, dir), openRoom(t, dir), openRoom(t, dir)}
+	if err := rooms[0].Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	var clients []*room.Client

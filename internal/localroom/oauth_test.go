@@ -181,7 +181,7 @@ func (s *testServer) credential(owner string) localroom.Info {
 func (s *testServer) expire(owner string) {
 	s.t.Helper()
 	i := s.credential(owner)
-	_, v, err := s.store.Get(i.Address, "", "")
+	_, v, err := s.store.Get(i.RecordKey, "", "")
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func (s *testServer) expire(owner string) {
 		s.t.Fatal(err)
 	}
 	c["expiration"] = time.Now().Add(59 * time.Second).UTC().Format(time.RFC3339)
-	if err := s.store.Set(i.Address, "", "", secret.New(object(c))); err != nil {
+	if err := s.store.Set(i.RecordKey, "", "", secret.New(object(c))); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -24,7 +24,7 @@ func TestOtherUser(t *testing.T) {
 	}
 	defer os.RemoveAll(dir)
 	e := openRoom(t, dir)
-	if err := e.Hold(); err != nil {
+	if err := e.Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(dir, "room.sock")

@@ -53,7 +53,7 @@ type requestKey struct {
 	tool  string   // that answers it
 	asker string   // an identity
 	asked *session // whose identity may answer, from any of its connections
-	about Address
+	about RecordKey
 }
 
 // pending is the requests of a server that wait. They are held in memory only:

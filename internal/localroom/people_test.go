@@ -142,7 +142,7 @@ func TestClientAsksItself(t *testing.T) {
 func TestPresenceOutlivesTheHolder(t *testing.T) {
 	dir := t.TempDir()
 	holder, others := openRoom(t, dir), openRoom(t, dir)
-	if err := holder.Hold(); err != nil {
+	if err := holder.Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	received := make(chan room.MessageReceived, 2)

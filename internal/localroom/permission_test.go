@@ -129,7 +129,7 @@ func TestPermissions(t *testing.T) {
 						t.Fatal(err)
 					}
 					for _, i := range list {
-						if err := s.store.Delete(i.Address); err != nil {
+						if err := s.store.Delete(i.RecordKey); err != nil {
 							t.Fatal(err)
 						}
 					}

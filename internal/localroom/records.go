@@ -17,9 +17,9 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// An Address names one secret (docs/room-api.md section 7.2). DelegatedTo is
+// An RecordKey names one secret (docs/room-api.md section 7.2). DelegatedTo is
 // a part of it, "" for none.
-type Address struct {
+type RecordKey struct {
 	Room        string `json:"room"`
 	Owner       string `json:"owner"`
 	DelegatedTo string `json:"delegated_to,omitempty"`
@@ -28,7 +28,7 @@ type Address struct {
 
 // Info describes a secret without its value.
 type Info struct {
-	Address
+	RecordKey
 	Type string `json:"type"` // a media type
 	Name string `json:"name"`
 
@@ -42,14 +42,14 @@ const DefaultType = "application/octet-stream"
 // Get returns the secret at a, if it is of the given type and name, "" being
 // any. With no a.ID it returns the one that was updated last of those that
 // fit. The error is [ErrNotFound] when there is none.
-func (s *Store) Get(a Address, typ, name string) (Info, secret.Value, error) {
+func (s *Store) Get(a RecordKey, typ, name string) (Info, secret.Value, error) {
 	var info Info
 	var value secret.Value
 	err := s.view(func(tx *bolt.Tx) (err error) {
 		if info, err = s.find(tx.Bucket(bucketInfo), a, typ, name); err != nil {
 			return err
 		}
-		key := s.seal.recordKey(info.Address)
+		key := s.seal.recordKey(info.RecordKey)
 		plain, err := s.seal.open(kindValue, key, info.Updated, tx.Bucket(bucketValues).Get(key))
 		if err != nil {
 			return fmt.Errorf("the value of %q: %w: %w", info.ID, ErrDamaged, err)
@@ -61,7 +61,7 @@ func (s *Store) Get(a Address, typ, name string) (Info, secret.Value, error) {
 }
 
 // Exists reports whether there is a secret at a.
-func (s *Store) Exists(a Address) (bool, error) {
+func (s *Store) Exists(a RecordKey) (bool, error) {
 	err := s.view(func(tx *bolt.Tx) error {
 		_, err := s.find(tx.Bucket(bucketInfo), a, "", "")
 		return err
@@ -93,9 +93,9 @@ func (s *Store) List(room, owner string) ([]Info, error) {
 
 // Delegated returns the addresses of the secrets called id that anybody in
 // room delegated to delegatee.
-func (s *Store) Delegated(room, delegatee, id string) ([]Address, error) {
-	prefix, suffix := s.seal.part("room", room), s.seal.suffix(Address{Room: room, DelegatedTo: delegatee, ID: id})
-	var found []Address
+func (s *Store) Delegated(room, delegatee, id string) ([]RecordKey, error) {
+	prefix, suffix := s.seal.part("room", room), s.seal.suffix(RecordKey{Room: room, DelegatedTo: delegatee, ID: id})
+	var found []RecordKey
 	err := s.view(func(tx *bolt.Tx) error {
 		c := tx.Bucket(bucketInfo).Cursor()
 		for key, box := c.Seek(prefix); bytes.HasPrefix(key, prefix); key, box = c.Next() {
@@ -106,7 +106,7 @@ func (s *Store) Delegated(room, delegatee, id string) ([]Address, error) {
 			if err != nil {
 				return err
 			}
-			found = append(found, info.Address)
+			found = append(found, info.RecordKey)
 		}
 		return nil
 	})
@@ -117,7 +117,7 @@ func (s *Store) Delegated(room, delegatee, id string) ([]Address, error) {
 // over the one of that owner, delegatee, type and name that was updated last,
 // or makes one with a random id. A type or name of "" stays as it is, or is
 // [DefaultType] and the id.
-func (s *Store) Set(a Address, typ, name string, value secret.Value) error {
+func (s *Store) Set(a RecordKey, typ, name string, value secret.Value) error {
 	if err := checkNames(a, typ, name); err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (s *Store) Set(a Address, typ, name string, value secret.Value) error {
 			info, err = s.find(b.info, a, typ, name)
 		}
 		if errors.Is(err, ErrNotFound) {
-			info = Info{Address: a}
+			info = Info{RecordKey: a}
 			info.ID = cmp.Or(a.ID, uuid.NewString())
 			info.Type, info.Name = DefaultType, info.ID
 			b.records++
@@ -153,7 +153,7 @@ const (
 )
 
 // checkNames fails where [Store.Set] would, whatever the value.
-func checkNames(a Address, typ, name string) error {
+func checkNames(a RecordKey, typ, name string) error {
 	for _, part := range []string{a.Room, a.Owner, a.DelegatedTo, a.ID, typ, name} {
 		if len(part) > maxName || !utf8.ValidString(part) {
 			return fmt.Errorf("%w: ids, types, names and URLs are UTF-8 of at most %d bytes", ErrInvalid, maxName)
@@ -164,7 +164,7 @@ func checkNames(a Address, typ, name string) error {
 
 // Delete removes the secret at a. The error is [ErrNotFound] when there is
 // none.
-func (s *Store) Delete(a Address) error {
+func (s *Store) Delete(a RecordKey) error {
 	return s.update(0, func(b *batch) error {
 		info, err := s.find(b.info, a, "", "")
 		if err != nil {
@@ -213,7 +213,7 @@ func (s *Store) remove(old Info) error {
 }
 
 func (b *batch) unchanged(old Info) error {
-	info, err := b.find(b.info, old.Address, "", "")
+	info, err := b.find(b.info, old.RecordKey, "", "")
 	if errors.Is(err, ErrNotFound) || err == nil && info.Updated != old.Updated {
 		return errChanged
 	}
@@ -235,7 +235,7 @@ func (b *batch) delete(info Info) error {
 	b.records--
 	b.sequence++
 	info.Updated = b.sequence
-	key := b.seal.recordKey(info.Address)
+	key := b.seal.recordKey(info.RecordKey)
 	if err := errors.Join(b.info.Delete(key), b.values.Delete(key)); err != nil {
 		return fmt.Errorf("%w: %w", errWrite, err)
 	}
@@ -244,7 +244,7 @@ func (b *batch) delete(info Info) error {
 }
 
 func (b *batch) put(info Info, value secret.Value) error {
-	key := b.seal.recordKey(info.Address)
+	key := b.seal.recordKey(info.RecordKey)
 	plain, err := json.Marshal(info)
 	if err != nil {
 		return err
@@ -259,7 +259,7 @@ func (b *batch) put(info Info, value secret.Value) error {
 }
 
 // find returns what [Store.Get] describes.
-func (s *Store) find(infos *bolt.Bucket, a Address, typ, name string) (Info, error) {
+func (s *Store) find(infos *bolt.Bucket, a RecordKey, typ, name string) (Info, error) {
 	if a.ID == "" && typ == "" && name == "" {
 		return Info{}, fmt.Errorf("%w: neither an id nor a type or a name is given", ErrInvalid)
 	}
@@ -307,7 +307,7 @@ func (s *Store) openInfo(key, box []byte) (Info, error) {
 		return Info{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	info, err := decodeInfo(plain)
-	if err != nil || !bytes.Equal(s.seal.recordKey(info.Address), key) {
+	if err != nil || !bytes.Equal(s.seal.recordKey(info.RecordKey), key) {
 		return Info{}, fmt.Errorf("%w: a record is not what its address says", ErrDamaged)
 	}
 	return info, nil

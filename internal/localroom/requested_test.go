@@ -99,7 +99,7 @@ func (s *testServer) stored(owner, typ string) string {
 		if i.Type != typ {
 			continue
 		}
-		_, v, err := s.store.Get(i.Address, "", "")
+		_, v, err := s.store.Get(i.RecordKey, "", "")
 		if err != nil {
 			s.t.Fatal(err)
 		}

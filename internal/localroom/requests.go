@@ -36,7 +36,7 @@ func (s secrets) request(ctx context.Context, caller *session, arguments wire.Co
 	seconds := int(timeout.Seconds())
 	a.Timeout = &seconds
 
-	address := Address{caller.room.name, owner, delegatee, requestedID(a.URL, a.Type)}
+	address := RecordKey{caller.room.name, owner, delegatee, requestedID(a.URL, a.Type)}
 	if err := checkNames(address, string(a.Type), string(a.URL)); err != nil {
 		return nil, err // before anybody provides what cannot be stored
 	}
@@ -119,7 +119,7 @@ func (s secrets) deleteRequested(_ context.Context, caller *session, arguments w
 	}
 	room, name, delegatedTo := caller.room.name, caller.who.Name, string(a.DelegatedTo)
 	id := requestedID(a.URL, cmp.Or(a.Type, DefaultType))
-	addresses := []Address{{room, name, delegatedTo, id}}
+	addresses := []RecordKey{{room, name, delegatedTo, id}}
 	if delegatedTo == "" || delegatedTo == name {
 		delegated, err := s.store.Delegated(room, name, id)
 		if err != nil {

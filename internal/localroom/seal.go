@@ -112,11 +112,11 @@ func (s *sealer) ownerPrefix(room, owner string) []byte {
 	return append(s.part("room", room), s.part("owner", room, owner)...)
 }
 
-func (s *sealer) suffix(a Address) []byte {
+func (s *sealer) suffix(a RecordKey) []byte {
 	return s.part("entry", a.Room, a.DelegatedTo, a.ID)
 }
 
-func (s *sealer) recordKey(a Address) []byte {
+func (s *sealer) recordKey(a RecordKey) []byte {
 	return append(s.ownerPrefix(a.Room, a.Owner), s.suffix(a)...)
 }
 

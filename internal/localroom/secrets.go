@@ -92,7 +92,7 @@ func (s secrets) exists(_ context.Context, caller *session, arguments wire.Conte
 	if err != nil {
 		return nil, err
 	}
-	address := Address{caller.room.name, owner, string(a.DelegatedTo), string(a.SecretID)}
+	address := RecordKey{caller.room.name, owner, string(a.DelegatedTo), string(a.SecretID)}
 	found, err := s.store.Exists(address)
 	if err == nil && !found && owner == caller.who.Name {
 		_, err = s.delegated(caller, address)
@@ -111,7 +111,7 @@ func (s secrets) get(_ context.Context, caller *session, arguments wire.Content)
 	if err := decode(arguments, &a); err != nil {
 		return nil, err
 	}
-	address := Address{caller.room.name, caller.who.Name, string(a.DelegatedTo), string(a.SecretID)}
+	address := RecordKey{caller.room.name, caller.who.Name, string(a.DelegatedTo), string(a.SecretID)}
 	info, value, err := s.read(caller, address, string(a.Type), string(a.Name))
 	if errors.Is(err, ErrNotFound) {
 		return wire.Empty{}, nil
@@ -121,7 +121,7 @@ func (s secrets) get(_ context.Context, caller *session, arguments wire.Content)
 
 // read returns the secret at address, or the one that somebody delegated to the
 // caller there, as the caller may know it.
-func (s secrets) read(caller *session, address Address, typ, name string) (Info, secret.Value, error) {
+func (s secrets) read(caller *session, address RecordKey, typ, name string) (Info, secret.Value, error) {
 	info, value, err := s.store.Get(address, typ, name)
 	if errors.Is(err, ErrNotFound) {
 		if address, err = s.delegated(caller, address); err == nil {
@@ -156,7 +156,7 @@ func (s secrets) set(_ context.Context, caller *session, arguments wire.Content)
 	if err != nil {
 		return nil, err
 	}
-	address := Address{caller.room.name, owner, string(h.DelegatedTo), string(h.SecretID)}
+	address := RecordKey{caller.room.name, owner, string(h.DelegatedTo), string(h.SecretID)}
 	return wire.Empty{}, s.store.Set(address, string(h.Type), string(h.Name), value.Data)
 }
 
@@ -165,7 +165,7 @@ func (s secrets) delete(_ context.Context, caller *session, arguments wire.Conte
 	if err := decode(arguments, &a); err != nil {
 		return nil, err
 	}
-	return wire.Empty{}, s.store.Delete(Address{caller.room.name, caller.who.Name, string(a.DelegatedTo), string(a.ID)})
+	return wire.Empty{}, s.store.Delete(RecordKey{caller.room.name, caller.who.Name, string(a.DelegatedTo), string(a.ID)})
 }
 
 func opened(context.Context, *session, wire.Content) (wire.Content, error) {
@@ -195,18 +195,18 @@ func (secrets) owner(caller *session, forIdentity wire.Nullable) (string, error)
 
 // delegated returns where the secret is that somebody delegated to the caller
 // under the id of a, when a asks for that (section 7.4).
-func (s secrets) delegated(caller *session, a Address) (Address, error) {
+func (s secrets) delegated(caller *session, a RecordKey) (RecordKey, error) {
 	if a.ID == "" || a.DelegatedTo != caller.who.Name {
-		return Address{}, ErrNotFound
+		return RecordKey{}, ErrNotFound
 	}
 	found, err := s.store.Delegated(a.Room, a.DelegatedTo, a.ID)
 	switch {
 	case err != nil:
-		return Address{}, err
+		return RecordKey{}, err
 	case len(found) == 0:
-		return Address{}, ErrNotFound
+		return RecordKey{}, ErrNotFound
 	case len(found) > 1:
-		return Address{}, wire.Error{Code: wire.Conflict, Text: fmt.Sprintf("%d participants delegated a secret of this id to %.80q", len(found), a.DelegatedTo)}
+		return RecordKey{}, wire.Error{Code: wire.Conflict, Text: fmt.Sprintf("%d participants delegated a secret of this id to %.80q", len(found), a.DelegatedTo)}
 	}
 	return found[0], nil
 }

@@ -34,11 +34,11 @@ func newStore(t testing.TB) (*localroom.Store, string) {
 	return openStore(t, path), path
 }
 
-func at(owner, delegatedTo, id string) localroom.Address {
-	return localroom.Address{Room: "demo", Owner: owner, DelegatedTo: delegatedTo, ID: id}
+func at(owner, delegatedTo, id string) localroom.RecordKey {
+	return localroom.RecordKey{Room: "demo", Owner: owner, DelegatedTo: delegatedTo, ID: id}
 }
 
-func mustSet(t testing.TB, s *localroom.Store, a localroom.Address, typ, name, v string) {
+func mustSet(t testing.TB, s *localroom.Store, a localroom.RecordKey, typ, name, v string) {
 	t.Helper()
 	if err := s.Set(a, typ, name, value(v)); err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func mustSet(t testing.TB, s *localroom.Store, a localroom.Address, typ, name, v
 }
 
 // wantSecret checks type, name and value, or with typ "" that there is none.
-func wantSecret(t testing.TB, s *localroom.Store, a localroom.Address, askType, askName, typ, name, v string) {
+func wantSecret(t testing.TB, s *localroom.Store, a localroom.RecordKey, askType, askName, typ, name, v string) {
 	t.Helper()
 	info, got, err := s.Get(a, askType, askName)
 	if typ == "" {
@@ -80,7 +80,7 @@ func TestSetAndGet(t *testing.T) {
 	// Each part of the address counts.
 	wantSecret(t, s, at("bob", "", "db"), "", "", "", "", "")
 	wantSecret(t, s, at("ann", "bob", "db"), "", "", "", "", "")
-	wantSecret(t, s, localroom.Address{Room: "other", Owner: "ann", ID: "db"}, "", "", "", "", "")
+	wantSecret(t, s, localroom.RecordKey{Room: "other", Owner: "ann", ID: "db"}, "", "", "", "", "")
 	mustSet(t, s, at("ann", "bob", "db"), "", "", "delegated")
 	wantSecret(t, s, at("ann", "bob", "db"), "", "", octets, "db", "delegated")
 	wantSecret(t, s, at("ann", "", "db"), "", "", "text/plain", "database", "4")
@@ -132,7 +132,7 @@ func TestListExistsDelete(t *testing.T) {
 		t.Errorf("the list is %q, error %v; want %q", got, err, want)
 	}
 
-	for _, a := range []localroom.Address{at("ann", "", "2"), at("ann", "bob", "2")} {
+	for _, a := range []localroom.RecordKey{at("ann", "", "2"), at("ann", "bob", "2")} {
 		if ok, err := s.Exists(a); !ok || err != nil {
 			t.Errorf("%v does not exist, error %v", a, err)
 		}
@@ -159,9 +159,9 @@ func TestDelegated(t *testing.T) {
 	mustSet(t, s, at("ann", "bot", "k"), "", "", "")
 	mustSet(t, s, at("ann", "bot", "other"), "", "", "")
 	mustSet(t, s, at("bob", "tob", "k"), "", "", "")
-	mustSet(t, s, localroom.Address{Room: "elsewhere", Owner: "bob", DelegatedTo: "bot", ID: "k"}, "", "", "")
+	mustSet(t, s, localroom.RecordKey{Room: "elsewhere", Owner: "bob", DelegatedTo: "bot", ID: "k"}, "", "", "")
 	got, err := s.Delegated("demo", "bot", "k")
-	if want := []localroom.Address{at("ann", "bot", "k")}; err != nil || !slices.Equal(got, want) {
+	if want := []localroom.RecordKey{at("ann", "bot", "k")}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("delegated: %v, error %v; want %v", got, err, want)
 	}
 	mustSet(t, s, at("bob", "bot", "k"), "", "", "")
@@ -192,7 +192,7 @@ func TestInvalidAddresses(t *testing.T) {
 func TestNothingIsInTheClear(t *testing.T) {
 	s, path := newStore(t)
 	plain := []string{"canary-room", "canary-owner", "canary-delegatee", "canary-id", "canary/type", "canary-name", "canary-value"}
-	err := s.Set(localroom.Address{Room: plain[0], Owner: plain[1], DelegatedTo: plain[2], ID: plain[3]}, plain[4], plain[5], value(plain[6]))
+	err := s.Set(localroom.RecordKey{Room: plain[0], Owner: plain[1], DelegatedTo: plain[2], ID: plain[3]}, plain[4], plain[5], value(plain[6]))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -312,7 +312,7 @@ func TestWatchCredential(t *testing.T) {
 	if _, err := offline(t.Context(), bot, p.client(), "ann"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.store.Delete(s.credential("ann").Address); err != nil {
+	if err := s.store.Delete(s.credential("ann").RecordKey); err != nil {
 		t.Fatal(err)
 	}
 	for _, w := range watchers {
@@ -374,7 +374,7 @@ func (f follower) want(t testing.TB, want ...string) {
 func TestClientWatches(t *testing.T) {
 	dir := t.TempDir()
 	first, second := openRoom(t, dir), openRoom(t, dir)
-	if err := first.Hold(); err != nil {
+	if err := first.Acquire(); err != nil {
 		t.Fatal(err)
 	}
 	ctx := t.Context()

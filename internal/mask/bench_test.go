@@ -12,16 +12,16 @@ import (
 )
 
 // passwords are n values as a password manager makes them.
-func passwords(n int) []mask.Named {
+func passwords(n int) []mask.Secret {
 	random := rand.New(rand.NewPCG(1, 2))
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_/+$'"
-	values := make([]mask.Named, n)
+	values := make([]mask.Secret, n)
 	for i := range values {
 		b := make([]byte, 40)
 		for j := range b {
 			b[j] = alphabet[random.IntN(len(alphabet))]
 		}
-		values[i] = mask.Named{Name: fmt.Sprint("SECRET_", i), Value: secret.New(b)}
+		values[i] = mask.Secret{Name: fmt.Sprint("SECRET_", i), Value: secret.New(b)}
 	}
 	return values
 }

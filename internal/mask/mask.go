@@ -28,8 +28,8 @@ type Masker struct {
 	current  atomic.Pointer[automaton]
 }
 
-// A Named value is shown as [Name].
-type Named struct {
+// A Secret value is shown as [Name].
+type Secret struct {
 	Name  string
 	Value secret.Value
 }
@@ -40,7 +40,7 @@ type Named struct {
 //
 // It returns the names of the values that cannot be masked, each name once in
 // the life of m: they are shorter than [MinLength], or too common.
-func (m *Masker) Add(values ...Named) (unmasked []string) {
+func (m *Masker) Add(values ...Secret) (unmasked []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before := len(m.forms)
@@ -53,7 +53,7 @@ func (m *Masker) Add(values ...Named) (unmasked []string) {
 
 // Set is Add that forgets what was added before, but for the names that it has
 // returned.
-func (m *Masker) Set(values ...Named) (unmasked []string) {
+func (m *Masker) Set(values ...Secret) (unmasked []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.forms = nil
@@ -63,7 +63,7 @@ func (m *Masker) Set(values ...Named) (unmasked []string) {
 }
 
 // add notes the forms of values; the caller holds the lock.
-func (m *Masker) add(values []Named) (unmasked []string) {
+func (m *Masker) add(values []Secret) (unmasked []string) {
 	if m.forms == nil {
 		m.forms = make(map[string]string)
 	}

@@ -21,8 +21,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func named(name, value string) mask.Named {
-	return mask.Named{Name: name, Value: secret.New([]byte(value))}
+func named(name, value string) mask.Secret {
+	return mask.Secret{Name: name, Value: secret.New([]byte(value))}
 }
 
 // through writes chunks and returns what comes out before and after the end.
@@ -100,25 +100,25 @@ func TestBase64(t *testing.T) {
 func TestWrite(t *testing.T) {
 	for _, test := range []struct {
 		name        string
-		values      []mask.Named
+		values      []mask.Secret
 		chunks      []string
 		before, all string
 	}{
-		{"plain text is not held", []mask.Named{named("X", "hunter2")}, []string{"prompt> "}, "prompt> ", "prompt> "},
+		{"plain text is not held", []mask.Secret{named("X", "hunter2")}, []string{"prompt> "}, "prompt> ", "prompt> "},
 		{"no values", nil, []string{"hunter2"}, "hunter2", "hunter2"},
-		{"what may begin one is", []mask.Named{named("X", "hunter2")}, []string{"who, hun"}, "who, ", "who, hun"},
-		{"split", []mask.Named{named("X", "hunter2")}, []string{"a h", "unte", "", "r2 z"}, "a [X] z", "a [X] z"},
-		{"false start", []mask.Named{named("X", "hunter2")}, []string{"hunhun", "ter2hunt!"}, "hun[X]hunt!", "hun[X]hunt!"},
-		{"next to each other", []mask.Named{named("X", "hunter2")}, []string{"hunter2hunter2"}, "[X][X]", "[X][X]"},
-		{"the longest wins", []mask.Named{named("X", "hunter2"), named("Y", "a hunter2 z")}, []string{"hunter2 a hunter2 z"}, "[X] [Y]", "[X] [Y]"},
-		{"the longest may not come", []mask.Named{named("X", "hunter2"), named("Y", "a hunter2 z")}, []string{"a hunter2", " y"}, "a [X] y", "a [X] y"},
-		{"inside until the end", []mask.Named{named("X", "hunter2"), named("Y", "hunter2 hunter2 z")}, []string{"hunter2 hunter2 "}, "", "[X] [X] "},
-		{"overlapping", []mask.Named{named("X", "abcdef"), named("Y", "efghijk")}, []string{"<abcdefghijk>"}, "<[Y]>", "<[Y]>"},
-		{"overlapping itself", []mask.Named{named("X", "abcabcabc")}, []string{"<abcabcabcabcabc", "abc>"}, "<[X]>", "<[X]>"},
-		{"space around it", []mask.Named{named("X", "\nhunter2\n")}, []string{"hunter2", "."}, "[X].", "[X]."},
-		{"lines", []mask.Named{named("X", "hunter2\r\nhunter3\nhunter4")}, []string{"hunter2\nhunter3\nhunter4\n"}, "[X]\n", "[X]\n"},
-		{"lines on a terminal", []mask.Named{named("X", "hunter2\nhunter3")}, []string{"hunter2\r\nhunter3\r\n"}, "[X]\r\n", "[X]\r\n"},
-		{"same value, first name", []mask.Named{named("X", "hunter2"), named("Y", "hunter2")}, []string{"hunter2"}, "[X]", "[X]"},
+		{"what may begin one is", []mask.Secret{named("X", "hunter2")}, []string{"who, hun"}, "who, ", "who, hun"},
+		{"split", []mask.Secret{named("X", "hunter2")}, []string{"a h", "unte", "", "r2 z"}, "a [X] z", "a [X] z"},
+		{"false start", []mask.Secret{named("X", "hunter2")}, []string{"hunhun", "ter2hunt!"}, "hun[X]hunt!", "hun[X]hunt!"},
+		{"next to each other", []mask.Secret{named("X", "hunter2")}, []string{"hunter2hunter2"}, "[X][X]", "[X][X]"},
+		{"the longest wins", []mask.Secret{named("X", "hunter2"), named("Y", "a hunter2 z")}, []string{"hunter2 a hunter2 z"}, "[X] [Y]", "[X] [Y]"},
+		{"the longest may not come", []mask.Secret{named("X", "hunter2"), named("Y", "a hunter2 z")}, []string{"a hunter2", " y"}, "a [X] y", "a [X] y"},
+		{"inside until the end", []mask.Secret{named("X", "hunter2"), named("Y", "hunter2 hunter2 z")}, []string{"hunter2 hunter2 "}, "", "[X] [X] "},
+		{"overlapping", []mask.Secret{named("X", "abcdef"), named("Y", "efghijk")}, []string{"<abcdefghijk>"}, "<[Y]>", "<[Y]>"},
+		{"overlapping itself", []mask.Secret{named("X", "abcabcabc")}, []string{"<abcabcabcabcabc", "abc>"}, "<[X]>", "<[X]>"},
+		{"space around it", []mask.Secret{named("X", "\nhunter2\n")}, []string{"hunter2", "."}, "[X].", "[X]."},
+		{"lines", []mask.Secret{named("X", "hunter2\r\nhunter3\nhunter4")}, []string{"hunter2\nhunter3\nhunter4\n"}, "[X]\n", "[X]\n"},
+		{"lines on a terminal", []mask.Secret{named("X", "hunter2\nhunter3")}, []string{"hunter2\r\nhunter3\r\n"}, "[X]\r\n", "[X]\r\n"},
+		{"same value, first name", []mask.Secret{named("X", "hunter2"), named("Y", "hunter2")}, []string{"hunter2"}, "[X]", "[X]"},
 	} {
 		var m mask.Masker
 		if unmasked := m.Add(test.values...); unmasked != nil {
@@ -185,7 +185,7 @@ func TestSet(t *testing.T) {
 		{nil, "abcdef hun", "abcdef hun"},
 		{[]string{"hunter2"}, "ter2 hunter2.", "ter2 [hunter2]."},
 	} {
-		var values []mask.Named
+		var values []mask.Secret
 		for _, v := range step.set {
 			values = append(values, named(v, v))
 		}

@@ -7,9 +7,9 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Shown is how many bytes [Writer.Release] shows of what may become a value. It
+// MaxPrefix is how many bytes [Writer.Release] shows of what may become a value. It
 // is less than half of the shortest one.
-const Shown = 3
+const MaxPrefix = 3
 
 // A Writer masks what is written to it. It is for one goroutine.
 //
@@ -50,7 +50,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), w.emit(len(w.text) - int(w.automaton.nodes[w.state].depth))
 }
 
-// Release passes on the first [Shown] bytes of what is held back, for a text
+// Release passes on the first [MaxPrefix] bytes of what is held back, for a text
 // that pauses there: a prompt whose end happens to be the beginning of a value.
 // The rest of the value, if it comes, is masked.
 func (w *Writer) Release() error {
@@ -68,7 +68,7 @@ func (w *Writer) Holds() bool { return w.shown < w.releasable() }
 
 // releasable is how much of held may be out: none of a value that is complete.
 func (w *Writer) releasable() int {
-	end := min(Shown, len(w.held))
+	end := min(MaxPrefix, len(w.held))
 	if len(w.spans) > 0 {
 		end = min(end, w.spans[0].start)
 	}

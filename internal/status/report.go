@@ -90,7 +90,7 @@ var states = []State{Current, Stale, Default, Pending, Missing, Denied, Failed}
 // generations. Variables and files without references have none.
 func Entries(m *manifest.Manifest, of func(manifest.Target) Value) []Entry {
 	var entries []Entry
-	add := func(name, kind string, t manifest.Template) {
+	add := func(name, kind string, t manifest.Expr) {
 		first := len(entries)
 	references:
 		for r, inWord := range t.References() {

@@ -45,8 +45,8 @@ const (
 	tokenTimeout = 30 * time.Second
 )
 
-// ErrUnknown is what the error of a [Source] wraps when no client has that name.
-var ErrUnknown = errors.New("no OAuth client of that name")
+// ErrUnknownClient is what the error of a [Source] wraps when no client has that name.
+var ErrUnknownClient = errors.New("no OAuth client of that name")
 
 // A Source returns the access token of a client, and when it ends, zero if that
 // is not known. While the room is away it is the last good one, unless that has
@@ -151,7 +151,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request, client string) {
 	defer cancel()
 	token, expires, err := s.source(ctx, client)
 	switch {
-	case errors.Is(err, ErrUnknown):
+	case errors.Is(err, ErrUnknownClient):
 		refuse(w, http.StatusNotFound, fmt.Sprintf("cannot get a token of %s: %v; describe it in the manifest, below oauth:", client, err))
 	case err != nil:
 		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("cannot get a token of %s: %v", client, err))

@@ -41,7 +41,7 @@ func source(_ context.Context, client string) (secret.Value, time.Time, error) {
 	case "bytes":
 		return secret.New([]byte(canary + "\xff")), expires, nil
 	}
-	return secret.Value{}, time.Time{}, fmt.Errorf("%w", tokenserver.ErrUnknown)
+	return secret.Value{}, time.Time{}, fmt.Errorf("%w", tokenserver.ErrUnknownClient)
 }
 
 func runtimeFolder(t *testing.T) string {

@@ -1,0 +1,60 @@
+package retry_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/roomenv/roomenv/internal/retry"
+)
+
+func TestNext(t *testing.T) {
+	b := retry.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
+	for range 2 { // again after Reset
+		for n, whole := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
+			whole *= time.Millisecond
+			if got := b.Next(); got <= whole/2-1 || got > whole {
+				t.Errorf("delay %d is %v, want between %v and %v", n, got, whole/2, whole)
+			}
+		}
+		b.Reset()
+	}
+	for range 100 { // no overflow
+		if got := b.Next(); got <= 0 || got > time.Second {
+			t.Fatalf("delay %v after %d failures", got, b.Failures())
+		}
+	}
+}
+
+// Without jitter, all delays of one step are equal.
+func TestJitter(t *testing.T) {
+	seen := map[time.Duration]bool{}
+	for range 20 {
+		b := retry.Backoff{Min: time.Second, Max: time.Minute}
+		seen[b.Next()] = true
+	}
+	if len(seen) < 2 {
+		t.Errorf("20 backoffs have the same first delay: %v", seen)
+	}
+}
+
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := retry.Backoff{Min: time.Second, Max: time.Minute}
+		start := time.Now()
+		if err := b.Wait(t.Context()); err != nil {
+			t.Errorf("Wait: %v", err)
+		}
+		if waited := time.Since(start); waited < 500*time.Millisecond || waited > time.Second {
+			t.Errorf("waited %v, want 0.5 s to 1 s", waited)
+		}
+		why := errors.New("why")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(why)
+		if err := b.Wait(ctx); !errors.Is(err, why) {
+			t.Errorf("Wait = %v, want the cause %v", err, why)
+		}
+	})
+}
