@@ -38,8 +38,9 @@ type execution struct {
 	// What files were before they were read.
 	manifestFiles, tokenFile *filewatch.Files
 
-	folder *tmpfs.Dir
-	tokens *tokenserver.Server
+	folder      *tmpfs.Dir
+	directories int // that were written to folder
+	tokens      *tokenserver.Server
 
 	maskedValues [][]mask.Secret // of each generation
 }
@@ -115,7 +116,6 @@ func refers(m *manifest.Manifest) bool {
 func (e *execution) resolve(ctx context.Context, rooms *fetch.Rooms) (*fetch.Snapshot, error) {
 	progress := newProgress(os.Stderr)
 	defer progress.close()
-	rooms.SetOAuth(e.manifest.OAuth)
 	rooms.OnRequest = func(p fetch.RequestStatus) {
 		progress.observe(p)
 		if p.Err != nil {
@@ -128,6 +128,7 @@ func (e *execution) resolve(ctx context.Context, rooms *fetch.Rooms) (*fetch.Sna
 // A release is one generation as the command gets it.
 type release struct {
 	number     int
+	directory  int // number of the directory with its files
 	generation *render.Result
 	digest     *render.Digest // nil: nobody compares it
 	command    inject.Command
@@ -158,7 +159,9 @@ func (e *execution) install(generation *render.Result, files bool) (*release, er
 		e.maskMore(generation.Secrets)
 	}
 	if files {
-		if err := e.folder.Write(generation.Files); err != nil {
+		e.directories++
+		r.directory = e.directories
+		if err := e.folder.Write(r.directory, generation.Files); err != nil {
 			return nil, err
 		}
 	}

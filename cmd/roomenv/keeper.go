@@ -269,7 +269,6 @@ func (k *keeper) load(ctx context.Context) {
 	go func() { // whoever sets k.loading to nil waits for it
 		defer cancel()
 		if l.manifest, l.err = loadManifest(k.files); l.err == nil {
-			k.rooms.SetOAuth(l.manifest.OAuth)
 			l.snapshot, l.err = fetch.Resolve(ctx, l.manifest, k.rooms)
 		}
 		k.manifests <- l
@@ -283,7 +282,6 @@ func (k *keeper) replace(ctx context.Context, l *loading) {
 		k.folder, l.err = openFolder(l.manifest, k.dir, k.command.User)
 	}
 	if k.unusable = l.err != nil; k.unusable {
-		k.rooms.SetOAuth(k.manifest.OAuth)
 		k.complain(fmt.Errorf("cannot use the manifest as it is now, the one before stays: %w", l.err))
 		return
 	}
@@ -394,6 +392,9 @@ func (k *keeper) offer(ctx context.Context, g *render.Result) error {
 		}
 		return err
 	}
+	if r.directory == 0 {
+		r.directory = k.installed.directory
+	}
 	r.digest = digest
 	k.releases = append(k.releases, r)
 	k.installed, k.offered = r, nil
@@ -465,7 +466,7 @@ func (k *keeper) rollBack(ctx context.Context) {
 		k.apply(ctx)
 		return
 	}
-	if err := k.folder.Write(k.confirmed.generation.Files); err != nil {
+	if err := k.folder.Write(k.confirmed.directory, k.confirmed.generation.Files); err != nil {
 		k.complain(fmt.Errorf("cannot put the files back that the command had: %w", err))
 		return
 	}

@@ -17,31 +17,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Dir is a folder on a tmpfs or ramfs that holds the files of one generation
+// A Dir is a directory on a tmpfs or ramfs that holds the files of one revision
 // at a time, with a lock on it for as long as it is open. Its methods are for
 // one goroutine. A nil Dir holds no files.
 //
-//	DIR/generation-7/tls/key.pem
-//	DIR/current -> generation-7
+//	DIR/revision-7/tls/key.pem
+//	DIR/current -> revision-7
 type Dir struct {
-	path   string
-	root   *os.Root
-	self   *os.File // the folder itself, which has the lock
-	base   *os.Root // holds it, if it is to be removed with its files
-	owner  *syscall.Credential
-	number int // of the current generation
+	path  string
+	root  *os.Root
+	self  *os.File // the directory itself, which has the lock
+	base  *os.Root // holds it, if it is to be removed with its files
+	owner *syscall.Credential
+
+	// The revision that current leads to, and the one that it led to before.
+	// Their directories are there and complete; 0 means none.
+	revision, previous int
 }
 
 // Names in a Dir.
 const (
-	current = "current"
-	next    = "next"
-	prefix  = "generation-"
+	current  = "current"
+	next     = "next"
+	revision = "revision-"
+	partial  = "partial-" // what becomes a revision
 
-	run = "run-" // in a base: the folder of one process
+	run = "run-" // in a base: the directory of one process
 )
 
-var ours = regexp.MustCompile(`^(current|next|generation-[0-9]+)$`)
+var ours = regexp.MustCompile(`^(current|next|revision-[0-9]+|partial-[A-Z2-7]+)$`)
 
 // Open opens the folder at path, which it makes if need be. With no path it
 // makes a folder for this process alone, in the first of these that will do:

@@ -92,43 +92,98 @@ func TestWrite(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0)) // nothing depends on it
 	dir := filepath.Join(memory(t), "files")
 	d := open(t, dir)
-	for n := range 4 {
-		if err := d.Write(pair(n)); err != nil {
+	for n := 1; n <= 4; n++ {
+		if err := d.Write(n, pair(n)); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{"a", "sub/b"} {
 			b, err := os.ReadFile(filepath.Join(d.Current(), name))
 			if err != nil || string(b) != strconv.Itoa(n) {
-				t.Errorf("generation %d: %s is %q, %v", n, name, b, err)
+				t.Errorf("revision %d: %s is %q, %v", n, name, b, err)
 			}
 		}
 	}
 	want := []string{
 		"drwx------ .", "Lrwxrwxrwx current",
-		"drwx------ generation-3", "-r--r--r-- generation-3/a", "drwx------ generation-3/sub", "-r-------- generation-3/sub/b",
-		"drwx------ generation-4", "-r--r--r-- generation-4/a", "drwx------ generation-4/sub", "-r-------- generation-4/sub/b",
+		"drwx------ revision-3", "-r--r--r-- revision-3/a", "drwx------ revision-3/sub", "-r-------- revision-3/sub/b",
+		"drwx------ revision-4", "-r--r--r-- revision-4/a", "drwx------ revision-4/sub", "-r-------- revision-4/sub/b",
 	}
 	if got := list(t, dir); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if err := d.Write(nil); err != nil {
+	if err := d.Write(5, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(d.Current(), "a")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a file is there that the generation has not: %v", err)
+		t.Errorf("a file is there that the revision has not: %v", err)
 	}
+}
+
+// A roll-back leads to the directory that the previous revision has, and writes
+// nothing; an older revision is written again.
+func TestRollback(t *testing.T) {
+	d := open(t, filepath.Join(memory(t), "files"))
+	inode := func() os.FileInfo {
+		t.Helper()
+		info, err := os.Stat(d.Current())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	current := func(want string) {
+		t.Helper()
+		a, b, err := readFolder(d.Current())
+		if a != want || b != want || err != nil {
+			t.Errorf("got %q and %q, %v, want %q", a, b, err, want)
+		}
+	}
+	all := func(want ...string) {
+		t.Helper()
+		entries, err := os.ReadDir(filepath.Dir(d.Current()))
+		var names []string
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		if err != nil || !slices.Equal(names, append([]string{"current"}, want...)) {
+			t.Errorf("there are %q, %v, want %q", names, err, want)
+		}
+	}
+	write := func(n int) {
+		t.Helper()
+		if err := d.Write(n, pair(n)); err != nil {
+			t.Fatal(err)
+		}
+		current(strconv.Itoa(n))
+	}
+	write(1)
+	write(2)
+	second := inode()
+	write(3)
+	all("revision-2", "revision-3")
+	for range 2 { // the second time changes nothing
+		write(2)
+		if !os.SameFile(inode(), second) {
+			t.Error("a roll-back made another directory")
+		}
+		all("revision-2", "revision-3")
+	}
+	write(4)
+	all("revision-2", "revision-4")
+	write(1)
+	all("revision-1", "revision-4")
 }
 
 // Write fails as a whole, for whatever reason.
 func TestWriteAllOrNone(t *testing.T) {
 	dir := filepath.Join(memory(t), "files")
 	d := open(t, dir)
-	if err := d.Write(pair(1)); err != nil {
+	if err := d.Write(1, pair(1)); err != nil {
 		t.Fatal(err)
 	}
 	before := list(t, dir)
 	for _, path := range []string{"../out", "/etc/out", "a", "a/b", strings.Repeat("x", 300)} {
-		err := d.Write(append(pair(2), file(path, 0o400, "CANARY")))
+		err := d.Write(2, append(pair(2), file(path, 0o400, "CANARY")))
 		if err == nil || strings.Contains(err.Error(), "CANARY") {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -136,7 +191,7 @@ func TestWriteAllOrNone(t *testing.T) {
 			t.Errorf("%s: left\n%s", path, strings.Join(got, "\n"))
 		}
 	}
-	if err := d.Write(pair(2)); err != nil {
+	if err := d.Write(2, pair(2)); err != nil {
 		t.Error(err)
 	}
 }
@@ -148,7 +203,7 @@ func TestClose(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(d.Write(pair(1)), d.Close()); err != nil {
+		if err := errors.Join(d.Write(1, pair(1)), d.Close()); err != nil {
 			t.Fatal(err)
 		}
 		if got := list(t, dir); len(got) != 1 {
@@ -223,7 +278,7 @@ func TestOpenRun(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", dir)
 	a, b := open(t, ""), open(t, "")
 	for _, d := range []*tmpfs.Dir{a, b} {
-		if err := d.Write(pair(1)); err != nil {
+		if err := d.Write(1, pair(1)); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.HasPrefix(d.Current(), dir+"/roomenv/run-") {
@@ -252,7 +307,7 @@ func TestOpenRunTogether(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				err = d.Write(pair(7))
+				err = d.Write(7, pair(7))
 				if err == nil {
 					_, err = os.ReadFile(filepath.Join(d.Current(), "a"))
 				}
@@ -294,7 +349,7 @@ func TestKilled(t *testing.T) {
 	base := memory(t)
 	t.Setenv("XDG_RUNTIME_DIR", base)
 	alive := open(t, "")
-	if err := alive.Write(pair(1)); err != nil {
+	if err := alive.Write(1, pair(1)); err != nil {
 		t.Fatal(err)
 	}
 	seed := rand.Uint64()
@@ -339,7 +394,7 @@ func TestKilled(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(dir, "current")); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("what was left in %s is still there: %v", dir, err)
 			}
-			if err := errors.Join(d.Write(pair(2)), d.Close()); err != nil {
+			if err := errors.Join(d.Write(2, pair(2)), d.Close()); err != nil {
 				t.Error(err)
 			}
 		}
@@ -374,7 +429,7 @@ func TestAnotherUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := open(t, dir)
-	if err := d.Write(pair(1)); err != nil {
+	if err := d.Write(1, pair(1)); err != nil {
 		t.Fatal(err)
 	}
 	asAnother(t, dir)
@@ -393,7 +448,7 @@ func TestOwner(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := d.Write([]render.File{file("a/b/c", 0o400, "1"), file("d", 0o440, "2")}); err != nil {
+		if err := d.Write(1, []render.File{file("a/b/c", 0o400, "1"), file("d", 0o440, "2")}); err != nil {
 			t.Fatal(err)
 		}
 		cat := exec.Command("cat", filepath.Join(d.Current(), "a/b/c"), filepath.Join(d.Current(), "d"))
@@ -436,7 +491,7 @@ func TestFull(t *testing.T) {
 		t.Fatalf("%v %s", err, out)
 	}
 	want := "error: cannot write files to " + dir + ": large: no space left on device\nhint: the tmpfs is full: make it larger, or name a folder on another with --dir\n" +
-		"a: 1 current generation-1 then: 3\n"
+		"a: 1 current revision-1 then: 3\n"
 	if string(out) != want {
 		t.Errorf("got\n%s\nwant\n%s", out, want)
 	}
@@ -445,7 +500,7 @@ func TestFull(t *testing.T) {
 // Who opened the folder of a generation sees that one, while the next comes.
 func TestFolderOfAGeneration(t *testing.T) {
 	d := open(t, filepath.Join(memory(t), "files"))
-	if err := d.Write(pair(1)); err != nil {
+	if err := d.Write(1, pair(1)); err != nil {
 		t.Fatal(err)
 	}
 	folder, err := os.OpenRoot(d.Current())
@@ -459,7 +514,7 @@ func TestFolderOfAGeneration(t *testing.T) {
 				t.Errorf("after %d swaps: %s is %q, %v", n, name, b, err)
 			}
 		}
-		if err := d.Write(pair(2)); err != nil {
+		if err := d.Write(n+2, pair(2)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -474,7 +529,7 @@ func TestFolderOfAGeneration(t *testing.T) {
 // reader that is held up for two generations may find nothing, and tries again.
 func TestReaders(t *testing.T) {
 	d := open(t, filepath.Join(memory(t), "files"))
-	if err := d.Write(pair(0)); err != nil {
+	if err := d.Write(1, pair(1)); err != nil {
 		t.Fatal(err)
 	}
 	var reading sync.WaitGroup
@@ -508,7 +563,7 @@ func TestReaders(t *testing.T) {
 		}
 	})
 	stop := make(chan struct{})
-	swaps := 0
+	swaps := 1
 	var writing sync.WaitGroup
 	writing.Go(func() {
 		for {
@@ -518,7 +573,7 @@ func TestReaders(t *testing.T) {
 			default:
 			}
 			swaps++
-			if err := d.Write(pair(swaps)); err != nil {
+			if err := d.Write(swaps, pair(swaps)); err != nil {
 				t.Error(err)
 				return
 			}
@@ -573,8 +628,8 @@ func BenchmarkWrite(b *testing.B) {
 	for i := range 10 {
 		files = append(files, file(fmt.Sprint("f", i), 0o400, strings.Repeat("x", 2048)))
 	}
-	for b.Loop() {
-		if err := d.Write(files); err != nil {
+	for n := 1; b.Loop(); n++ {
+		if err := d.Write(n, files); err != nil {
 			b.Fatal(err)
 		}
 	}

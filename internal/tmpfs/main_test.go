@@ -54,8 +54,8 @@ func writer(path string) {
 	d, err := tmpfs.Open(path, nil)
 	fatal(err)
 	fmt.Println(filepath.Dir(d.Current()))
-	for n := 0; ; n++ {
-		fatal(d.Write(pair(n)))
+	for n := 1; ; n++ {
+		fatal(d.Write(n, pair(n)))
 		_, err := os.Stdout.Write([]byte{'.'})
 		fatal(err)
 	}
@@ -63,7 +63,7 @@ func writer(path string) {
 
 // reader fails if it can open a file or list a folder below path.
 func reader(path string) {
-	for _, name := range []string{path, filepath.Join(path, "current"), filepath.Join(path, "current", "a"), filepath.Join(path, "generation-1", "sub", "b")} {
+	for _, name := range []string{path, filepath.Join(path, "current"), filepath.Join(path, "current", "a"), filepath.Join(path, "revision-1", "sub", "b")} {
 		if f, err := os.Open(name); err == nil {
 			fmt.Println("opened", f.Name())
 			os.Exit(1)
@@ -80,8 +80,8 @@ func full(path string) {
 	}
 	d, err := tmpfs.Open(path, nil)
 	fatal(err)
-	fatal(d.Write(pair(1)))
-	err = d.Write([]render.File{file("a", 0o400, "2"), file("large", 0o400, string(make([]byte, 1<<20)))})
+	fatal(d.Write(1, pair(1)))
+	err = d.Write(2, []render.File{file("a", 0o400, "2"), file("large", 0o400, string(make([]byte, 1<<20)))})
 	fmt.Println("error:", err)
 	a, err := os.ReadFile(filepath.Join(d.Current(), "a"))
 	fatal(err)
@@ -91,7 +91,7 @@ func full(path string) {
 	for _, e := range entries {
 		fmt.Print(" ", e.Name())
 	}
-	fatal(d.Write(pair(3)))
+	fatal(d.Write(3, pair(3)))
 	a, err = os.ReadFile(filepath.Join(d.Current(), "a"))
 	fatal(err)
 	fmt.Printf(" then: %s\n", a)
