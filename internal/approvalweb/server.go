@@ -152,8 +152,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	alive := time.NewTicker(20 * time.Second)
 	defer alive.Stop()
-	for text := "data: look\n\n"; ; {
-		changed := s.config.Inbox.Changed()
+	const look = "data: look\n\n"
+	changed := s.config.Inbox.Changed()
+	for text := look; ; {
 		if _, err := io.WriteString(w, text); err != nil {
 			return
 		}
@@ -164,7 +165,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case <-changed:
-			text = "data: look\n\n"
+			changed, text = s.config.Inbox.Changed(), look
 		case <-alive.C:
 			text = ": alive\n\n"
 		}
