@@ -111,6 +111,7 @@ func TestSchemes(t *testing.T) {
 				t.Errorf("the file is %s, the room %s", status("file"), status("room"))
 			}
 			room.change("a", "1")
+			settle(31 * time.Second) // after a question that is still open
 			newest(t, snapshots, 1)
 		}
 		files.put("a", fetch.ErrMissing)
