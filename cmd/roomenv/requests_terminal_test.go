@@ -88,7 +88,7 @@ func (p *person) screen() string {
 // returns the line that it is in.
 func (p *person) expects(text string) string {
 	p.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(waitLimit)
 	for {
 		screen := p.screen()
 		if at := strings.Index(screen[p.read:], text); at >= 0 {
