@@ -38,6 +38,7 @@ func TestMain(m *testing.M) {
 	}
 	switch os.Getenv(role) {
 	case "":
+		unignore()
 		goleak.VerifyTestMain(m)
 	case "roomenv":
 		os.Exit(roomenv())
@@ -48,6 +49,17 @@ func TestMain(m *testing.M) {
 	case "exec":
 		// What a test measures Run against.
 		os.Exit(bare())
+	}
+}
+
+// unignore has what the tests start begin with the default action of all signals,
+// also where the tests run with some ignored, by nohup or a shell's &: what has a
+// handler is not ignored after exec.
+func unignore() {
+	for _, sig := range []os.Signal{unix.SIGHUP, unix.SIGINT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
 	}
 }
 
