@@ -482,7 +482,7 @@ func TestOverlap(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := supervise(t, inject.Supervisor{Overlap: true, Ready: test.ready}, test.script)
-			x.base.StopTimeout = 50 * time.Millisecond
+			x.base.StopTimeout = time.Second
 			x.expect("start 1")
 			o := x.restart(2)
 			if test.replace {
