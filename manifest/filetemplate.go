@@ -38,7 +38,7 @@ func (y *yamlFile) goTemplate(file *File, f field) {
 	if !ok {
 		return
 	}
-	g := goTemplate{y, file, y.mapOffsets(f.value, text), map[string]bool{}}
+	g := goTemplate{y, file, y.mapOffsets(f.value), map[string]bool{}}
 	tree := tmpl.New("")
 	tree.Mode = tmpl.SkipFuncCheck
 	trees := map[string]*tmpl.Tree{}
@@ -142,7 +142,7 @@ func (g goTemplate) call(function string, argument *tmpl.StringNode) {
 		}
 		e.Value = inherit(argument.Text)
 	} else {
-		r, f := parseReference(scheme + function + "/" + argument.Text)
+		r, f := g.parseReference(SchemeRoom + ":" + function + "/" + argument.Text)
 		if f != nil {
 			g.fail(at, f.message, f.hint)
 		} else if r.asks() {

@@ -3,8 +3,6 @@ package manifest
 import (
 	"net/url"
 	"strings"
-
-	"github.com/goccy/go-yaml/ast"
 )
 
 // An OAuthClient is a client of an OAuth provider, which room:oauth/NAME means.
@@ -43,7 +41,7 @@ var (
 )
 
 // clients reads the mapping of names to clients.
-func (y *yamlFile) clients(n ast.Node) map[string]OAuthClient {
+func (y *yamlFile) clients(n node) map[string]OAuthClient {
 	clients := map[string]OAuthClient{}
 	for _, f := range y.fields(n, "oauth", "write NAME: {client_id: …}, indented, below oauth:") {
 		if f.key == "" {
@@ -73,7 +71,7 @@ func (y *yamlFile) client(client field) OAuthClient {
 		case "redirect_uri":
 			c.RedirectURI = y.name(f)
 			if u, err := url.Parse(c.RedirectURI); c.RedirectURI != "" && (err != nil || !u.IsAbs() || u.Fragment != "") {
-				y.fail(y.offset(f.value.GetToken()), "redirect_uri is no absolute URI", redirectHint)
+				y.fail(f.value.off, "redirect_uri is no absolute URI", redirectHint)
 			}
 		case "no_pkce":
 			c.NoPKCE = y.boolean(f)
@@ -99,13 +97,16 @@ func (y *yamlFile) client(client field) OAuthClient {
 func (y *yamlFile) clientSecret(f field) *Target {
 	const hint = "store it with `roomenv secret set ID` and write room:secret/ID"
 	text := y.name(f)
-	r, fault := parseReference(text)
+	r, fault := y.parseReference(text)
+	written, _, ok := strings.Cut(text, ":")
 	switch {
 	case text == "":
-	case fault != nil || r.Kind != KindSecret:
-		y.fail(y.offset(f.value.GetToken()), "client_secret is no reference to a secret", hint)
+	case ok && y.of(text) == "" && nearest(written, y.schemes...) != "":
+		y.fail(f.value.off, fault.message, fault.hint)
+	case fault != nil || r.Scheme != SchemeRoom || r.Kind() != KindSecret:
+		y.fail(f.value.off, "client_secret is no reference to a secret", hint)
 	case strings.ContainsAny(text, "#") || r.Optional || r.Default != nil || r.Base64 || r.File != "" || r.UpdatePolicy != (UpdatePolicy{}):
-		y.fail(y.offset(f.value.GetToken()), "client_secret is not a whole secret", hint)
+		y.fail(f.value.off, "client_secret is not a whole secret", hint)
 	}
 	return &r.Target
 }
@@ -113,7 +114,7 @@ func (y *yamlFile) clientSecret(f field) *Target {
 func (y *yamlFile) endpoint(f field) string {
 	text := y.name(f)
 	if u, err := url.Parse(text); text != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
-		y.fail(y.offset(f.value.GetToken()), f.key+" is no URL", endpointHint)
+		y.fail(f.value.off, f.key+" is no URL", endpointHint)
 	}
 	return text
 }
@@ -125,7 +126,7 @@ func (y *yamlFile) scopes(f field) []string {
 	for _, n := range nodes {
 		scope := y.name(field{"a scope", 0, n})
 		if strings.ContainsAny(scope, " \t\n") {
-			y.fail(y.offset(n.GetToken()), "a scope has no spaces", hint)
+			y.fail(n.off, "a scope has no spaces", hint)
 		}
 		scopes = append(scopes, scope)
 	}
@@ -153,18 +154,22 @@ func (y *yamlFile) connector(connector field) *Connector {
 	return &c
 }
 
-// checkClients records each reference to a client that is not described, or
-// not well enough to ask for its authorization.
-func checkClients(items []item, files []fileItem, clients map[string]OAuthClient) {
+// setClients puts the clients into the targets that name them. It records each
+// reference to a client that is not described, or not well enough to ask for its
+// authorization.
+func setClients(items []item, files []fileItem, clients map[string]OAuthClient) {
 	check := func(t Expr, fail func(message, hint string)) {
-		t.references(func(r *Reference) {
-			if r.Kind != KindOAuth {
+		t.targets(func(t *Target, expiry bool) {
+			if t.Scheme != SchemeRoom || t.Kind() != KindOAuth {
 				return
 			}
-			switch client, ok := clients[r.ID]; {
+			client, ok := clients[t.ID()]
+			t.setClient(client)
+			switch {
+			case expiry: // of a reference that is checked too
 			case !ok:
 				fail("refers to an OAuth client that no manifest describes", "describe it below oauth: in a YAML manifest; another -m will do")
-			case r.From != "" && client.RedirectURI == "":
+			case t.Param("from") != "" && client.RedirectURI == "":
 				fail("asks for the authorization of a client that has no redirect_uri", redirectHint)
 			}
 		})
@@ -175,6 +180,20 @@ func checkClients(items []item, files []fileItem, clients map[string]OAuthClient
 	for _, f := range files {
 		for _, e := range f.Entries {
 			check(e.Value, func(message, hint string) { f.fail("it "+message, hint) })
+		}
+	}
+}
+
+// targets calls f for each target in the value.
+func (t Expr) targets(f func(t *Target, expiry bool)) {
+	for _, p := range t {
+		switch {
+		case p.Reference != nil:
+			f(&p.Reference.Target, false)
+		case p.Expiry != nil:
+			f(p.Expiry, true)
+		case p.Variable != nil:
+			p.Variable.Operand.targets(f)
 		}
 	}
 }

@@ -40,7 +40,7 @@ oauth:
 	want := map[string]manifest.OAuthClient{
 		"github": {
 			ClientID:              "Iv1.abc",
-			ClientSecret:          &manifest.Target{Room: "shared", Kind: manifest.KindSecret, ID: "github", DelegatedTo: "ci"},
+			ClientSecret:          &manifest.Target{Scheme: manifest.SchemeRoom, Group: "shared", Path: "secret/github", Params: "delegated_to=ci"},
 			AuthorizationEndpoint: "https://github.com/login/oauth/authorize",
 			TokenEndpoint:         "https://github.com/login/oauth/access_token",
 			Scopes:                []string{"repo", "read:user"},
@@ -101,7 +101,7 @@ func TestClientSecretIsAReference(t *testing.T) {
 		"\"room:secret/x\\nhunter2\"":           "is no reference to a secret",
 		"8080":                                  "is not text",
 		"":                                      "is not text",
-		"[hunter2]":                             "a list is not known here",
+		"[hunter2]":                             "a list is not supported here",
 		"{secret: hunter2}":                     "is not text",
 	} {
 		_, errs := manifest.Parse("m.yaml", "version: 1\noauth:\n  x:\n    connector: {server_url: https://mcp}\n    client_secret: "+text)

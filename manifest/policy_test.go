@@ -172,7 +172,7 @@ refresh: {max_stale: 1h, then: stop}
 		t.Errorf("beyond that: %+v", got)
 	}
 	i := slices.IndexFunc(m.Entries, func(e manifest.Entry) bool { return e.Name == "TOKEN_EXPIRES_AT" })
-	if p := m.Entries[i].Value; len(p) != 1 || p[0].Expiry == nil || *p[0].Expiry != (manifest.Target{Kind: manifest.KindOAuth, ID: "x"}) {
+	if p := m.Entries[i].Value; len(p) != 1 || p[0].Expiry == nil || *p[0].Expiry != m.OAuth["x"].Target("x") {
 		t.Errorf("got %+v", p)
 	}
 }
@@ -214,18 +214,18 @@ func TestRefreshLayers(t *testing.T) {
 
 func TestKeepingErrors(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
-		{"refresh: {interal: 1s}", "m.yaml:2:11: unknown key\n    refresh: {interal: …}\n              ^\n  hint: did you mean \"interval\"?"},
-		{"refresh: {then: stop}", "m.yaml:2:17: then is there without max_stale\n    refresh: {then: …}\n                    ^\n  hint: write max_stale: 10m too"},
+		{"refresh: {interal: 1s}", "m.yaml:2:11: unknown key\n    refresh: {interal: …\n              ^\n  hint: did you mean \"interval\"?"},
+		{"refresh: {then: stop}", "m.yaml:2:17: then is there without max_stale\n    refresh: {then: …\n                    ^\n  hint: write max_stale: 10m too"},
 		{"refresh: {max_stale: 0, then: stop}", "m.yaml:2:31: then is there without max_stale"},
-		{"refresh: {max_stale: hunter2}", "m.yaml:2:22: max_stale is no time\n    refresh: {max_stale: …}\n                         ^\n  hint: write 0 for no end, or a time with its unit, as 10m or 1h30m"},
-		{"refresh: {max_stale: 1m, then: warm}", "m.yaml:2:32: unknown then\n    refresh: {max_stale: …, then: …}\n                                  ^\n  hint: did you mean \"warn\"?"},
+		{"refresh: {max_stale: hunter2}", "m.yaml:2:22: max_stale is no time\n    refresh: {max_stale: …\n                         ^\n  hint: write 0 for no end, or a time with its unit, as 10m or 1h30m"},
+		{"refresh: {max_stale: 1m, then: warm}", "m.yaml:2:32: unknown then\n    refresh: {max_stale: …, then: …\n                                  ^\n  hint: did you mean \"warn\"?"},
 		{"refresh: {debounce: 2s, max_wait: 1s}", "m.yaml:2:35: max_wait is less than debounce"},
 		{"exec: {ready: {tcp: \":1\"}}", "m.yaml:2:15: ready is there without restart: overlap"},
 		{"exec: {restart: overlap, ready: {timeout: 1s}}", "m.yaml:2:26: ready is not one of command and tcp"},
-		{"exec: {on_change: restrat}", "m.yaml:2:19: unknown on_change\n    exec: {on_change: …}\n                      ^\n  hint: did you mean \"restart\"?"},
+		{"exec: {on_change: restrat}", "m.yaml:2:19: unknown on_change\n    exec: {on_change: …\n                      ^\n  hint: did you mean \"restart\"?"},
 		{"exec: {on_change: {signal: hunter 2}}", "m.yaml:2:28: not the name of a signal"},
 		{"exec: {on_change: {command: hunter2}}", "m.yaml:2:29: command is not a list\n"},
-		{"env: {command: [hunter2]}", "m.yaml:2:16: this is not a value"},
+		{"env: {command: [hunter2]}", "m.yaml:2:16: a list is not supported here"},
 		{"env: {A: {secret: x, then: stop}}", "m.yaml:2:22: then is there without max_stale"},
 		{"env: {A: {secret: x, max_stale: 0, then: stop}}", "m.yaml:2:36: then is there without max_stale"},
 		{"env: {A: {secret: x, expires_at: true}}", "m.yaml:2:22: expires_at does not go with secret"},

@@ -130,7 +130,7 @@ func (r *record) report() status.Report {
 	report.RoomRequests = int(r.keeper.rooms.Requests())
 	report.Entries = status.Entries(m, func(t manifest.Target) status.Value { return valueOf(s, t) })
 	for t := range targets(m) {
-		if room := cmp.Or(t.Room, r.keeper.roomName()); !slices.Contains(report.Rooms, room) {
+		if room := cmp.Or(t.Group, r.keeper.roomName()); !slices.Contains(report.Rooms, room) {
 			report.Rooms = append(report.Rooms, room)
 		}
 	}
@@ -157,27 +157,15 @@ func targets(m *manifest.Manifest) iter.Seq[manifest.Target] {
 // valueOf is what is known of t, in the words of a report.
 func valueOf(s *fetch.Snapshot, t manifest.Target) status.Value {
 	st := s.State(t)
-	_, held := s.Value(t)
-	v := status.Value{Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
-	pending, _ := errors.AsType[*fetch.PendingError](st.Err)
+	v := status.Value{State: status.State(st.Status()), Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
 	switch {
 	case !st.Revoked.IsZero():
-		v.State, v.Since = status.Missing, st.Revoked
-		if errors.Is(st.Err, fetch.ErrDenied) {
-			v.State = status.Denied
-		}
-	case pending != nil:
-		v.State, v.From, v.Until = status.Pending, pending.From, pending.Until
-	case !st.Stale.IsZero():
-		v.State, v.Since = status.Stale, st.Stale
-	case held:
-		v.State = status.Current
-	case fetch.IsAbsent(st.Err):
-		v.State = status.Missing
-	case errors.Is(st.Err, fetch.ErrDenied):
-		v.State = status.Denied
-	default:
-		v.State = status.Failed
+		v.Since = st.Revoked
+	case v.State == status.Stale:
+		v.Since = st.Stale
+	}
+	if pending, ok := errors.AsType[*fetch.PendingError](st.Err); ok && v.State == status.Pending {
+		v.From, v.Until = pending.From, pending.Until
 	}
 	if st.Err != nil && v.State != status.Pending {
 		v.Reason = strings.TrimPrefix(st.Err.Error(), string(v.State)+": ")
@@ -193,12 +181,13 @@ const tokenPatience = 2 * time.Second
 // or, while it is away, the last token that has not ended.
 func (r *record) token(ctx context.Context, client string) (secret.Value, time.Time, error) {
 	m, s := r.now()
-	if _, ok := m.OAuth[client]; !ok {
+	described, ok := m.OAuth[client]
+	if !ok {
 		return secret.Value{}, time.Time{}, tokenserver.ErrUnknownClient
 	}
-	target := manifest.Target{Kind: manifest.KindOAuth, ID: client}
+	target := described.Target(client)
 	for t := range targets(m) {
-		if t.Kind == manifest.KindOAuth && t.ID == client {
+		if t.Kind() == manifest.KindOAuth && t.ID() == client {
 			target = t
 			break
 		}

@@ -1,4 +1,4 @@
-package fetch_test
+package roomsource_test
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/fetch/roomsource"
 	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
@@ -68,10 +70,10 @@ func (p person) providing(t testing.TB, value string) (wait func()) {
 }
 
 // observe returns the progress that s reports, as texts.
-func observe(s *fetch.Rooms) <-chan string {
+func observe(s *roomsource.Source) <-chan string {
 	all := make(chan string, 100)
-	s.OnRequest = func(p fetch.RequestStatus) {
-		stage := map[fetch.Stage]string{fetch.WaitingToJoin: "away", fetch.WaitingForAnswer: "asked", fetch.Done: "ended"}[p.Stage]
+	s.OnRequest = func(p roomsource.RequestStatus) {
+		stage := map[roomsource.Stage]string{roomsource.WaitingToJoin: "away", roomsource.WaitingForAnswer: "asked", roomsource.Done: "ended"}[p.Stage]
 		if left := time.Until(p.Deadline); left > room.DefaultRequestTimeout {
 			stage += fmt.Sprintf(" with %v left", left)
 		}
@@ -83,10 +85,12 @@ func observe(s *fetch.Rooms) <-chan string {
 	return all
 }
 
-func request(from, url string, timeout time.Duration) manifest.Part {
-	return manifest.Part{Reference: &manifest.Reference{Target: manifest.Target{
-		Kind: manifest.KindRequest, ID: from, URL: url, Type: "text/plain", Timeout: timeout,
-	}}}
+func request(from, address string, timeout time.Duration) manifest.Part {
+	t := manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/" + from, Params: "url=" + url.QueryEscape(address) + "&type=text%2Fplain"}
+	if timeout > 0 {
+		t.Params += fmt.Sprintf("&timeout=%d", int(timeout.Seconds()))
+	}
+	return manifest.Part{Reference: &manifest.Reference{Target: t}}
 }
 
 func soon(t testing.TB) context.Context {
@@ -122,7 +126,7 @@ func TestRequest(t *testing.T) {
 		}
 		p.provide(t, "sk-1")
 	})
-	snapshot, err := fetch.Resolve(soon(t), m, s)
+	snapshot, err := fetch.Resolve(soon(t), m, mux(s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +142,7 @@ func TestRequest(t *testing.T) {
 	for range 2 { // the second time nobody is there
 		s = r.source(t)
 		progress = observe(s)
-		if _, err := fetch.Resolve(soon(t), m, s); err != nil {
+		if _, err := fetch.Resolve(soon(t), m, mux(s)); err != nil {
 			t.Fatal(err)
 		}
 		if len(p.asked) > 0 {
@@ -173,7 +177,7 @@ func TestRequestFails(t *testing.T) {
 		manifest.Expr{request("bob", "silent", 2*time.Second)},
 		manifest.Expr{request("carol", "away", 2*time.Second)},
 	)
-	_, err := fetch.Resolve(soon(t), m, r.source(t))
+	_, err := fetch.Resolve(soon(t), m, mux(r.source(t)))
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -181,7 +185,6 @@ func TestRequestFails(t *testing.T) {
 		`rejected: not today\x1b[2J`,
 		"no answer: bob did not answer within 2s",
 		"no answer: nobody called carol who answers came into the room within 2s",
-		"hint: no answer: who is asked runs `roomenv requests`",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got\n%v\nwithout %s", err, want)
@@ -214,7 +217,7 @@ func TestPending(t *testing.T) {
 	wait()
 
 	start := time.Now()
-	snapshot, err := fetch.Resolve(soon(t), file(optional(held), optional(pending), manifest.Expr{away}), s)
+	snapshot, err := fetch.Resolve(soon(t), file(optional(held), optional(pending), manifest.Expr{away}), mux(s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,10 +227,10 @@ func TestPending(t *testing.T) {
 	if v, ok := snapshot.Value(held.Reference.Target); !ok || string(v.Reveal()) != "v" {
 		t.Error("the value that the room holds is not there")
 	}
-	got := snapshot.Pending()
-	slices.SortFunc(got, func(a, b manifest.Target) int { return strings.Compare(a.URL, b.URL) })
-	if !slices.Equal(got, []manifest.Target{away.Reference.Target, pending.Reference.Target}) {
-		t.Errorf("pending are %v", got)
+	for _, p := range []manifest.Part{pending, away} {
+		if st := snapshot.State(p.Reference.Target).Status(); st != fetch.Pending {
+			t.Errorf("%s is %s", p.Reference, st)
+		}
 	}
 
 	// The request goes on; who waits for it now gets what is provided.
@@ -301,7 +304,7 @@ func TestAskedAgain(t *testing.T) {
 func TestInquiryIsShared(t *testing.T) {
 	r := newRooms(t)
 	bob := r.join(t, "bob", false)
-	s := fetch.NewRooms(r.dial)
+	s := roomsource.New(r.dial)
 	target := request("bob", "u", 0).Reference.Target
 	ctx, cancel := context.WithCancel(t.Context())
 	var failed atomic.Int64
@@ -342,21 +345,15 @@ func TestOAuth(t *testing.T) {
 		_, _ = io.WriteString(w, `{"access_token":"token-1","token_type":"bearer","refresh_token":"r"}`)
 	}))
 	defer provider.Close()
-	clients := map[string]manifest.OAuthClient{"github": {
+	target := manifest.OAuthClient{
 		ClientID:              "c",
-		ClientSecret:          &manifest.Target{Kind: manifest.KindSecret, ID: "client"},
+		ClientSecret:          &manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/client"},
 		AuthorizationEndpoint: provider.URL + "/authorize",
 		TokenEndpoint:         provider.URL + "/token",
 		RedirectURI:           "http://127.0.0.1:1/callback",
 		Scopes:                []string{"repo"},
-	}}
-	source := func() *fetch.Rooms {
-		s := r.source(t)
-		s.SetOAuth(clients)
-		return s
-	}
-	target := manifest.Target{Kind: manifest.KindOAuth, ID: "github"}
-	if _, err := source().Resolve(soon(t), target); !errors.Is(err, fetch.ErrMissing) {
+	}.Target("github")
+	if _, err := r.source(t).Resolve(soon(t), target); !errors.Is(err, fetch.ErrMissing) {
 		t.Errorf("without anybody to ask: %v", err)
 	}
 
@@ -375,9 +372,9 @@ func TestOAuth(t *testing.T) {
 	if err := bob.Messaging().Enable(soon(t)); err != nil {
 		t.Fatal(err)
 	}
-	target.From = "bob"
+	target.Params = "from=bob"
 	for range 2 {
-		v, err := source().Resolve(soon(t), target)
+		v, err := r.source(t).Resolve(soon(t), target)
 		if err != nil || string(v.Reveal()) != "token-1" {
 			t.Fatalf("%s, %v", v.Reveal(), err)
 		}

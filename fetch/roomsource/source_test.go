@@ -1,4 +1,4 @@
-package fetch_test
+package roomsource_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/fetch/roomsource"
 	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
@@ -76,8 +77,8 @@ func (r *rooms) config(name, identity string) room.Config {
 }
 
 // source returns a Rooms that is closed with the test.
-func (r *rooms) source(t testing.TB) *fetch.Rooms {
-	s := fetch.NewRooms(r.dial)
+func (r *rooms) source(t testing.TB) *roomsource.Source {
+	s := roomsource.New(r.dial)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -110,11 +111,11 @@ func TestRooms(t *testing.T) {
 	r.store(t, "other", room.NewSecret{ID: "bytes", Value: secret.New([]byte("another room's"))})
 
 	want := map[manifest.Target]string{
-		{Kind: manifest.KindSecret, ID: "bytes"}:                                     bytes,
-		{Kind: manifest.KindSecret, ID: "empty"}:                                     "",
-		{Kind: manifest.KindSecret, ID: "delegated", DelegatedTo: "bob"}:             "for bob",
-		{Kind: manifest.KindSecret, ID: "named", Type: "text/plain", Name: "a name"}: "by name",
-		{Kind: manifest.KindSecret, ID: "bytes", Room: "other"}:                      "another room's",
+		{Scheme: manifest.SchemeRoom, Path: "secret/bytes"}:                                            bytes,
+		{Scheme: manifest.SchemeRoom, Path: "secret/empty"}:                                            "",
+		{Scheme: manifest.SchemeRoom, Path: "secret/delegated", Params: "delegated_to=bob"}:            "for bob",
+		{Scheme: manifest.SchemeRoom, Path: "secret/named", Params: "type=text%2Fplain&name=a%20name"}: "by name",
+		{Scheme: manifest.SchemeRoom, Group: "other", Path: "secret/bytes"}:                            "another room's",
 	}
 	var values []manifest.Expr
 	for tg := range want {
@@ -122,7 +123,7 @@ func TestRooms(t *testing.T) {
 			values = append(values, manifest.Expr{{Reference: &manifest.Reference{Target: tg}}})
 		}
 	}
-	snapshot, err := fetch.Resolve(t.Context(), file(values...), r.source(t))
+	snapshot, err := fetch.Resolve(t.Context(), file(values...), mux(r.source(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +155,7 @@ func TestRoomsSayWhy(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		dial func(context.Context, string) (*room.Client, error)
-		kind string
+		kind manifest.Kind
 		want error
 	}{
 		"missing":     {r.dial, manifest.KindSecret, fetch.ErrMissing},
@@ -168,9 +169,9 @@ func TestRoomsSayWhy(t *testing.T) {
 		"own failure": {noDial, manifest.KindSecret, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := fetch.NewRooms(test.dial)
+			s := roomsource.New(test.dial)
 			defer s.Close()
-			_, err := s.Resolve(t.Context(), manifest.Target{Kind: test.kind, ID: "missing"})
+			_, err := s.Resolve(t.Context(), manifest.Target{Scheme: manifest.SchemeRoom, Path: string(test.kind) + "/missing"})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -185,7 +186,7 @@ func TestRoomsSayWhy(t *testing.T) {
 
 func TestAFailedDialIsNotRepeated(t *testing.T) {
 	var dials atomic.Int64
-	s := fetch.NewRooms(func(context.Context, string) (*room.Client, error) {
+	s := roomsource.New(func(context.Context, string) (*room.Client, error) {
 		dials.Add(1)
 		return nil, fmt.Errorf("%w: refused", room.ErrUnreachable)
 	})
@@ -193,7 +194,7 @@ func TestAFailedDialIsNotRepeated(t *testing.T) {
 	for i := range values {
 		values[i] = manifest.Expr{ref(fmt.Sprint(i))}
 	}
-	_, err := fetch.Resolve(t.Context(), file(values...), s)
+	_, err := fetch.Resolve(t.Context(), file(values...), mux(s))
 	table, ok := errors.AsType[*fetch.Error](err)
 	if !ok || len(table.Failures) != 1000 {
 		t.Errorf("got %v", err)
