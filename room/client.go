@@ -62,7 +62,7 @@ type Client struct {
 	transport *http.Transport
 	log       *slog.Logger
 
-	life   context.Context // ends with the client
+	ctx    context.Context // ends with the client
 	cancel context.CancelFunc
 	done   chan struct{}
 	wg     sync.WaitGroup
@@ -125,7 +125,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.life, c.cancel = context.WithCancel(context.Background())
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.wg.Go(func() { c.run(k) })
 	c.wg.Go(c.handleEvents)
 	c.wg.Go(c.keepMessaging)
@@ -179,7 +179,7 @@ func (c *Client) connect(ctx context.Context, b *backoff) (*connection, error) {
 	for {
 		k, err := c.handshake(ctx, b)
 		if err != nil {
-			return nil, c.describe(err)
+			return nil, c.annotate(err)
 		}
 		if err = k.enter(ctx, c.event); err == nil {
 			c.mu.Lock()
@@ -189,32 +189,32 @@ func (c *Client) connect(ctx context.Context, b *backoff) (*connection, error) {
 		}
 		k.close(false)
 		if final(err) || !b.again() {
-			return nil, c.describe(err)
+			return nil, c.annotate(err)
 		}
-		c.away(err)
+		c.logDisconnect(err)
 		if b.wait(ctx) != nil {
-			return nil, c.describe(err)
+			return nil, c.annotate(err)
 		}
 	}
 }
 
-// describe says where err happened and what that means.
-func (c *Client) describe(err error) error {
+// annotate says where err happened and what that means.
+func (c *Client) annotate(err error) error {
 	if final(err) {
 		return fmt.Errorf("%s: %w", c.url, err)
 	}
 	return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.url, err)
 }
 
-// away notes why there is no connection. One that drops is often back at once,
+// logDisconnect notes why there is no connection. One that drops is often back at once,
 // as when a local room changes hands, and an outage is worth one warning. While
 // [Dial] runs nothing is news: it says so itself in the end.
-func (c *Client) away(err error) {
+func (c *Client) logDisconnect(err error) {
 	c.mu.Lock()
 	c.lost = err
 	c.mu.Unlock()
 	level := slog.LevelDebug
-	if c.life != nil && !errors.Is(err, errRenew) {
+	if c.ctx != nil && !errors.Is(err, errRenew) {
 		switch c.tries++; c.tries {
 		case 1:
 			level = slog.LevelInfo
@@ -238,16 +238,16 @@ func (c *Client) run(k *connection) {
 		c.presence.change(c.presence.off)
 		c.requeue()
 		for k = nil; k == nil; {
-			if c.life.Err() != nil {
+			if c.ctx.Err() != nil {
 				err = ErrClosed
 			}
 			if final(err) {
 				c.end(err)
 				return
 			}
-			c.away(err)
-			if errors.Is(err, errRenew) || b.wait(c.life) == nil {
-				k, err = c.connect(c.life, &b)
+			c.logDisconnect(err)
+			if errors.Is(err, errRenew) || b.wait(c.ctx) == nil {
+				k, err = c.connect(c.ctx, &b)
 			}
 		}
 		c.tries = 0
@@ -257,7 +257,7 @@ func (c *Client) run(k *connection) {
 
 // serve lives with k until it drops, and returns why.
 func (c *Client) serve(k *connection) error {
-	g, ctx := errgroup.WithContext(c.life)
+	g, ctx := errgroup.WithContext(c.ctx)
 	g.Go(func() error { return c.read(k) })
 	g.Go(func() error { return c.write(ctx, k) })
 	g.Go(func() error { return k.ping(ctx) })
@@ -271,7 +271,7 @@ func (c *Client) serve(k *connection) error {
 	})
 	g.Go(func() error {
 		<-ctx.Done()
-		k.close(c.life.Err() != nil)
+		k.close(c.ctx.Err() != nil)
 		return nil
 	})
 	return g.Wait()

@@ -70,15 +70,15 @@ func (c *Client) handleEvents() {
 	for {
 		var m wire.Message
 		select {
-		case <-c.life.Done():
+		case <-c.ctx.Done():
 			return
 		case m = <-c.events:
 		}
 		header, trailer, err := wire.Unpack(m.Payload)
 		if err != nil {
 			c.log.Warn("dropped an event that is not a packed message", "event", m, "error", err)
-		} else if c.life.Err() == nil {
-			c.handlers[m.Type](c.life, c, header, trailer)
+		} else if c.ctx.Err() == nil {
+			c.handlers[m.Type](c.ctx, c, header, trailer)
 		}
 		c.eventBytes.Add(-int64(len(m.Payload)))
 		c.eventsLost.Store(false)

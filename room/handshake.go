@@ -133,7 +133,7 @@ func (c *Client) handshake(ctx context.Context, b *backoff) (*connection, error)
 				retry = !final(last)
 			}
 			if retry = retry && b.again(); retry {
-				c.away(last)
+				c.logDisconnect(last)
 			}
 			return retry, nil
 		},

@@ -88,7 +88,7 @@ func (c *Client) keepMessaging() {
 	p := &c.presence
 	for {
 		var tool string
-		if c.waitFor(c.life, func() (bool, error) {
+		if c.waitFor(c.ctx, func() (bool, error) {
 			if p.wanted == p.on {
 				return false, nil
 			}
@@ -100,7 +100,7 @@ func (c *Client) keepMessaging() {
 		}) != nil {
 			return
 		}
-		_, err := c.Invoke(c.life, wire.Messaging, tool, wire.JSON{})
+		_, err := c.Invoke(c.ctx, wire.Messaging, tool, wire.JSON{})
 		if errors.Is(err, ErrDisconnected) {
 			continue // the next connection begins anew
 		}
