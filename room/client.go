@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -25,8 +26,13 @@ import (
 // DialTimeout bounds [Dial] when its context has no deadline.
 const DialTimeout = 30 * time.Second
 
-// dialAttempts bounds [Dial] when a room can be told to be away sooner.
+// dialAttempts bounds [Dial] where more would only delay the error.
 const dialAttempts = 3
+
+const (
+	minDelay = 500 * time.Millisecond
+	maxDelay = 30 * time.Second
+)
 
 // Config says which room to enter, and as whom.
 type Config struct {
@@ -121,7 +127,11 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.log = c.log.With("room", shown)
-	k, err := c.connect(ctx, &backoff{limit: dialAttempts})
+	attempts := 0
+	k, err := c.connect(ctx, &retry.Backoff{Min: minDelay, Max: maxDelay}, func(err error) bool {
+		attempts++
+		return attempts < dialAttempts && mayPass(err)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -173,29 +183,42 @@ func (c *Client) Reconnect() {
 // errRenew ends a connection for another one.
 var errRenew = errors.New("the connection is being renewed")
 
-// connect opens a connection and waits until the room is ready, again and
-// again as b allows.
-func (c *Client) connect(ctx context.Context, b *backoff) (*connection, error) {
+// connect makes attempts until a room is ready, paced by b, for as long as the
+// errors are not final and may be followed by another attempt.
+func (c *Client) connect(ctx context.Context, b *retry.Backoff, again func(error) bool) (*connection, error) {
+	var last error
 	for {
-		k, err := c.handshake(ctx, b)
-		if err != nil {
-			return nil, c.annotate(err)
-		}
-		if err = k.enter(ctx, c.event); err == nil {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.session, c.current, c.lost = k.session, k, nil
+		k, err := c.attempt(ctx)
+		switch {
+		case err == nil:
 			return k, nil
-		}
-		k.close(false)
-		if final(err) || !b.again() {
+		case ctx.Err() != nil && last != nil && !final(err): // err says nothing new
+			return nil, c.annotate(fmt.Errorf("%w (%w)", last, ctx.Err()))
+		case final(err) || ctx.Err() != nil || !again(err):
 			return nil, c.annotate(err)
 		}
 		c.logDisconnect(err)
-		if b.wait(ctx) != nil {
-			return nil, c.annotate(err)
+		if b.Wait(ctx) != nil {
+			return nil, c.annotate(fmt.Errorf("%w (%w)", err, ctx.Err()))
 		}
+		last = err
 	}
+}
+
+// attempt makes one attempt to open a connection and to enter the room.
+func (c *Client) attempt(ctx context.Context) (*connection, error) {
+	k, err := c.handshake(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.enter(ctx, c.event); err != nil {
+		k.close(false)
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session, c.current, c.lost = k.session, k, nil
+	return k, nil
 }
 
 // annotate says where err happened and what that means.
@@ -228,27 +251,28 @@ func (c *Client) logDisconnect(err error) {
 // run keeps the client connected until it ends.
 func (c *Client) run(k *connection) {
 	defer c.cancel()
-	var b backoff
+	b := retry.Backoff{Min: minDelay, Max: maxDelay}
+	always := func(error) bool { return true }
 	for {
 		since := time.Now()
 		err := c.serve(k)
 		if time.Since(since) > maxDelay {
-			b.failed = 0 // else a room that drops us at once would be hammered
+			b.Reset() // else a room that drops us at once would be hammered
 		}
 		c.presence.change(c.presence.off)
 		c.requeue()
-		for k = nil; k == nil; {
+		if !final(err) && c.ctx.Err() == nil {
+			c.logDisconnect(err)
+			if errors.Is(err, errRenew) || b.Wait(c.ctx) == nil {
+				k, err = c.connect(c.ctx, &b, always)
+			}
+		}
+		if err != nil {
 			if c.ctx.Err() != nil {
 				err = ErrClosed
 			}
-			if final(err) {
-				c.end(err)
-				return
-			}
-			c.logDisconnect(err)
-			if errors.Is(err, errRenew) || b.wait(c.ctx) == nil {
-				k, err = c.connect(c.ctx, &b)
-			}
+			c.end(err)
+			return
 		}
 		c.tries = 0
 		c.log.Info("the room is back")
