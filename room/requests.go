@@ -10,6 +10,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
@@ -67,7 +68,7 @@ func (c *Client) request(ctx context.Context, op string, r *request) (_ wire.Con
 		return nil, a.sent, fmt.Errorf("%w to %s: %w", ErrUnexpectedAnswer, op, err)
 	}
 	if e, failed := content.(wire.Error); failed {
-		return nil, a.sent, &Error{Op: op, Code: e.Code, Text: printable(e.Text)}
+		return nil, a.sent, &Error{Op: op, Code: e.Code, Text: text.Printable(e.Text, maxText)}
 	}
 	return content, a.sent, nil
 }
