@@ -46,15 +46,14 @@ type Config struct {
 	// environment names. [Dial] does not repeat what fails with an error that
 	// is no [net.Error].
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
-	// Handlers take what the room sends unasked, by message type. What has
-	// no handler is dropped. The map does not change after Dial was called.
-	Handlers map[string]Handler
-	// OnSecretRequested, OnOAuthRequested and OnMessage take what other
-	// participants want of us, in place of a Handler and under its rules.
-	// Requests that nobody takes are rejected: "no handler registered".
+	// OnSecretRequested and OnOAuthRequested handle requests of other participants,
+	// which are rejected, with the reason [NoHandler], where there is no handler.
+	// Handlers run one at a time, in the order the room sent, and may use the client.
+	// They should return soon: while one runs up to 1,024 requests and 16 MiB of them
+	// wait, and more are dropped and logged. The context ends with the client, which
+	// waits for its handlers. A handler can run before [Dial] has returned.
 	OnSecretRequested func(context.Context, *Client, SecretRequested)
 	OnOAuthRequested  func(context.Context, *Client, OAuthRequested)
-	OnMessage         func(context.Context, *Client, MessageReceived)
 	// Logger hears of connections lost and found; nil is none.
 	Logger *slog.Logger
 }
@@ -74,7 +73,7 @@ type Client struct {
 	wg     sync.WaitGroup
 	tries  int // since the connection was lost, with the one that was; run's
 
-	handlers   map[string]Handler
+	handlers   map[string]handler
 	events     chan wire.Message
 	eventBytes atomic.Int64
 	eventsLost atomic.Bool   // since a handler last returned
@@ -143,7 +142,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 }
 
 // Close leaves the room. It returns when nothing of the client runs any more,
-// so a [Handler] does not call it. Requests that are not answered fail with
+// so a handler does not call it. Requests that are not answered fail with
 // [ErrClosed].
 func (c *Client) Close() error {
 	c.cancel()
