@@ -23,13 +23,12 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// DialTimeout bounds [Dial] when its context has no deadline.
-const DialTimeout = 30 * time.Second
-
-// dialAttempts bounds [Dial] where more would only delay the error.
-const dialAttempts = 3
-
 const (
+	// dialTimeout bounds [Dial] when its context has no deadline.
+	dialTimeout = 30 * time.Second
+	// dialAttempts bounds [Dial] where more would only delay the error.
+	dialAttempts = 3
+
 	minDelay = 500 * time.Millisecond
 	maxDelay = 30 * time.Second
 )
@@ -97,8 +96,8 @@ type Client struct {
 // What may pass, from a connection refused to a status of 503, it tries again
 // twice, within about a second, before it fails with [ErrUnreachable].
 // It fails at once with [ErrForbidden], [ErrNoRoom], [ErrRoomDisabled] and
-// [ErrClosed], and when ctx ends. A ctx without a deadline gets one of
-// [DialTimeout]. After Dial has returned ctx has no effect.
+// [ErrClosed], and when ctx ends. A ctx without a deadline gets one of 30 seconds.
+// After Dial has returned ctx has no effect.
 func Dial(ctx context.Context, config Config) (*Client, error) {
 	dialURL, shown, err := roomURL(config.URL)
 	if err != nil {
@@ -106,7 +105,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, DialTimeout)
+		ctx, cancel = context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
 	}
 	c := &Client{

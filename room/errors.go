@@ -31,6 +31,9 @@ var (
 	// ErrUnexpectedAnswer fails a request whose answer is of a content type
 	// or a shape that the operation does not have.
 	ErrUnexpectedAnswer = errors.New("unexpected answer")
+	// ErrMissingRoom and ErrMissingToken fail [Env.Config].
+	ErrMissingRoom  = errors.New("missing room name")
+	ErrMissingToken = errors.New("missing token")
 )
 
 // Kinds of [Error], for errors.Is (section 5.4).

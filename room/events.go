@@ -14,9 +14,14 @@ const (
 	maxEventBytes = wire.DefaultMaxMessage
 )
 
-// NoHandler is the reason that answers a request for which there is no handler:
-// without it the requester would wait for its whole timeout.
-const NoHandler = "no handler registered"
+const (
+	// DefaultRequestTimeout is how long a participant has to answer a request that
+	// gives no timeout.
+	DefaultRequestTimeout = 300 * time.Second
+	// NoHandler is the reason that answers a request for which there is no handler:
+	// without it the requester would wait for its whole timeout.
+	NoHandler = "no handler registered"
+)
 
 // rejectTimeout bounds that answer: other events wait for it.
 const rejectTimeout = 10 * time.Second

@@ -10,10 +10,6 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// DefaultRequestTimeout is how long someone who is asked has to answer when
-// nothing else is said.
-const DefaultRequestTimeout = 300 * time.Second
-
 // requestGrace is how much longer than the room we wait: it is the room that
 // keeps the time, but one that does not must not hold us for ever.
 const requestGrace = 10 * time.Second
