@@ -86,5 +86,5 @@ func (l *refreshLoop) publish(snapshot *Snapshot) {
 	}
 	clear(l.changed)
 	l.since, l.quiet = time.Time{}, now.Add(l.debounce)
-	l.violation = snapshot.nextViolation(l.manifest, now)
+	_, l.violation = snapshot.violations(l.manifest, now)
 }

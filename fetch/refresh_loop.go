@@ -73,14 +73,11 @@ type targetState struct {
 	latest, published fingerprint // of the State, and of the one in the last snapshot
 	answeredAt        time.Time   // last
 	fetching, again   bool        // an answer is pending; another fetch follows it
-	waiter            *waiter     // for a participant; nil if it takes none
+	stopWaiting       func()      // for a participant; nil if it takes none
 	fetchedAt         time.Time   // last
 	due               time.Time   // when to fetch a token: it expires, or may have changed
 	failed, skip      int         // polls in a row; polls to leave it out
 }
-
-// A waiter waits for what a participant provides.
-type waiter struct{ stop context.CancelFunc }
 
 // run publishes to snapshots until the context ends.
 func (l *refreshLoop) run(snapshots chan<- *Snapshot, last *Snapshot) {
@@ -96,7 +93,7 @@ func (l *refreshLoop) run(snapshots chan<- *Snapshot, last *Snapshot) {
 		if snapshot != nil {
 			out = snapshots
 		}
-		timer := time.NewTimer(min(l.next(snapshot != nil).Sub(now), maxSleep))
+		timer := time.NewTimer(l.next(snapshot != nil).Sub(now))
 		select {
 		case out <- snapshot:
 			l.publish(snapshot)
@@ -118,17 +115,17 @@ func (l *refreshLoop) start(last *Snapshot) {
 	now := l.now()
 	l.hasher = secret.NewHasher()
 	l.changed = make(map[*targetState]bool)
-	l.violation = last.nextViolation(l.manifest, now)
+	_, l.violation = last.violations(l.manifest, now)
 	type key struct{ scheme, group string }
 	groups := make(map[key]*groupState)
 	targets, needed := distinct(l.manifest)
 	for _, target := range targets {
 		k := key{target.Scheme, target.Group}
-		if groups[k] == nil {
-			groups[k] = l.group(target)
-			groups[k].plan(now)
-		}
 		g := groups[k]
+		if g == nil {
+			g = l.group(target)
+			groups[k] = g
+		}
 		t := &targetState{Target: target, State: last.State(target), group: g, needed: needed[target]}
 		t.latest = l.fingerprint(t)
 		t.published = t.latest
@@ -158,6 +155,7 @@ func (l *refreshLoop) group(t manifest.Target) *groupState {
 		g.interval = p.PollInterval()
 	}
 	g.try, _ = g.source.(TryResolver)
+	g.plan(l.now())
 	l.groups = append(l.groups, g)
 	return g
 }
@@ -238,7 +236,7 @@ func (l *refreshLoop) poll(g *groupState) {
 		case t.polled():
 			l.fetch(t)
 		}
-		good := t.held && t.Revoked.IsZero() && t.waiter == nil
+		good := t.held && t.Revoked.IsZero() && t.stopWaiting == nil
 		if g.pushes && good && (oldest == nil || t.answeredAt.Before(oldest.answeredAt)) {
 			oldest = t
 		}
@@ -255,7 +253,7 @@ func (l *refreshLoop) poll(g *groupState) {
 // again, unless it is because their room was unreachable.
 func (t *targetState) polled() bool {
 	switch {
-	case t.waiter != nil:
+	case t.stopWaiting != nil:
 		return false
 	case unknown(t.Err):
 		return true
@@ -338,14 +336,13 @@ func (g *groupState) resolve(ctx context.Context, t manifest.Target) (secret.Val
 // wait waits for what a participant provides for t.
 func (l *refreshLoop) wait(t *targetState) {
 	ctx, stop := context.WithCancel(l.ctx)
-	w := &waiter{stop}
-	t.waiter = w
+	t.stopWaiting = stop
 	l.running.Go(func() {
-		defer stop()
 		value, err := t.group.source.Resolve(ctx, t.Target)
 		l.call(func() {
-			if t.waiter == w {
-				t.waiter = nil
+			if ctx.Err() == nil {
+				stop()
+				t.stopWaiting = nil
 				l.answered(t, value, err)
 			}
 		})
@@ -359,11 +356,11 @@ func (l *refreshLoop) answered(t *targetState, value secret.Value, err error) {
 	t.answeredAt = now
 	t.renew(now)
 	switch {
-	case t.group.try != nil && errors.Is(err, ErrPending) && t.waiter == nil:
+	case t.group.try != nil && errors.Is(err, ErrPending) && t.stopWaiting == nil:
 		l.wait(t)
-	case err == nil && t.waiter != nil:
-		t.waiter.stop()
-		t.waiter = nil
+	case err == nil && t.stopWaiting != nil:
+		t.stopWaiting()
+		t.stopWaiting = nil
 	}
 	if err == nil || unknown(err) {
 		t.failed, t.skip = 0, 0
@@ -383,7 +380,7 @@ func (l *refreshLoop) answered(t *targetState, value secret.Value, err error) {
 func (l *refreshLoop) probed(t *targetState, err error, now time.Time) {
 	for _, other := range t.group.targets {
 		switch {
-		case other.waiter != nil || unknown(other.Err):
+		case other.stopWaiting != nil || unknown(other.Err):
 		case unknown(err):
 			l.fetch(other)
 		default:
