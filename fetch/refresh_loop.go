@@ -54,8 +54,7 @@ type refreshLoop struct {
 // watched together, and wait for none of another group.
 type groupState struct {
 	name     string
-	source   Source
-	try      TryResolver // the source, if it may ask participants
+	asks     bool // its source may ask participants
 	interval time.Duration
 	targets  []*targetState
 	slots    *semaphore.Weighted // as many as may be fetched at once
@@ -138,25 +137,21 @@ func (l *refreshLoop) start(last *Snapshot) {
 			l.wait(t)
 		}
 	}
-	for _, g := range l.groups {
-		if w, ok := g.source.(Watcher); ok {
-			l.running.Go(func() { l.watch(w, g) })
-		}
-	}
 }
 
-// group adds the group of t.
+// group adds the group of t, and watches it.
 func (l *refreshLoop) group(t manifest.Target) *groupState {
-	g := &groupState{name: t.Group, source: l.Sources[t.Scheme], interval: l.interval, slots: semaphore.NewWeighted(maxInFlight)}
-	if g.source == nil {
-		g.source = l.Sources // which says so
-	}
-	if p, ok := g.source.(Poller); ok && p.PollInterval() > 0 {
+	source := l.Sources[t.Scheme]
+	g := &groupState{name: t.Group, interval: l.interval, slots: semaphore.NewWeighted(maxInFlight)}
+	if p, ok := source.(Poller); ok && p.PollInterval() > 0 {
 		g.interval = p.PollInterval()
 	}
-	g.try, _ = g.source.(TryResolver)
+	_, g.asks = source.(TryResolver)
 	g.plan(l.now())
 	l.groups = append(l.groups, g)
+	if w, ok := source.(Watcher); ok {
+		l.running.Go(func() { l.watch(w, g) })
+	}
 	return g
 }
 
@@ -202,7 +197,7 @@ func (t *targetState) renew(now time.Time) {
 func (t *targetState) token() bool { return t.Kind() == manifest.KindOAuth }
 
 // request reports whether the value takes a participant.
-func (t *targetState) request() bool { return t.group.try != nil && t.Kind() == manifest.KindRequest }
+func (t *targetState) request() bool { return t.group.asks && t.Kind() == manifest.KindRequest }
 
 // fetchDue fetches what is due, and everything when the clock was set back, for
 // which no plan holds.
@@ -306,7 +301,13 @@ func (l *refreshLoop) fetch(t *targetState) {
 	l.running.Go(func() {
 		ctx, cancel := context.WithTimeout(l.ctx, min(max(t.group.interval, minAnswerTime), maxAnswerTime))
 		defer cancel()
-		value, err := t.group.resolve(ctx, t.Target)
+		var value secret.Value
+		err := t.group.slots.Acquire(ctx, 1)
+		if err == nil {
+			value, err = l.Sources.TryResolve(ctx, t.Target)
+			t.group.slots.Release(1)
+		}
+		err = unanswered(ctx, err)
 		l.call(func() {
 			t.fetching = false
 			l.inFlight--
@@ -319,26 +320,12 @@ func (l *refreshLoop) fetch(t *targetState) {
 	})
 }
 
-// resolve waits for no participant.
-func (g *groupState) resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
-	if err := g.slots.Acquire(ctx, 1); err != nil {
-		return secret.Value{}, unanswered(ctx, err)
-	}
-	defer g.slots.Release(1)
-	resolve := g.source.Resolve
-	if g.try != nil {
-		resolve = g.try.TryResolve
-	}
-	value, err := resolve(ctx, t)
-	return value, unanswered(ctx, err)
-}
-
 // wait waits for what a participant provides for t.
 func (l *refreshLoop) wait(t *targetState) {
 	ctx, stop := context.WithCancel(l.ctx)
 	t.stopWaiting = stop
 	l.running.Go(func() {
-		value, err := t.group.source.Resolve(ctx, t.Target)
+		value, err := l.Sources.Resolve(ctx, t.Target)
 		l.call(func() {
 			if ctx.Err() == nil {
 				stop()
@@ -356,7 +343,7 @@ func (l *refreshLoop) answered(t *targetState, value secret.Value, err error) {
 	t.answeredAt = now
 	t.renew(now)
 	switch {
-	case t.group.try != nil && errors.Is(err, ErrPending) && t.stopWaiting == nil:
+	case t.group.asks && errors.Is(err, ErrPending) && t.stopWaiting == nil:
 		l.wait(t)
 	case err == nil && t.stopWaiting != nil:
 		t.stopWaiting()
