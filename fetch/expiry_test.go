@@ -62,7 +62,7 @@ func FuzzExpiry(f *testing.F) {
 func TestRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		oauth := func(id string) manifest.Expr {
-			return manifest.Expr{{Reference: &manifest.Reference{Target: manifest.Target{Kind: manifest.KindOAuth, ID: id}}}}
+			return manifest.Expr{{Reference: &manifest.Reference{Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "oauth/" + id}}}}
 		}
 		long, short := time.Now().Add(30*time.Minute), time.Now().Add(time.Minute)
 		h := newPushing(map[string]any{"long": jwt(long), "short": jwt(short), "opaque": "1", "secret": "v"})
@@ -77,7 +77,7 @@ func TestRenewal(t *testing.T) {
 		h.put("short", jwt(long.Add(time.Hour)))
 		settle(16 * time.Second)
 		s := newest(t, snapshots, 1)
-		if st := s.State(manifest.Target{Kind: manifest.KindOAuth, ID: "short"}); !st.Expires.Equal(long.Add(time.Hour)) {
+		if st := s.State(manifest.Target{Scheme: manifest.SchemeRoom, Path: "oauth/short"}); !st.Expires.Equal(long.Add(time.Hour)) {
 			t.Errorf("the state is %+v", st)
 		}
 		h.questions()

@@ -17,7 +17,9 @@ func (f sourceFunc) Resolve(_ context.Context, t manifest.Target) (secret.Value,
 
 // What files need is fetched with the rest, and named by the file.
 func TestResolveFiles(t *testing.T) {
-	target := func(id string) manifest.Target { return manifest.Target{Kind: manifest.KindSecret, ID: id} }
+	target := func(id string) manifest.Target {
+		return manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/" + id}
+	}
 	m := &manifest.Manifest{Files: []manifest.File{
 		{Path: "tls/key", Entries: []manifest.Entry{{Value: manifest.Expr{{Reference: &manifest.Reference{Target: target("there")}}}}}},
 		{Path: "app.json", Entries: []manifest.Entry{
@@ -27,8 +29,8 @@ func TestResolveFiles(t *testing.T) {
 	}}
 	asked := make(chan string, 10)
 	source := sourceFunc(func(t manifest.Target) (secret.Value, error) {
-		asked <- t.ID
-		if t.ID == "there" {
+		asked <- t.ID()
+		if t.ID() == "there" {
 			return secret.New([]byte("x")), nil
 		}
 		return secret.Value{}, fetch.ErrMissing

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,7 +73,8 @@ func (r *Rooms) request(
 	r.mu.Lock()
 	q := r.pending[t]
 	if q == nil {
-		timeout := cmp.Or(t.Timeout, room.DefaultRequestTimeout)
+		seconds, _ := strconv.Atoi(t.Param("timeout"))
+		timeout := cmp.Or(time.Duration(seconds)*time.Second, room.DefaultRequestTimeout)
 		q = &pendingRequest{
 			rooms: r, messages: client.Messaging(), target: t, from: from, timeout: timeout, until: time.Now().Add(timeout), ask: ask,
 			started: make(chan struct{}), done: make(chan struct{}),

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -83,10 +84,12 @@ func observe(s *fetch.Rooms) <-chan string {
 	return all
 }
 
-func request(from, url string, timeout time.Duration) manifest.Part {
-	return manifest.Part{Reference: &manifest.Reference{Target: manifest.Target{
-		Kind: manifest.KindRequest, ID: from, URL: url, Type: "text/plain", Timeout: timeout,
-	}}}
+func request(from, address string, timeout time.Duration) manifest.Part {
+	t := manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/" + from, Params: "url=" + url.QueryEscape(address) + "&type=text%2Fplain"}
+	if timeout > 0 {
+		t.Params += fmt.Sprintf("&timeout=%d", int(timeout.Seconds()))
+	}
+	return manifest.Part{Reference: &manifest.Reference{Target: t}}
 }
 
 func soon(t testing.TB) context.Context {
@@ -225,7 +228,7 @@ func TestPending(t *testing.T) {
 		t.Error("the value that the room holds is not there")
 	}
 	got := snapshot.Pending()
-	slices.SortFunc(got, func(a, b manifest.Target) int { return strings.Compare(a.URL, b.URL) })
+	slices.SortFunc(got, func(a, b manifest.Target) int { return strings.Compare(a.Param("url"), b.Param("url")) })
 	if !slices.Equal(got, []manifest.Target{away.Reference.Target, pending.Reference.Target}) {
 		t.Errorf("pending are %v", got)
 	}
@@ -342,21 +345,15 @@ func TestOAuth(t *testing.T) {
 		_, _ = io.WriteString(w, `{"access_token":"token-1","token_type":"bearer","refresh_token":"r"}`)
 	}))
 	defer provider.Close()
-	clients := map[string]manifest.OAuthClient{"github": {
+	target := manifest.OAuthClient{
 		ClientID:              "c",
-		ClientSecret:          &manifest.Target{Kind: manifest.KindSecret, ID: "client"},
+		ClientSecret:          &manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/client"},
 		AuthorizationEndpoint: provider.URL + "/authorize",
 		TokenEndpoint:         provider.URL + "/token",
 		RedirectURI:           "http://127.0.0.1:1/callback",
 		Scopes:                []string{"repo"},
-	}}
-	source := func() *fetch.Rooms {
-		s := r.source(t)
-		s.SetOAuth(clients)
-		return s
-	}
-	target := manifest.Target{Kind: manifest.KindOAuth, ID: "github"}
-	if _, err := source().Resolve(soon(t), target); !errors.Is(err, fetch.ErrMissing) {
+	}.Target("github")
+	if _, err := r.source(t).Resolve(soon(t), target); !errors.Is(err, fetch.ErrMissing) {
 		t.Errorf("without anybody to ask: %v", err)
 	}
 
@@ -375,9 +372,9 @@ func TestOAuth(t *testing.T) {
 	if err := bob.Messaging().Enable(soon(t)); err != nil {
 		t.Fatal(err)
 	}
-	target.From = "bob"
+	target.Params = "from=bob"
 	for range 2 {
-		v, err := source().Resolve(soon(t), target)
+		v, err := r.source(t).Resolve(soon(t), target)
 		if err != nil || string(v.Reveal()) != "token-1" {
 			t.Fatalf("%s, %v", v.Reveal(), err)
 		}

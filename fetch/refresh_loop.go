@@ -98,7 +98,7 @@ func newFollowing(ctx context.Context, m *manifest.Manifest) *refreshLoop {
 	targets, needed := distinct(m)
 	for _, t := range targets {
 		s.targets = append(s.targets, &targetState{Target: t, needed: needed[t]})
-		s.rooms[t.Room] = new(groupState)
+		s.rooms[t.Group] = new(groupState)
 	}
 	return s
 }
@@ -210,7 +210,7 @@ func (s *refreshLoop) askDue(now, before time.Time) {
 func (s *refreshLoop) askRound() {
 	oldest := make(map[*groupState]*targetState)
 	for _, t := range s.targets {
-		r := s.rooms[t.Room]
+		r := s.rooms[t.Group]
 		switch {
 		case t.asking:
 		case t.skip > 0:
@@ -239,10 +239,10 @@ func (t *targetState) polled(pushes bool) bool {
 		return false
 	case unknown(t.Err):
 		return true
-	case t.Kind == manifest.KindRequest, t.refused():
+	case t.Kind() == manifest.KindRequest, t.refused():
 		return false
 	}
-	return !pushes || t.Kind == manifest.KindOAuth && t.renewal.IsZero() && t.held
+	return !pushes || t.Kind() == manifest.KindOAuth && t.renewal.IsZero() && t.held
 }
 
 // refused reports whether somebody was asked for t in vain: they are not to be
@@ -270,10 +270,10 @@ func (s *refreshLoop) changed(room string, ids []string) {
 	}
 	pushes := s.rooms[room].pushes
 	for _, t := range s.targets {
-		concerned := ids == nil || t.Kind != manifest.KindSecret || of[t.ID]
-		if t.Room == room && concerned && (t.Kind != manifest.KindRequest || pushes) && !t.refused() {
+		concerned := ids == nil || t.Kind() != manifest.KindSecret || of[t.ID()]
+		if t.Group == room && concerned && (t.Kind() != manifest.KindRequest || pushes) && !t.refused() {
 			t.skip = 0
-			if next := t.askedAt.Add(tokenPause); t.Kind == manifest.KindOAuth && ids != nil && s.now().Before(next) {
+			if next := t.askedAt.Add(tokenPause); t.Kind() == manifest.KindOAuth && ids != nil && s.now().Before(next) {
 				t.due = next
 				continue
 			}
@@ -357,7 +357,7 @@ func (s *refreshLoop) answered(t *targetState, value secret.Value, err error, no
 		t.failed = min(t.failed+1, 10)
 		t.skip = min(1<<t.failed-1, maxSkipped)
 	}
-	if r := s.rooms[t.Room]; r.probe == t {
+	if r := s.rooms[t.Group]; r.probe == t {
 		r.probe = nil
 		s.probed(t, err, now)
 	}
@@ -369,7 +369,7 @@ func (s *refreshLoop) answered(t *targetState, value secret.Value, err error, no
 func (s *refreshLoop) probed(t *targetState, err error, now time.Time) {
 	for _, other := range s.targets {
 		switch {
-		case other.Room != t.Room || other.waiter != nil || unknown(other.Err):
+		case other.Group != t.Group || other.waiter != nil || unknown(other.Err):
 		case unknown(err):
 			s.ask(other)
 		default:
@@ -379,7 +379,7 @@ func (s *refreshLoop) probed(t *targetState, err error, now time.Time) {
 }
 
 func (s *refreshLoop) renewal(t *targetState, now time.Time) time.Time {
-	if t.Kind != manifest.KindOAuth {
+	if t.Kind() != manifest.KindOAuth {
 		return time.Time{}
 	}
 	return renewal(t.Expires, now)

@@ -35,7 +35,7 @@ func await(t *testing.T, snapshots <-chan *fetch.Snapshot, what string, is func(
 
 func awaitValue(t *testing.T, snapshots <-chan *fetch.Snapshot, tg manifest.Target, want string) {
 	t.Helper()
-	await(t, snapshots, tg.ID+" is "+want, func(s *fetch.Snapshot) bool {
+	await(t, snapshots, tg.ID()+" is "+want, func(s *fetch.Snapshot) bool {
 		v, ok := s.Value(tg)
 		return ok && string(v.Reveal()) == want && s.State(tg).Err == nil
 	})
@@ -207,7 +207,7 @@ func TestFollowRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer alice.Close()
-	if err := alice.Secrets().DeleteRequested(t.Context(), tg.URL, tg.Type, ""); err != nil {
+	if err := alice.Secrets().DeleteRequested(t.Context(), tg.Param("url"), tg.Param("type"), ""); err != nil {
 		t.Fatal(err)
 	}
 	s := await(t, snapshots, "it is asked for again", func(s *fetch.Snapshot) bool { return len(s.Pending()) > 0 })

@@ -44,8 +44,8 @@ func (h *house) questions() map[string]int {
 
 func (h *house) Resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
 	h.mu.Lock()
-	h.asked = append(h.asked, t.ID)
-	held := h.holds[t.ID]
+	h.asked = append(h.asked, t.ID())
+	held := h.holds[t.ID()]
 	h.mu.Unlock()
 	switch held := held.(type) {
 	case string:
@@ -307,7 +307,7 @@ func TestSlowLoop(t *testing.T) {
 func TestPush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "a", "b": "b", "c": "c", "client": "t"})
-		token := manifest.Target{Kind: manifest.KindOAuth, ID: "client"}
+		token := manifest.Target{Scheme: manifest.SchemeRoom, Path: "oauth/client"}
 		m := file(manifest.Expr{ref("a")}, manifest.Expr{ref("b")}, manifest.Expr{ref("c")}, manifest.Expr{{Reference: &manifest.Reference{Target: token}}})
 		h.put("client", jwt(time.Now().Add(1000*time.Hour)))
 		f := &fetch.Refresher{Source: h, Interval: time.Minute}
@@ -566,8 +566,8 @@ func (p people) TryResolve(context.Context, manifest.Target) (secret.Value, erro
 
 func (p people) Resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
 	select {
-	case <-time.After(p[t.ID].after):
-		return secret.New([]byte(t.ID)), p[t.ID].err
+	case <-time.After(p[t.ID()].after):
+		return secret.New([]byte(t.ID())), p[t.ID()].err
 	case <-ctx.Done():
 		return secret.Value{}, ctx.Err()
 	}
@@ -580,7 +580,7 @@ func TestFollowPending(t *testing.T) {
 		values := make([]manifest.Expr, 0, 3)
 		for _, id := range []string{"slow", "quick", "unwilling"} {
 			values = append(values, manifest.Expr{{Reference: &manifest.Reference{
-				Target: manifest.Target{Kind: manifest.KindRequest, ID: id}, Optional: true,
+				Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/" + id}, Optional: true,
 			}}})
 		}
 		m := file(values...)
@@ -592,11 +592,11 @@ func TestFollowPending(t *testing.T) {
 		for i, after := range []time.Duration{2 * time.Second, 2 * time.Hour, 2 * time.Hour} {
 			settle(after)
 			s := newest(t, snapshots, 1)
-			unwilling := manifest.Target{Kind: manifest.KindRequest, ID: "unwilling"}
+			unwilling := manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/unwilling"}
 			if refused := errors.Is(s.Err(unwilling), fetch.ErrRejected); refused != (i > 0) {
 				t.Errorf("refused is %t", refused)
 			}
-			if _, ok := s.Value(manifest.Target{Kind: manifest.KindRequest, ID: "slow"}); ok != (i == 2) {
+			if _, ok := s.Value(manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/slow"}); ok != (i == 2) {
 				t.Errorf("the slow one is there: %t", ok)
 			}
 			if len(s.Pending()) != 2-i {
@@ -615,8 +615,8 @@ func TestFollowPending(t *testing.T) {
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "1", "bob": fetch.ErrRejected, "client": fetch.ErrNoAnswer})
-		asked := func(kind, id string) manifest.Expr {
-			return manifest.Expr{{Reference: &manifest.Reference{Target: manifest.Target{Kind: kind, ID: id}, Optional: true}}}
+		asked := func(kind manifest.Kind, id string) manifest.Expr {
+			return manifest.Expr{{Reference: &manifest.Reference{Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: string(kind) + "/" + id}, Optional: true}}}
 		}
 		f := &fetch.Refresher{Source: h}
 		follow(t, f, file(manifest.Expr{ref("a")}, asked(manifest.KindRequest, "bob"), asked(manifest.KindOAuth, "client")))

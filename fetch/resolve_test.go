@@ -36,20 +36,22 @@ func answer(reasons map[error]string) source {
 			fetch.ErrMissing, fetch.ErrDenied, fetch.ErrUnreachable, fetch.ErrUnsupported, fetch.ErrRejected, fetch.ErrNoAnswer,
 		} {
 			switch reason := reasons[state]; {
-			case !strings.HasPrefix(t.ID, state.Error()):
+			case !strings.HasPrefix(t.ID(), state.Error()):
 			case reason == "":
 				return secret.Value{}, state
 			default:
 				return secret.Value{}, fmt.Errorf("%w: %s", state, reason)
 			}
 		}
-		return secret.New([]byte(t.ID)), nil
+		return secret.New([]byte(t.ID())), nil
 	}
 }
 
 var byID = answer(nil)
 
-func target(id string) manifest.Target { return manifest.Target{Kind: manifest.KindSecret, ID: id} }
+func target(id string) manifest.Target {
+	return manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/" + id}
+}
 
 func ref(id string) manifest.Part {
 	return manifest.Part{Reference: &manifest.Reference{Target: target(id)}}
@@ -89,7 +91,7 @@ func TestEachTargetIsAskedForOnce(t *testing.T) {
 		return byID(ctx, t)
 	})
 	field := manifest.Part{Reference: &manifest.Reference{Target: target("a"), Field: "user"}}
-	elsewhere := manifest.Target{Room: "other", Kind: manifest.KindSecret, ID: "a"}
+	elsewhere := manifest.Target{Scheme: manifest.SchemeRoom, Group: "other", Path: "secret/a"}
 	m := file(
 		manifest.Expr{ref("a"), {Literal: "-"}, ref("a"), field},
 		manifest.Expr{variable("X", ":-", manifest.Part{Literal: "y"}, variable("Y", "+", ref("deep")))},
@@ -109,7 +111,7 @@ func TestEachTargetIsAskedForOnce(t *testing.T) {
 		if asked[tg] != n {
 			t.Errorf("asked for %v %d times", tg, asked[tg])
 		}
-		if v, ok := snapshot.Value(tg); !ok || string(v.Reveal()) != tg.ID {
+		if v, ok := snapshot.Value(tg); !ok || string(v.Reveal()) != tg.ID() {
 			t.Errorf("the value of %v is %q, %v", tg, v.Reveal(), ok)
 		}
 	}
@@ -242,7 +244,7 @@ func TestWhoIsWaitedFor(t *testing.T) {
 		}
 	}
 	pending := snapshot.Pending()
-	slices.SortFunc(pending, func(a, b manifest.Target) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(pending, func(a, b manifest.Target) int { return strings.Compare(a.ID(), b.ID()) })
 	if !slices.Equal(pending, []manifest.Target{target("default"), target("optional")}) {
 		t.Errorf("pending are %v", pending)
 	}
@@ -315,7 +317,7 @@ func TestDeadline(t *testing.T) {
 		defer cancel()
 		_, err := fetch.Resolve(ctx, file(manifest.Expr{ref("a")}, manifest.Expr{ref("slow")}),
 			source(func(ctx context.Context, t manifest.Target) (secret.Value, error) {
-				if t.ID == "slow" {
+				if t.ID() == "slow" {
 					return wait(ctx, t)
 				}
 				return byID(ctx, t)

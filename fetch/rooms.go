@@ -34,7 +34,6 @@ type Rooms struct {
 	requests  atomic.Uint64
 
 	mu      sync.Mutex
-	oauth   map[string]manifest.OAuthClient
 	lines   map[string]*roomConn // by name of the room
 	pending map[manifest.Target]*pendingRequest
 }
@@ -54,14 +53,6 @@ func NewRooms(dial func(ctx context.Context, room string) (*room.Client, error))
 	return r
 }
 
-// SetOAuth describes the clients that room:oauth references name, in place of
-// those before.
-func (r *Rooms) SetOAuth(clients map[string]manifest.OAuthClient) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.oauth = clients
-}
-
 // Requests is how many requests rooms were sent so far.
 func (r *Rooms) Requests() uint64 { return r.requests.Load() }
 
@@ -78,30 +69,32 @@ func (r *Rooms) TryResolve(ctx context.Context, t manifest.Target) (secret.Value
 }
 
 func (r *Rooms) resolve(ctx context.Context, t manifest.Target, wait bool) (secret.Value, error) {
-	client, err := r.client(ctx, t.Room)
+	client, err := r.client(ctx, t.Group)
 	if err != nil {
 		return secret.Value{}, classify(err)
 	}
-	switch t.Kind {
+	switch t.Kind() {
 	case manifest.KindSecret:
 		r.requests.Add(1)
-		s, err := client.Secrets().Get(ctx, room.SecretQuery{ID: t.ID, Type: t.Type, Name: t.Name, DelegatedTo: t.DelegatedTo})
+		s, err := client.Secrets().Get(ctx, room.SecretQuery{
+			ID: t.ID(), Type: t.Param("type"), Name: t.Param("name"), DelegatedTo: t.Param("delegated_to"),
+		})
 		return s.Value, classify(err)
 	case manifest.KindRequest:
 		ask := func(ctx context.Context, participantID string) (secret.Value, error) {
 			r.requests.Add(1)
 			return client.Secrets().Request(ctx, room.SecretRequest{
-				ParticipantID: participantID, URL: t.URL, Type: t.Type, DelegateTo: t.DelegatedTo,
+				ParticipantID: participantID, URL: t.Param("url"), Type: t.Param("type"), DelegateTo: t.Param("delegate_to"),
 			})
 		}
-		if value, ok := provided(ctx, t.ID, ask); ok {
+		if value, ok := provided(ctx, t.ID(), ask); ok {
 			return value, nil
 		}
-		return r.request(ctx, client, t, wait, t.ID, ask)
+		return r.request(ctx, client, t, wait, t.ID(), ask)
 	case manifest.KindOAuth:
 		return r.token(ctx, client, t, wait)
 	}
-	return secret.Value{}, fmt.Errorf("%w: room:%s references are not fetched by this version", ErrUnsupported, t.Kind)
+	return secret.Value{}, fmt.Errorf("%w: room:%s references are not fetched by this version", ErrUnsupported, t.Kind())
 }
 
 // provided returns what somebody, who need not be here, provided before. A room
@@ -115,11 +108,9 @@ func provided(ctx context.Context, name string, ask func(context.Context, string
 
 // token returns a token that the room has, or that somebody authorizes.
 func (r *Rooms) token(ctx context.Context, client *room.Client, t manifest.Target, wait bool) (secret.Value, error) {
-	r.mu.Lock()
-	described, ok := r.oauth[t.ID]
-	r.mu.Unlock()
+	described, ok := t.OAuthClient()
 	if !ok {
-		return secret.Value{}, fmt.Errorf("%w: no OAuth client is called %s", ErrUnsupported, t.ID)
+		return secret.Value{}, fmt.Errorf("%w: no OAuth client is called %s", ErrUnsupported, t.ID())
 	}
 	oauth := &room.OAuth{
 		ClientID:              described.ClientID,
@@ -137,14 +128,14 @@ func (r *Rooms) token(ctx context.Context, client *room.Client, t manifest.Targe
 	connector := (*room.Connector)(described.Connector)
 
 	// Who authorizes it for us has it delegated to us.
-	from := cmp.Or(t.From, described.From)
-	by := t.DelegatedBy
+	from := cmp.Or(t.Param("from"), described.From)
+	by := t.Param("delegated_by")
 	if by == "" && from != client.Session().Name {
 		by = from
 	}
 	r.requests.Add(1)
 	token, err := client.Secrets().OfflineOAuthToken(ctx, room.OfflineOAuthQuery{
-		Connector: connector, OAuth: oauth, DelegatedTo: t.DelegatedTo, DelegatedBy: by,
+		Connector: connector, OAuth: oauth, DelegatedTo: t.Param("delegated_to"), DelegatedBy: by,
 	})
 	switch {
 	case !errors.Is(err, room.ErrNotFound):
@@ -155,7 +146,7 @@ func (r *Rooms) token(ctx context.Context, client *room.Client, t manifest.Targe
 	return r.request(ctx, client, t, wait, from, func(ctx context.Context, participantID string) (secret.Value, error) {
 		r.requests.Add(1)
 		return client.Secrets().RequestOAuthToken(ctx, room.OAuthRequest{
-			ParticipantID: participantID, Connector: connector, OAuth: oauth, RedirectURI: described.RedirectURI, DelegateTo: t.DelegatedTo,
+			ParticipantID: participantID, Connector: connector, OAuth: oauth, RedirectURI: described.RedirectURI, DelegateTo: t.Param("delegated_to"),
 		})
 	})
 }

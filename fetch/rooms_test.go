@@ -110,11 +110,11 @@ func TestRooms(t *testing.T) {
 	r.store(t, "other", room.NewSecret{ID: "bytes", Value: secret.New([]byte("another room's"))})
 
 	want := map[manifest.Target]string{
-		{Kind: manifest.KindSecret, ID: "bytes"}:                                     bytes,
-		{Kind: manifest.KindSecret, ID: "empty"}:                                     "",
-		{Kind: manifest.KindSecret, ID: "delegated", DelegatedTo: "bob"}:             "for bob",
-		{Kind: manifest.KindSecret, ID: "named", Type: "text/plain", Name: "a name"}: "by name",
-		{Kind: manifest.KindSecret, ID: "bytes", Room: "other"}:                      "another room's",
+		{Scheme: manifest.SchemeRoom, Path: "secret/bytes"}:                                            bytes,
+		{Scheme: manifest.SchemeRoom, Path: "secret/empty"}:                                            "",
+		{Scheme: manifest.SchemeRoom, Path: "secret/delegated", Params: "delegated_to=bob"}:            "for bob",
+		{Scheme: manifest.SchemeRoom, Path: "secret/named", Params: "type=text%2Fplain&name=a%20name"}: "by name",
+		{Scheme: manifest.SchemeRoom, Group: "other", Path: "secret/bytes"}:                            "another room's",
 	}
 	var values []manifest.Expr
 	for tg := range want {
@@ -154,7 +154,7 @@ func TestRoomsSayWhy(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		dial func(context.Context, string) (*room.Client, error)
-		kind string
+		kind manifest.Kind
 		want error
 	}{
 		"missing":     {r.dial, manifest.KindSecret, fetch.ErrMissing},
@@ -170,7 +170,7 @@ func TestRoomsSayWhy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := fetch.NewRooms(test.dial)
 			defer s.Close()
-			_, err := s.Resolve(t.Context(), manifest.Target{Kind: test.kind, ID: "missing"})
+			_, err := s.Resolve(t.Context(), manifest.Target{Scheme: manifest.SchemeRoom, Path: string(test.kind) + "/missing"})
 			if err == nil {
 				t.Fatal("no error")
 			}

@@ -15,7 +15,7 @@ func variable(name, operator string, word ...manifest.Part) manifest.Part {
 }
 
 func ref(id string) manifest.Part {
-	return manifest.Part{Reference: &manifest.Reference{Target: manifest.Target{Kind: manifest.KindSecret, ID: id}}}
+	return manifest.Part{Reference: &manifest.Reference{Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/" + id}}}
 }
 
 func field(id, field string) manifest.Part {

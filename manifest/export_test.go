@@ -1,8 +1,18 @@
 package manifest
 
+// ParseReference parses a reference of a room, or of the scheme file.
+func ParseReference(s string) (Reference, error) {
+	r, f := schemes{SchemeRoom, "file"}.parseReference(s)
+	if f != nil {
+		return Reference{}, &Error{Message: f.message, Hint: f.hint}
+	}
+	return r, nil
+}
+
 // Parse parses text as the file of that name, for tests without files.
 func Parse(file, text string) ([]Entry, Errors) {
 	s := newSource(file, text)
+	s.schemes = schemes{SchemeRoom, "file"}
 	var entries []Entry
 	for _, it := range parse(s, new(settings)).items {
 		entries = append(entries, it.Entry)

@@ -142,7 +142,7 @@ func (g goTemplate) call(function string, argument *tmpl.StringNode) {
 		}
 		e.Value = inherit(argument.Text)
 	} else {
-		r, f := parseReference(scheme + function + "/" + argument.Text)
+		r, f := g.parseReference(SchemeRoom + ":" + function + "/" + argument.Text)
 		if f != nil {
 			g.fail(at, f.message, f.hint)
 		} else if r.asks() {

@@ -12,11 +12,13 @@ import (
 // replaces the earlier one and keeps its place, and so does the path of a file
 // for the child, an OAuth client and a setting of refresh or exec. A file whose name ends in .yaml, .yml or
 // .json is YAML, every other is .env-style. environ is in the form of os.Environ.
+// Beside those of [SchemeRoom] the references may be of the given schemes.
 //
 // The error is an [Errors] with all faults of all layers.
-func Load(files []string, environ []string) (*Manifest, error) {
+func Load(files, environ []string, also ...string) (*Manifest, error) {
+	known := append(schemes{SchemeRoom}, also...)
 	var sources []*source
-	layers := [][]item{inherited(environ)}
+	layers := [][]item{known.inherited(environ)}
 	clients := map[string]OAuthClient{}
 	var settings settings
 	for _, it := range layers[0] {
@@ -24,6 +26,7 @@ func Load(files []string, environ []string) (*Manifest, error) {
 	}
 	for _, file := range files {
 		s := open(file)
+		s.schemes = known
 		sources = append(sources, s)
 		if s.err == nil && s.checkUTF8() {
 			l := parse(s, &settings)
@@ -34,7 +37,7 @@ func Load(files []string, environ []string) (*Manifest, error) {
 	items := merge(layers)
 	checkCycles(items)
 	items, contents := collectFiles(sources, items)
-	checkClients(items, contents, clients)
+	setClients(items, contents, clients)
 	settings.check()
 	var errs Errors
 	for _, s := range sources {
@@ -80,16 +83,16 @@ func parse(s *source, over *settings) layer {
 // inherited returns the variables of environ that are references. Each is a
 // source of its own, of which nothing is printed: it may be no reference but a
 // value that looks like one.
-func inherited(environ []string) []item {
+func (k schemes) inherited(environ []string) []item {
 	var items []item
 	for _, variable := range environ {
 		name, value, _ := strings.Cut(variable, "=")
-		if !strings.HasPrefix(value, scheme) {
+		if k.of(value) == "" {
 			continue
 		}
 		s := &source{file: environment, text: value}
 		it := item{Entry{Name: name, Pos: s.position(0)}, s, 0}
-		r, f := parseReference(value)
+		r, f := k.parseReference(value)
 		switch {
 		case !validName(name):
 			s.fail(0, fmt.Sprintf("the name of the variable %q is not valid", name), nameHint)

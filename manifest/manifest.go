@@ -2,10 +2,7 @@
 // child gets and where their values come from. It knows neither network nor values.
 package manifest
 
-import (
-	"io/fs"
-	"time"
-)
+import "io/fs"
 
 // A Manifest is the validated sum of its layers.
 type Manifest struct {
@@ -70,15 +67,23 @@ type Variable struct {
 	Operand  Expr
 }
 
-// Kinds of references.
+// SchemeRoom is the scheme of references to a room. Other schemes are those of
+// the sources that a program adds, see [Load].
+const SchemeRoom = "room"
+
+// A Kind says what a reference names within its scheme.
+type Kind string
+
+// Kinds of [SchemeRoom].
 const (
-	KindSecret  = "secret"  // room:secret/ID
-	KindOAuth   = "oauth"   // room:oauth/CLIENT
-	KindRequest = "request" // room:request/PARTICIPANT
+	KindSecret  Kind = "secret"  // room:secret/ID
+	KindOAuth   Kind = "oauth"   // room:oauth/CLIENT
+	KindRequest Kind = "request" // room:request/PARTICIPANT
 )
 
-// A Reference names a value that a room holds: room:KIND/ID?QUERY#FIELD, or
-// room://ROOM/KIND/ID for a room that is not the default one.
+// A Reference names a value of a source: SCHEME:KIND/ID?QUERY#FIELD, or
+// SCHEME://GROUP/KIND/ID for a group that is not the default one, such as another
+// room.
 type Reference struct {
 	Target
 	Field    string  // path into a JSON value, "" for the value itself
@@ -95,25 +100,4 @@ type Reference struct {
 	// UpdatePolicy is that of the value or the file that the reference is in, to which
 	// [Load] gives it. A MaxStale of 0 that is written is below 0 here.
 	UpdatePolicy
-}
-
-// A Target is the part of a [Reference] that decides what is fetched: two
-// references with equal targets are fetched once.
-type Target struct {
-	Room string // "" is the default room
-	Kind string
-	ID   string // of a secret; the name of a client or of a participant
-	// Type and Name narrow a secret, as in get_secret; Type is also that of
-	// what is requested.
-	Type, Name string
-	// DelegatedTo is for whom a value is, and DelegatedBy whose token it is:
-	// delegated_to and delegated_by; of a request, delegate_to.
-	DelegatedTo, DelegatedBy string
-	// URL is what a request is for.
-	URL string
-	// From is who is asked for a token that there is not yet; "" is who the
-	// client names.
-	From string
-	// Timeout is how long who is asked may take; 0 is the room's default.
-	Timeout time.Duration
 }

@@ -99,10 +99,13 @@ func (y *yamlFile) client(client field) OAuthClient {
 func (y *yamlFile) clientSecret(f field) *Target {
 	const hint = "store it with `roomenv secret set ID` and write room:secret/ID"
 	text := y.name(f)
-	r, fault := parseReference(text)
+	r, fault := y.parseReference(text)
+	written, _, ok := strings.Cut(text, ":")
 	switch {
 	case text == "":
-	case fault != nil || r.Kind != KindSecret:
+	case ok && y.of(text) == "" && nearest(written, y.schemes...) != "":
+		y.fail(y.offset(f.value.GetToken()), fault.message, fault.hint)
+	case fault != nil || r.Scheme != SchemeRoom || r.Kind() != KindSecret:
 		y.fail(y.offset(f.value.GetToken()), "client_secret is no reference to a secret", hint)
 	case strings.ContainsAny(text, "#") || r.Optional || r.Default != nil || r.Base64 || r.File != "" || r.UpdatePolicy != (UpdatePolicy{}):
 		y.fail(y.offset(f.value.GetToken()), "client_secret is not a whole secret", hint)
@@ -153,18 +156,22 @@ func (y *yamlFile) connector(connector field) *Connector {
 	return &c
 }
 
-// checkClients records each reference to a client that is not described, or
-// not well enough to ask for its authorization.
-func checkClients(items []item, files []fileItem, clients map[string]OAuthClient) {
+// setClients puts the clients into the targets that name them. It records each
+// reference to a client that is not described, or not well enough to ask for its
+// authorization.
+func setClients(items []item, files []fileItem, clients map[string]OAuthClient) {
 	check := func(t Expr, fail func(message, hint string)) {
-		t.references(func(r *Reference) {
-			if r.Kind != KindOAuth {
+		t.targets(func(t *Target, expiry bool) {
+			if t.Scheme != SchemeRoom || t.Kind() != KindOAuth {
 				return
 			}
-			switch client, ok := clients[r.ID]; {
+			client, ok := clients[t.ID()]
+			t.setClient(client)
+			switch {
+			case expiry: // of a reference that is checked too
 			case !ok:
 				fail("refers to an OAuth client that no manifest describes", "describe it below oauth: in a YAML manifest; another -m will do")
-			case r.From != "" && client.RedirectURI == "":
+			case t.Param("from") != "" && client.RedirectURI == "":
 				fail("asks for the authorization of a client that has no redirect_uri", redirectHint)
 			}
 		})
@@ -175,6 +182,20 @@ func checkClients(items []item, files []fileItem, clients map[string]OAuthClient
 	for _, f := range files {
 		for _, e := range f.Entries {
 			check(e.Value, func(message, hint string) { f.fail("it "+message, hint) })
+		}
+	}
+}
+
+// targets calls f for each target in the value.
+func (t Expr) targets(f func(t *Target, expiry bool)) {
+	for _, p := range t {
+		switch {
+		case p.Reference != nil:
+			f(&p.Reference.Target, false)
+		case p.Expiry != nil:
+			f(p.Expiry, true)
+		case p.Variable != nil:
+			p.Variable.Operand.targets(f)
 		}
 	}
 }

@@ -40,7 +40,7 @@ oauth:
 	want := map[string]manifest.OAuthClient{
 		"github": {
 			ClientID:              "Iv1.abc",
-			ClientSecret:          &manifest.Target{Room: "shared", Kind: manifest.KindSecret, ID: "github", DelegatedTo: "ci"},
+			ClientSecret:          &manifest.Target{Scheme: manifest.SchemeRoom, Group: "shared", Path: "secret/github", Params: "delegated_to=ci"},
 			AuthorizationEndpoint: "https://github.com/login/oauth/authorize",
 			TokenEndpoint:         "https://github.com/login/oauth/access_token",
 			Scopes:                []string{"repo", "read:user"},

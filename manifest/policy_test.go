@@ -172,7 +172,7 @@ refresh: {max_stale: 1h, then: stop}
 		t.Errorf("beyond that: %+v", got)
 	}
 	i := slices.IndexFunc(m.Entries, func(e manifest.Entry) bool { return e.Name == "TOKEN_EXPIRES_AT" })
-	if p := m.Entries[i].Value; len(p) != 1 || p[0].Expiry == nil || *p[0].Expiry != (manifest.Target{Kind: manifest.KindOAuth, ID: "x"}) {
+	if p := m.Entries[i].Value; len(p) != 1 || p[0].Expiry == nil || *p[0].Expiry != m.OAuth["x"].Target("x") {
 		t.Errorf("got %+v", p)
 	}
 }

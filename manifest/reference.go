@@ -7,48 +7,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
-// ParseReference parses room:KIND/ID?QUERY#FIELD or
-// room://ROOM/KIND/ID?QUERY#FIELD, a URI (RFC 3986): what is no URI character
-// is percent-encoded. The error is an [*Error] that does not quote s.
-func ParseReference(s string) (Reference, error) {
-	r, f := parseReference(s)
-	if f != nil {
-		return Reference{}, &Error{Message: f.message, Hint: f.hint}
-	}
-	return r, nil
-}
-
-// String returns the target as a reference.
-func (t Target) String() string {
-	var b strings.Builder
-	b.WriteString("room:")
-	if t.Room != "" {
-		b.WriteString("//" + t.Room + "/")
-	}
-	b.WriteString(t.Kind + "/" + url.PathEscape(t.ID))
-	separator := "?"
-	for _, key := range targetKeys[t.Kind] {
-		var value string
-		if key == timeoutKey && t.Timeout > 0 {
-			value = strconv.Itoa(int(t.Timeout / time.Second))
-		} else if key != timeoutKey {
-			value = *t.text(key)
-		}
-		if value != "" {
-			b.WriteString(separator + key + "=" + strings.ReplaceAll(url.QueryEscape(value), "+", "%20"))
-			separator = "&"
-		}
-	}
-	// PathEscape leaves '$', which the manifest keeps for variables.
-	return strings.ReplaceAll(b.String(), "$", "%24")
-}
-
 const (
-	scheme        = "room:"
 	referenceHint = "write room:secret/ID, or room://ROOM/secret/ID for another room"
 	oauthHint     = "write room:oauth/CLIENT, a client that a YAML manifest describes below oauth:"
 	requestHint   = "write room:request/PARTICIPANT?url=URL&type=TYPE"
@@ -58,11 +20,11 @@ const (
 )
 
 var (
-	kinds = []string{KindSecret, KindOAuth, KindRequest}
-	hints = map[string]string{KindSecret: referenceHint, KindOAuth: oauthHint, KindRequest: requestHint}
+	kinds = []string{string(KindSecret), string(KindOAuth), string(KindRequest)}
+	hints = map[Kind]string{KindSecret: referenceHint, KindOAuth: oauthHint, KindRequest: requestHint}
 
-	// The keys of a query: those of a target, by its kind, and those of all.
-	targetKeys = map[string][]string{
+	// The keys of a query: those of a target of a room, by its kind, and those of all.
+	targetKeys = map[Kind][]string{
 		KindSecret:  {"type", "name", "delegated_to"},
 		KindOAuth:   {"delegated_to", "delegated_by", "from"},
 		KindRequest: {"url", "type", "delegate_to", timeoutKey},
@@ -74,39 +36,36 @@ var (
 
 	roomName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 	pointer  = regexp.MustCompile(`^(/([^~/]|~[01])*)+$`)
+
+	schemePattern = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`)
+	reserved      = regexp.MustCompile(`^account:[a-z]+/`)
 )
 
-// text returns where the value of a key of the query is, but for [timeoutKey].
-func (t *Target) text(key string) *string {
-	switch key {
-	case "type":
-		return &t.Type
-	case "name":
-		return &t.Name
-	case "delegated_to", "delegate_to":
-		return &t.DelegatedTo
-	case "delegated_by":
-		return &t.DelegatedBy
-	case "from":
-		return &t.From
-	case "url":
-		return &t.URL
-	}
-	return nil
-}
+// What later versions will give a meaning is not taken for something else now.
+const (
+	reservedScheme     = "account"
+	literalHint        = "write single quotes around it in a .env-style file, or {value: TEXT} in YAML, if it is a text"
+	reservedKey        = "broker"
+	reservedKeyMessage = "the key broker is reserved"
+	reservedKeyHint    = "leave it out: this version passes every value to the command"
+)
 
-// parseTimeout reads whole seconds, as many as a room waits.
-func parseTimeout(s string) (timeout time.Duration, message, hint string) {
+// schemes are those of the references of a manifest, SchemeRoom first.
+type schemes []string
+
+// setTimeout sets a number of whole seconds, as many as a room waits.
+func (t *Target) setTimeout(s string) (message, hint string) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || n < 1 || n > maxTimeout {
-		return 0, "the timeout is no number of seconds", fmt.Sprintf("write 1 to %d", maxTimeout)
+		return "the timeout is no number of seconds", fmt.Sprintf("write 1 to %d", maxTimeout)
 	}
-	return time.Duration(n) * time.Second, "", ""
+	t.setParam(timeoutKey, strconv.FormatUint(n, 10))
+	return "", ""
 }
 
 // attributeKeys are the keys of all references of a kind that say nothing on
 // what is asked for.
-func attributeKeys(kind string) []string {
+func attributeKeys(kind Kind) []string {
 	keys := slices.Concat(valueKeys, keepingKeys)
 	if kind == KindOAuth {
 		keys = append(keys, expiresAtKey)
@@ -115,17 +74,47 @@ func attributeKeys(kind string) []string {
 }
 
 // queryKeys are all keys of a reference of a kind.
-func queryKeys(kind string) []string { return slices.Concat(targetKeys[kind], attributeKeys(kind)) }
+func queryKeys(kind Kind) []string { return slices.Concat(targetKeys[kind], attributeKeys(kind)) }
 
 // isQueryKey reports whether key is one of any kind.
 func isQueryKey(key string) bool {
-	return key == timeoutKey || new(Target).text(key) != nil || slices.Contains(attributeKeys(KindOAuth), key)
+	targets := slices.Concat(targetKeys[KindSecret], targetKeys[KindOAuth], targetKeys[KindRequest])
+	return slices.Contains(targets, key) || slices.Contains(attributeKeys(KindOAuth), key)
 }
 
-// parseReference does the work of ParseReference. The offset of its fault is
-// into s.
-func parseReference(s string) (Reference, *fault) {
-	if !strings.HasPrefix(s, scheme) {
+// of returns the scheme of a text that is one reference; "" is a text that is
+// none.
+func (k schemes) of(text string) string {
+	if reserved.MatchString(text) {
+		return reservedScheme
+	}
+	for _, scheme := range k {
+		if strings.HasPrefix(text, scheme+":") {
+			return scheme
+		}
+	}
+	return ""
+}
+
+// hint is for a scheme that is not one of k.
+func (k schemes) hint(scheme string) string {
+	if near := nearest(scheme, k...); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return "a reference starts with " + strings.Join(k, ": or ") + ":"
+}
+
+// parseReference parses SCHEME:KIND/ID?QUERY#FIELD or SCHEME://GROUP/KIND/ID, a URI
+// (RFC 3986): what is no URI character is percent-encoded. The offset of its fault
+// is into s, which its texts do not quote.
+func (k schemes) parseReference(s string) (Reference, *fault) {
+	scheme := k.of(s)
+	switch written, _, ok := strings.Cut(s, ":"); {
+	case scheme == reservedScheme:
+		return Reference{}, &fault{0, "the scheme account: is reserved", literalHint}
+	case scheme == "" && ok && schemePattern.MatchString(written):
+		return Reference{}, &fault{0, "unknown scheme", k.hint(written)}
+	case scheme == "":
 		return Reference{}, &fault{0, "a reference starts with room:", referenceHint}
 	}
 	if f := checkURI(s); f != nil {
@@ -134,15 +123,15 @@ func parseReference(s string) (Reference, *fault) {
 	path, fragment, hasFragment := strings.Cut(s, "#")
 	path, query, hasQuery := strings.Cut(path, "?")
 
-	var r Reference
-	at := len(scheme)
+	r := Reference{Target: Target{Scheme: scheme}}
+	at := len(scheme + ":")
 	if rest, ok := strings.CutPrefix(path[at:], "//"); ok {
 		at += len("//")
-		r.Room, _, ok = strings.Cut(rest, "/")
-		if message, hint := checkRoom(r.Room); message != "" {
+		r.Group, _, ok = strings.Cut(rest, "/")
+		if message, hint := checkRoom(r.Group); message != "" {
 			return Reference{}, &fault{at, message, hint}
 		}
-		at += len(r.Room)
+		at += len(r.Group)
 		if !ok {
 			return Reference{}, &fault{at, "the reference has no kind", referenceHint}
 		}
@@ -152,19 +141,19 @@ func parseReference(s string) (Reference, *fault) {
 	switch {
 	case kind == "":
 		return Reference{}, &fault{at, "the reference has no kind", referenceHint}
-	case !slices.Contains(kinds, kind):
+	case scheme == SchemeRoom && !slices.Contains(kinds, kind):
 		return Reference{}, &fault{at, "unknown kind of reference", didYouMean(kind, kinds...)}
 	}
-	r.Kind = kind
 	at += len(kind)
 	if ok {
 		at++
 	}
-	if r.ID, ok = decode(id); !ok {
+	if id, ok = decode(id); !ok {
 		return Reference{}, &fault{at, "the id is not text", "percent-encode UTF-8 without NUL"}
 	}
-	if r.ID == "" {
-		return Reference{}, &fault{at, "the reference has no id", hints[kind]}
+	r.Path = kind + "/" + id
+	if id == "" {
+		return Reference{}, &fault{at, "the reference has no id", hints[r.Kind()]}
 	}
 	if hasQuery {
 		if f := r.parseQuery(query); f != nil {
@@ -173,7 +162,7 @@ func parseReference(s string) (Reference, *fault) {
 		}
 	}
 	if message := r.incomplete(); message != "" {
-		return Reference{}, &fault{at, message, hints[kind]}
+		return Reference{}, &fault{at, message, hints[r.Kind()]}
 	}
 	if hasFragment {
 		at = len(s) - len(fragment)
@@ -190,16 +179,23 @@ func parseReference(s string) (Reference, *fault) {
 // incomplete says what a target lacks, beside its ID.
 func (t Target) incomplete() string {
 	switch {
-	case t.Kind == KindRequest && t.URL == "":
+	case t.Scheme != SchemeRoom || t.Kind() != KindRequest:
+		return ""
+	case t.Param("url") == "":
 		return "the request has no url"
-	case t.Kind == KindRequest && t.Type == "":
+	case t.Param("type") == "":
 		return "the request has no type"
 	}
 	return ""
 }
 
 func (r *Reference) parseQuery(query string) *fault {
-	keys, seen := queryKeys(r.Kind), map[string]bool{}
+	// The keys of a target that is not a room's are known to its source alone.
+	foreign := r.Scheme != SchemeRoom
+	keys, seen := attributeKeys(r.Kind()), map[string]bool{}
+	if !foreign {
+		keys = queryKeys(r.Kind())
+	}
 	at := 0
 	for pair := range strings.SplitSeq(query, "&") {
 		key, text, hasValue := strings.Cut(pair, "=")
@@ -218,8 +214,16 @@ func (r *Reference) parseQuery(query string) *fault {
 		}
 		seen[key] = true
 		switch {
-		case !slices.Contains(keys, key):
+		case key == reservedKey:
+			return &fault{at, reservedKeyMessage, reservedKeyHint}
+		case !slices.Contains(keys, key) && (!foreign || key == ""):
 			return &fault{at, "unknown key in the reference", didYouMean(key, keys...)}
+		case !slices.Contains(keys, key):
+			name, ok := decode(key)
+			if !ok {
+				return &fault{at, "the key is not text", "percent-encode UTF-8 without NUL"}
+			}
+			r.setParam(name, value)
 		case value == "" && key != "default":
 			return &fault{valueAt, key + " is empty", "leave it out"}
 		case key == "optional", key == expiresAtKey:
@@ -239,11 +243,9 @@ func (r *Reference) parseQuery(query string) *fault {
 			}
 			r.Base64 = true
 		case key == timeoutKey:
-			timeout, message, hint := parseTimeout(value)
-			if message != "" {
+			if message, hint := r.setTimeout(value); message != "" {
 				return &fault{valueAt, message, hint}
 			}
-			r.Timeout = timeout
 		case key == "file", key == "mode":
 			if message, hint := r.setFile(key, value); message != "" {
 				return &fault{valueAt, message, hint}
@@ -253,7 +255,7 @@ func (r *Reference) parseQuery(query string) *fault {
 				return &fault{valueAt, message, hint}
 			}
 		default:
-			*r.text(key) = value
+			r.setParam(key, value)
 		}
 		at += len(pair) + 1
 	}

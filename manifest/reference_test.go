@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/roomenv/roomenv/manifest"
 )
@@ -14,7 +13,7 @@ func position(p manifest.Position) string { return fmt.Sprintf("%d:%d", p.Line, 
 
 func TestParseReference(t *testing.T) {
 	secret := func(id string) manifest.Reference {
-		return manifest.Reference{Target: manifest.Target{Kind: manifest.KindSecret, ID: id}}
+		return manifest.Reference{Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/" + id}}
 	}
 	with := func(r manifest.Reference, change func(*manifest.Reference)) manifest.Reference {
 		change(&r)
@@ -29,26 +28,26 @@ func TestParseReference(t *testing.T) {
 		{"room:secret/team/db", secret("team/db")},
 		{"room:secret/a%20b%2Fc%25", secret("a b/c%")},
 		{"room:secret/%C3%BC", secret("ü")},
-		{"room://prod-1/secret/db", with(secret("db"), func(r *manifest.Reference) { r.Room = "prod-1" })},
+		{"room://prod-1/secret/db", with(secret("db"), func(r *manifest.Reference) { r.Group = "prod-1" })},
 		{"room:secret/db#user", with(secret("db"), func(r *manifest.Reference) { r.Field = "user" })},
 		{"room:secret/db#/a~1b/0", with(secret("db"), func(r *manifest.Reference) { r.Field = "/a~1b/0" })},
 		{"room:secret/db#a?b&c%20d", with(secret("db"), func(r *manifest.Reference) { r.Field = "a?b&c d" })},
 		{"room:secret/db?type=application/ld%2Bjson&name=a%26b&delegated_to=bob#x", with(secret("db"), func(r *manifest.Reference) {
-			r.Type, r.Name, r.DelegatedTo, r.Field = "application/ld+json", "a&b", "bob", "x"
+			r.Params, r.Field = "type=application%2Fld%2Bjson&name=a%26b&delegated_to=bob", "x"
 		})},
 		{"room:secret/db?optional=true", with(secret("db"), func(r *manifest.Reference) { r.Optional = true })},
 		{"room:secret/db?optional=false", secret("db")},
 		{"room:secret/db?default=", with(secret("db"), func(r *manifest.Reference) { r.Default = text("") })},
 		{"room:secret/db?default=a%20b=c", with(secret("db"), func(r *manifest.Reference) { r.Default = text("a b=c") })},
-		{"room:oauth/github", manifest.Reference{Target: manifest.Target{Kind: manifest.KindOAuth, ID: "github"}}},
+		{"room:oauth/github", manifest.Reference{Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "oauth/github"}}},
 		{"room://r/oauth/github?delegated_to=a&delegated_by=b&from=c&optional=true", manifest.Reference{
-			Target: manifest.Target{Room: "r", Kind: manifest.KindOAuth, ID: "github", DelegatedTo: "a", DelegatedBy: "b", From: "c"}, Optional: true,
+			Target: manifest.Target{Scheme: manifest.SchemeRoom, Group: "r", Path: "oauth/github", Params: "delegated_to=a&delegated_by=b&from=c"}, Optional: true,
 		}},
 		{"room:request/alice@example.com?url=https://stripe.com/&type=text/plain", manifest.Reference{
-			Target: manifest.Target{Kind: manifest.KindRequest, ID: "alice@example.com", URL: "https://stripe.com/", Type: "text/plain"},
+			Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/alice@example.com", Params: "url=https%3A%2F%2Fstripe.com%2F&type=text%2Fplain"},
 		}},
 		{"room:request/alice?timeout=3600&delegate_to=b&type=git&url=u#password", manifest.Reference{
-			Target: manifest.Target{Kind: manifest.KindRequest, ID: "alice", URL: "u", Type: "git", DelegatedTo: "b", Timeout: time.Hour}, Field: "password",
+			Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/alice", Params: "url=u&type=git&delegate_to=b&timeout=3600"}, Field: "password",
 		}},
 		{"room:secret/db?file=tls/key.pem&mode=0440", with(secret("db"), func(r *manifest.Reference) { r.File, r.Mode = "tls/key.pem", 0o440 })},
 		{"room:secret/db?encoding=base64", with(secret("db"), func(r *manifest.Reference) { r.Base64 = true })},
@@ -126,11 +125,11 @@ func TestParseReferenceErrors(t *testing.T) {
 
 func TestTargetString(t *testing.T) {
 	for want, target := range map[string]manifest.Target{
-		"room:secret/db": {Kind: manifest.KindSecret, ID: "db"},
-		"room:oauth/github?delegated_by=b&from=c":                           {Kind: manifest.KindOAuth, ID: "github", DelegatedBy: "b", From: "c"},
-		"room:request/alice?url=u&type=t&delegate_to=d&timeout=600":         {Kind: manifest.KindRequest, ID: "alice", URL: "u", Type: "t", DelegatedTo: "d", Timeout: 10 * time.Minute},
-		"room:request/alice?url=https%3A%2F%2Fstripe.com&type=text%2Fplain": {Kind: manifest.KindRequest, ID: "alice", URL: "https://stripe.com", Type: "text/plain"},
-		"room://prod/secret/a%2Fb?type=a%2Bb&name=a%20b&delegated_to=%24":   {Room: "prod", Kind: manifest.KindSecret, ID: "a/b", Type: "a+b", Name: "a b", DelegatedTo: "$"},
+		"room:secret/db": {Scheme: manifest.SchemeRoom, Path: "secret/db"},
+		"room:oauth/github?delegated_by=b&from=c":                           {Scheme: manifest.SchemeRoom, Path: "oauth/github", Params: "delegated_by=b&from=c"},
+		"room:request/alice?url=u&type=t&delegate_to=d&timeout=600":         {Scheme: manifest.SchemeRoom, Path: "request/alice", Params: "url=u&type=t&delegate_to=d&timeout=600"},
+		"room:request/alice?url=https%3A%2F%2Fstripe.com&type=text%2Fplain": {Scheme: manifest.SchemeRoom, Path: "request/alice", Params: "url=https%3A%2F%2Fstripe.com&type=text%2Fplain"},
+		"room://prod/secret/a%2Fb?type=a%2Bb&name=a%20b&delegated_to=%24":   {Scheme: manifest.SchemeRoom, Group: "prod", Path: "secret/a/b", Params: "type=a%2Bb&name=a%20b&delegated_to=%24"},
 	} {
 		if got := target.String(); got != want {
 			t.Errorf("got %s, want %s", got, want)

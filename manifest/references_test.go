@@ -22,14 +22,14 @@ func TestReferences(t *testing.T) {
 	}
 	var got []string
 	for r, inWord := range m.Entries[0].Value.References() {
-		got = append(got, fmt.Sprint(r.ID, " ", inWord))
+		got = append(got, fmt.Sprint(r.ID(), " ", inWord))
 	}
 	if want := []string{"a false", "b true", "c true", "e false"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for _, last := range []string{"a", "b", "c"} {
 		for r := range m.Entries[0].Value.References() {
-			if r.ID == last {
+			if r.ID() == last {
 				break
 			}
 		}

@@ -22,7 +22,8 @@ const environment = "environment"
 // A source is a text that is being parsed: the one place that turns offsets
 // into positions and faults into errors.
 type source struct {
-	file  string
+	file string
+	schemes
 	err   *Error // the file cannot be read
 	text  string
 	lines []int  // where each line starts; none for an inherited variable

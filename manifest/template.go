@@ -1,13 +1,19 @@
 package manifest
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
+
+// colonOperator finds ${room:-word}, where room is the name of a variable.
+var colonOperator = regexp.MustCompile(`^[^:]*:[-+?]`)
 
 // maxDepth bounds ${A:-${B:-${C…}}}.
 const maxDepth = 16
 
 // A scanner reads the grammar that all values share: literal text, $NAME,
 // ${NAME}, ${NAME:-word}, ${room:secret/ID}, $$ for a dollar sign, and a text
-// that starts with "room:" and so is one reference.
+// that starts with the scheme of a reference and so is one.
 type scanner struct {
 	src     *source
 	text    string
@@ -32,7 +38,7 @@ func (t *scanner) template(word bool) Expr {
 			literal.Reset()
 		}
 	}
-	if strings.HasPrefix(t.text[t.off:], scheme) {
+	if t.src.of(t.text[t.off:]) != "" {
 		end := len(t.text)
 		if word {
 			end = t.find('}')
@@ -115,7 +121,7 @@ func (t *scanner) braced(start int) Part {
 		t.off = len(t.text)
 		return Part{}
 	}
-	if strings.HasPrefix(t.text[t.off:], scheme) {
+	if rest := t.text[t.off:]; t.src.of(rest) != "" && !colonOperator.MatchString(rest) {
 		r := t.reference(t.find('}'))
 		t.close()
 		return Part{Reference: r}
@@ -151,7 +157,7 @@ func (t *scanner) braced(start int) Part {
 			return Part{}
 		}
 	case t.off > operatorAt:
-		t.fail(nameAt, "unknown scheme", "only room: references are known; a default is ${NAME:-word}")
+		t.fail(nameAt, "unknown scheme", t.src.hint(v.Name)+"; a default is ${NAME:-word}")
 		t.skip()
 		return Part{}
 	}
@@ -170,7 +176,7 @@ func (t *scanner) reference(end int) *Reference {
 	from := t.off
 	t.off = end
 	text := t.text[from:end]
-	r, f := parseReference(text)
+	r, f := t.src.parseReference(text)
 	t.showReference(from, text)
 	if f != nil {
 		t.fail(from+f.off, f.message, f.hint)

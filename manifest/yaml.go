@@ -303,19 +303,20 @@ func (y *yamlFile) value(env field, fields []field) Expr {
 			form = f.key
 		}
 	}
+	kind := Kind(form)
 	known := []string{"value"}
-	switch form {
-	case "":
+	switch {
+	case form == "":
 		known = slices.Concat(known, referenceKeys)
-	case "value":
+	case form == "value":
 		known = append(known, onChangeKey)
-	case KindSecret, KindOAuth:
-		known = slices.Concat([]string{form, "room", "field"}, queryKeys(form))
-	case KindRequest:
-		known = slices.Concat([]string{form, "room", "field"}, attributeKeys(form))
+	case kind == KindRequest:
+		known = slices.Concat([]string{form, "room", "field"}, attributeKeys(kind))
+	default:
+		known = slices.Concat([]string{form, "room", "field"}, queryKeys(kind))
 	}
 	faults := len(y.fault)
-	r := Reference{Target: Target{Kind: form}}
+	r := Reference{Target: Target{Scheme: SchemeRoom, Path: form + "/"}}
 	var value Expr
 	for _, f := range fields {
 		switch {
@@ -325,6 +326,8 @@ func (y *yamlFile) value(env field, fields []field) Expr {
 			y.reference(&r, f)
 		case isQueryKey(f.key) || slices.Contains(kinds, f.key) || f.key == "room" || f.key == "field":
 			y.fail(f.off, f.key+" does not go with "+form, typeHint)
+		case f.key == reservedKey:
+			y.fail(f.off, reservedKeyMessage, reservedKeyHint)
 		default:
 			y.fail(f.off, "unknown key", didYouMean(f.key, known...))
 		}
@@ -361,7 +364,7 @@ func (y *yamlFile) reference(r *Reference, f field) {
 		}
 		r.Default = &text
 		return
-	case KindRequest:
+	case string(KindRequest):
 		y.request(r, f)
 		return
 	case "file":
@@ -373,10 +376,10 @@ func (y *yamlFile) reference(r *Reference, f field) {
 	text := y.name(f)
 	var message, hint string
 	switch f.key {
-	case KindSecret, KindOAuth:
-		r.ID = text
+	case string(KindSecret), string(KindOAuth):
+		r.Path += text
 	case "room":
-		r.Room = text
+		r.Group = text
 		message, hint = checkRoom(text)
 	case "field":
 		r.Field = text
@@ -389,7 +392,7 @@ func (y *yamlFile) reference(r *Reference, f field) {
 	case "file", "mode":
 		message, hint = r.setFile(f.key, text)
 	default:
-		*r.text(f.key) = text
+		r.setParam(f.key, text)
 	}
 	if text != "" && message != "" {
 		y.fail(at, message, hint)
@@ -405,20 +408,19 @@ func (y *yamlFile) request(r *Reference, request field) {
 		case !slices.Contains(known, f.key):
 			y.fail(f.off, "unknown key", didYouMean(f.key, known...))
 		case f.key == "from":
-			r.ID = y.name(f)
+			r.Path += y.name(f)
 		case f.key == timeoutKey:
 			text, _ := y.scalar(f.value)
-			timeout, message, hint := parseTimeout(text)
+			message, hint := r.setTimeout(text)
 			if _, ok := f.value.(*ast.IntegerNode); !ok || message != "" {
 				y.fail(y.offset(f.value.GetToken()), "the timeout is no number of seconds", hint)
 			}
-			r.Timeout = timeout
 		default:
-			*r.text(f.key) = y.name(f)
+			r.setParam(f.key, y.name(f))
 		}
 	}
 	message := r.incomplete()
-	if r.ID == "" {
+	if r.ID() == "" {
 		message = "the request does not say from whom"
 	}
 	if message != "" && len(y.fault) == faults {
@@ -432,7 +434,7 @@ func (y *yamlFile) name(f field) string {
 	text, ok := y.textOf(f)
 	if ok && text == "" {
 		hint := "leave it out"
-		if f.key == KindSecret {
+		if f.key == string(KindSecret) {
 			hint = "write the id of the secret"
 		}
 		y.fail(y.offset(f.value.GetToken()), f.key+" is empty", hint)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -20,8 +19,7 @@ func TestYAMLValues(t *testing.T) {
 		return p
 	}
 	all := ref("a b")
-	all.Reference.Room, all.Reference.Type, all.Reference.Name = "prod", "t+u", "n"
-	all.Reference.DelegatedTo, all.Reference.Field = "p", "/x"
+	all.Reference.Group, all.Reference.Params, all.Reference.Field = "prod", "type=t%2Bu&name=n&delegated_to=p", "/x"
 	all.Reference.Optional, all.Reference.Base64 = true, true
 	of := func(t manifest.Target) manifest.Part { return manifest.Part{Reference: &manifest.Reference{Target: t}} }
 	for _, test := range []struct {
@@ -62,16 +60,10 @@ func TestYAMLValues(t *testing.T) {
 		{"{secret: db, default: 1.10}", value(withDefault(ref("db"), "1.10"))},
 		{"{secret: db, default: \"\"}", value(withDefault(ref("db"), ""))},
 		{"{secret: db, optional: false}", value(ref("db"))},
-		{"{oauth: github}", value(of(manifest.Target{Kind: manifest.KindOAuth, ID: "github"}))},
-		{"{oauth: github, room: r, delegated_to: a, delegated_by: b, from: c}", value(of(manifest.Target{
-			Kind: manifest.KindOAuth, ID: "github", Room: "r", DelegatedTo: "a", DelegatedBy: "b", From: "c",
-		}))},
-		{"{request: {from: alice, url: https://stripe.com, type: text/plain}}", value(of(manifest.Target{
-			Kind: manifest.KindRequest, ID: "alice", URL: "https://stripe.com", Type: "text/plain",
-		}))},
-		{"\n    default: x\n    request:\n      type: git\n      url: u\n      from: alice\n      delegate_to: b\n      timeout: 60\n", value(withDefault(of(manifest.Target{
-			Kind: manifest.KindRequest, ID: "alice", URL: "u", Type: "git", DelegatedTo: "b", Timeout: time.Minute,
-		}), "x"))},
+		{"{oauth: github}", value(of(manifest.Target{Scheme: manifest.SchemeRoom, Path: "oauth/github"}))},
+		{"{oauth: github, room: r, delegated_to: a, delegated_by: b, from: c}", value(of(manifest.Target{Scheme: manifest.SchemeRoom, Group: "r", Path: "oauth/github", Params: "delegated_to=a&delegated_by=b&from=c"}))},
+		{"{request: {from: alice, url: https://stripe.com, type: text/plain}}", value(of(manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/alice", Params: "url=https%3A%2F%2Fstripe.com&type=text%2Fplain"}))},
+		{"\n    default: x\n    request:\n      type: git\n      url: u\n      from: alice\n      delegate_to: b\n      timeout: 60\n", value(withDefault(of(manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/alice", Params: "url=u&type=git&delegate_to=b&timeout=60"}), "x"))},
 		{"{secret: a b, room: prod, type: t+u, name: n, delegated_to: p, field: /x, optional: true, encoding: base64}", value(all)},
 	} {
 		entries, errs := manifest.Parse("m.yaml", "version: 1\nenv:\n  A: "+test.text)

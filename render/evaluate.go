@@ -184,7 +184,7 @@ func (e *evaluation) expiry(b []byte, r *result, t manifest.Target) []byte {
 
 // secret notes what a reference of r stands for.
 func (e *evaluation) secret(r *result, ref *manifest.Reference, text []byte) {
-	name := ref.ID
+	name := ref.ID()
 	switch value := r.entry.Value; {
 	case r.title != "" && len(value) == 1 && value[0].Reference == ref:
 		name = r.title

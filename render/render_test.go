@@ -27,9 +27,9 @@ var update = flag.Bool("update", false, "write the golden files")
 type room map[string]string
 
 func (r room) Resolve(_ context.Context, t manifest.Target) (secret.Value, error) {
-	v, ok := r[t.ID]
+	v, ok := r[t.ID()]
 	switch {
-	case t.ID == "rejected":
+	case t.ID() == "rejected":
 		return secret.Value{}, fetch.ErrRejected
 	case !ok:
 		return secret.Value{}, fetch.ErrMissing
@@ -55,7 +55,7 @@ type template = manifest.Expr
 func text(s string) manifest.Part { return manifest.Part{Literal: s} }
 
 func ref(id string, options ...func(*manifest.Reference)) manifest.Part {
-	r := &manifest.Reference{Target: manifest.Target{Kind: manifest.KindSecret, ID: id}}
+	r := &manifest.Reference{Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/" + id}}
 	for _, set := range options {
 		set(r)
 	}

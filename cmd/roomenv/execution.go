@@ -116,7 +116,6 @@ func refers(m *manifest.Manifest) bool {
 func (e *execution) resolve(ctx context.Context, rooms *fetch.Rooms) (*fetch.Snapshot, error) {
 	progress := newProgress(os.Stderr)
 	defer progress.close()
-	rooms.SetOAuth(e.manifest.OAuth)
 	rooms.OnRequest = func(p fetch.RequestStatus) {
 		progress.observe(p)
 		if p.Err != nil {

@@ -269,7 +269,6 @@ func (k *keeper) load(ctx context.Context) {
 	go func() { // whoever sets k.loading to nil waits for it
 		defer cancel()
 		if l.manifest, l.err = loadManifest(k.files); l.err == nil {
-			k.rooms.SetOAuth(l.manifest.OAuth)
 			l.snapshot, l.err = fetch.Resolve(ctx, l.manifest, k.rooms)
 		}
 		k.manifests <- l
@@ -283,7 +282,6 @@ func (k *keeper) replace(ctx context.Context, l *loading) {
 		k.folder, l.err = openFolder(l.manifest, k.dir, k.command.User)
 	}
 	if k.unusable = l.err != nil; k.unusable {
-		k.rooms.SetOAuth(k.manifest.OAuth)
 		k.complain(fmt.Errorf("cannot use the manifest as it is now, the one before stays: %w", l.err))
 		return
 	}

@@ -169,12 +169,14 @@ func (c *oauthClient) wire(ctx context.Context, s *room.Secrets) (*room.Connecto
 		Scopes:                c.Scopes,
 	}
 	if t := c.ClientSecret; t != nil {
-		if t.Room != "" {
-			return nil, nil, hint(fmt.Errorf("cannot use the client secret %q: it is in another room", t.ID), "choose that room with --room")
+		if t.Group != "" {
+			return nil, nil, hint(fmt.Errorf("cannot use the client secret %q: it is in another room", t.ID()), "choose that room with --room")
 		}
-		found, err := s.Get(ctx, room.SecretQuery{ID: t.ID, Type: t.Type, Name: t.Name, DelegatedTo: t.DelegatedTo})
+		found, err := s.Get(ctx, room.SecretQuery{
+			ID: t.ID(), Type: t.Param("type"), Name: t.Param("name"), DelegatedTo: t.Param("delegated_to"),
+		})
 		if err != nil {
-			return nil, nil, failed("get", t.ID, err)
+			return nil, nil, failed("get", t.ID(), err)
 		}
 		oauth.ClientSecret = found.Value
 	}

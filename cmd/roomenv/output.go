@@ -23,7 +23,7 @@ import (
 	"strings"
 )
 
-// Exit codes, beside those of a child (docs/cli.md).
+// Exit codes, beside those of a child (docs/environment.md).
 const (
 	exitAbsent  = 1   // the secret asked for is not there
 	exitFailure = 125 // roomenv itself failed

@@ -13,7 +13,7 @@ import (
 
 func news(from string, stage fetch.Stage) fetch.RequestStatus {
 	return fetch.RequestStatus{
-		Target:   manifest.Target{Kind: manifest.KindRequest, ID: from, URL: "https://stripe.com"},
+		Target:   manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/" + from, Params: "url=https%3A%2F%2Fstripe.com"},
 		From:     from,
 		Stage:    stage,
 		Deadline: time.Now().Add(5 * time.Minute),

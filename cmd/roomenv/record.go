@@ -130,7 +130,7 @@ func (r *record) report() status.Report {
 	report.RoomRequests = int(r.keeper.rooms.Requests())
 	report.Entries = status.Entries(m, func(t manifest.Target) status.Value { return valueOf(s, t) })
 	for t := range targets(m) {
-		if room := cmp.Or(t.Room, r.keeper.roomName()); !slices.Contains(report.Rooms, room) {
+		if room := cmp.Or(t.Group, r.keeper.roomName()); !slices.Contains(report.Rooms, room) {
 			report.Rooms = append(report.Rooms, room)
 		}
 	}
@@ -193,12 +193,13 @@ const tokenPatience = 2 * time.Second
 // or, while it is away, the last token that has not ended.
 func (r *record) token(ctx context.Context, client string) (secret.Value, time.Time, error) {
 	m, s := r.now()
-	if _, ok := m.OAuth[client]; !ok {
+	described, ok := m.OAuth[client]
+	if !ok {
 		return secret.Value{}, time.Time{}, tokenserver.ErrUnknownClient
 	}
-	target := manifest.Target{Kind: manifest.KindOAuth, ID: client}
+	target := described.Target(client)
 	for t := range targets(m) {
-		if t.Kind == manifest.KindOAuth && t.ID == client {
+		if t.Kind() == manifest.KindOAuth && t.ID() == client {
 			target = t
 			break
 		}

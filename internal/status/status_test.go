@@ -273,7 +273,7 @@ files:
 		t.Fatal(err)
 	}
 	entries := status.Entries(m, func(t manifest.Target) status.Value {
-		if t.ID == "gone" {
+		if t.ID() == "gone" {
 			return status.Value{State: status.Missing}
 		}
 		return status.Value{State: status.Current}
