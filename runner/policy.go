@@ -22,7 +22,7 @@ func (l *loop) plan() error {
 		return err
 	}
 	if suspend != nil {
-		l.desired = &desired{suspend: suspend}
+		l.desired, l.rejected = &desired{suspend: suspend}, nil // any values are better than none
 		l.update(func(s *Status) { s.Reason = suspend.Error() })
 		return nil
 	}

@@ -23,7 +23,7 @@ import (
 //	    desired                   in flight         so
 //	 1  as applied                -                 nothing
 //	 2  other values              -                 Apply them
-//	 3  values that were rejected -                 nothing, until there were others
+//	 3  values that were rejected -                 nothing, until there were others or none
 //	 4  none                      -                 Suspend, once
 //	 5  as in flight              Apply, Suspend    wait
 //	 6  other values, or none     Apply, Suspend    end its context, wait, then as without it
@@ -38,7 +38,7 @@ import (
 //	10  Apply, before it          an error          the applied ones stay; if files could not be
 //	                                                written, again later
 //	11  Suspend                   nil               values are suspended: the next Apply is a
-//	                                                restart, and nothing is rejected
+//	                                                restart
 //	12  Suspend                   cause of context  the next Apply is a restart
 //	13  Suspend                   an error          again later
 //
@@ -200,7 +200,7 @@ func (l *loop) reconcile(ctx context.Context) {
 	case d == l.unusable:
 	case d.suspend != nil:
 		if !l.suspended {
-			l.restart, l.rejected = true, nil // any values are better than none
+			l.restart = true
 			l.start(ctx, &call{})
 		}
 	case l.rejected != nil && !l.rejected.Diff(d.digest).Any():
@@ -345,10 +345,10 @@ func (l *loop) finish(c *call) error {
 		l.log.Info("revision applied", "revision", c.revision.Number)
 		return nil
 	case !failed && c.applying:
-		l.tried = union(l.tried, c.change.Changes)
+		l.tried, l.restart = union(l.tried, c.change.Changes), c.change.Restart
 	case c.applying:
 		l.suspended, l.tried, l.rejected = c.suspended, render.Changes{}, c.revision.digest
-		l.config.OnError(fmt.Errorf("apply revision %d: %w", c.revision.Number, c.err))
+		l.config.OnError(fmt.Errorf("apply revision %d (rolled back): %w", c.revision.Number, c.err))
 		if c.restoreErr != nil {
 			l.config.OnError(fmt.Errorf("restore files of the previous revision: %w", c.restoreErr))
 		}

@@ -14,8 +14,10 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -126,7 +128,8 @@ func New(c Config) (*Runner, error) {
 
 // load reads the manifest.
 func (r *Runner) load() (*manifest.Manifest, error) {
-	m, err := manifest.Load(r.config.Files, r.config.Environ)
+	schemes := slices.DeleteFunc(slices.Sorted(maps.Keys(r.config.Sources)), func(s string) bool { return s == manifest.SchemeRoom })
+	m, err := manifest.Load(r.config.Files, r.config.Environ, schemes...)
 	if err == nil && r.config.Check != nil {
 		err = r.config.Check(m)
 	}
@@ -232,14 +235,19 @@ func (r *Runner) render(m *manifest.Manifest, s *fetch.Snapshot, dir *tmpfs.Dir)
 
 // open returns the source of what m refers to.
 func (r *Runner) open(m *manifest.Manifest) (fetch.Source, error) {
-	for range targets(m) {
-		if r.opened["room"] == nil {
-			s, err := r.config.Sources["room"]()
-			if err != nil {
-				return nil, err
-			}
-			r.opened["room"] = s
+	for t := range targets(m) {
+		if r.opened[t.Scheme] != nil {
+			continue
 		}
+		open := r.config.Sources[t.Scheme]
+		if open == nil {
+			return nil, fmt.Errorf("open source: %s: references are not supported", t.Scheme)
+		}
+		s, err := open()
+		if err != nil {
+			return nil, err
+		}
+		r.opened[t.Scheme] = s
 	}
-	return r.opened["room"], nil
+	return r.opened[manifest.SchemeRoom], nil
 }

@@ -166,8 +166,8 @@ func (r *Runner) Status() Status {
 		e.Revision = cmp.Or(changed[name{e.Kind, e.Name}], 1)
 	}
 	for t := range targets(v.manifest) {
-		if !slices.Contains(s.Rooms, t.Room) {
-			s.Rooms = append(s.Rooms, t.Room)
+		if !slices.Contains(s.Rooms, t.Group) {
+			s.Rooms = append(s.Rooms, t.Group)
 		}
 	}
 	if reporter != nil {

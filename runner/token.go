@@ -51,13 +51,14 @@ func (r *Runner) Token(ctx context.Context, client string) (secret.Value, time.T
 	return secret.Value{}, time.Time{}, err
 }
 
-// tokenTarget is what a reference to the client names.
+// tokenTarget returns what the manifest refers to for a token of the client, else what
+// a reference would.
 func tokenTarget(m *manifest.Manifest, client string) (manifest.Target, bool) {
-	_, ok := m.OAuth[client]
+	described, ok := m.OAuth[client]
 	for t := range targets(m) {
-		if t.Kind == manifest.KindOAuth && t.ID == client {
+		if t.Scheme == manifest.SchemeRoom && t.Kind() == manifest.KindOAuth && t.ID() == client {
 			return t, ok
 		}
 	}
-	return manifest.Target{Kind: manifest.KindOAuth, ID: client}, ok
+	return described.Target(client), ok
 }
