@@ -9,7 +9,7 @@ import (
 )
 
 // maxBroken is the number of links that lead nowhere. It may only fall.
-const maxBroken = 3
+const maxBroken = 0
 
 var (
 	link    = regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`)

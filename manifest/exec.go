@@ -2,8 +2,6 @@ package manifest
 
 import (
 	"time"
-
-	"github.com/goccy/go-yaml/ast"
 )
 
 // An Exec is how the command is run, in so far as the manifest says it. What
@@ -50,7 +48,7 @@ var execKeys = []string{
 }
 
 // exec reads the mapping of exec: each key replaces that of an earlier file.
-func (y *yamlFile) exec(n ast.Node, s *settings) {
+func (y *yamlFile) exec(n node, s *settings) {
 	e := &s.exec
 	for _, f := range y.fields(n, "exec", "write mask: true, indented, below exec:") {
 		switch f.key {
@@ -89,7 +87,7 @@ func (y *yamlFile) variables(f field) []string {
 	for _, n := range nodes {
 		name := y.name(field{"a name", 0, n})
 		if name != "" && !validName(name) {
-			y.fail(y.offset(n.GetToken()), "the name is not valid", nameHint)
+			y.fail(n.off, "the name is not valid", nameHint)
 		}
 		names = append(names, name)
 	}
@@ -100,17 +98,15 @@ func (y *yamlFile) duration(f field) time.Duration {
 	text := y.name(f)
 	d, err := time.ParseDuration(text)
 	if text != "" && (err != nil || d <= 0) {
-		y.fail(y.offset(f.value.GetToken()), f.key+" is no time above 0", "write it with its unit, as 10s, 1m30s or 500ms")
+		y.fail(f.value.off, f.key+" is no time above 0", "write it with its unit, as 10s, 1m30s or 500ms")
 	}
 	return d
 }
 
 // list returns what a list has.
-func (y *yamlFile) list(f field, hint string) []ast.Node {
-	list, ok := f.value.(*ast.SequenceNode)
-	if !ok {
-		y.fail(y.offset(f.value.GetToken()), f.key+" is not a list", hint)
-		return nil
+func (y *yamlFile) list(f field, hint string) []node {
+	if f.value.kind != listNode {
+		y.fail(f.value.off, f.key+" is not a list", hint)
 	}
-	return list.Values
+	return f.value.list
 }

@@ -42,7 +42,7 @@ func TestExecErrors(t *testing.T) {
 		{"mask: hunter2", "m.yaml:3:9: mask is neither true nor false\n    mask: …\n          ^\n  hint: write mask: true"},
 		{"strip: hunter2", "m.yaml:3:10: strip is not a list\n    strip: …\n           ^\n  hint: write strip: [ONE, TWO]"},
 		{"allow: [A, hunter-2]", "m.yaml:3:14: the name is not valid"},
-		{"allow: [[hunter2]]", "m.yaml:3:11: a list is not known here"},
+		{"allow: [[hunter2]]", "m.yaml:3:11: a list is not supported here"},
 		{"stop_signal: 9", "m.yaml:3:16: stop_signal is not text"},
 		{"stop_timeout: hunter2", "m.yaml:3:17: stop_timeout is no time above 0\n    stop_timeout: …\n                  ^\n  hint: write it with its unit, as 10s, 1m30s or 500ms"},
 		{"stop_timeout: 9999999h", "m.yaml:3:17: stop_timeout is no time above 0"},

@@ -38,7 +38,7 @@ func (y *yamlFile) goTemplate(file *File, f field) {
 	if !ok {
 		return
 	}
-	g := goTemplate{y, file, y.mapOffsets(f.value, text), map[string]bool{}}
+	g := goTemplate{y, file, y.mapOffsets(f.value), map[string]bool{}}
 	tree := tmpl.New("")
 	tree.Mode = tmpl.SkipFuncCheck
 	trees := map[string]*tmpl.Tree{}

@@ -72,13 +72,18 @@ func TestLoadNothing(t *testing.T) {
 }
 
 func TestLoadText(t *testing.T) {
+	var many strings.Builder
+	for i := range 60_000 {
+		fmt.Fprintf(&many, "  K%d: v\n", i)
+	}
 	write(t, map[string]string{
 		"bom.env":      "\ufeffA=1\r\nB=\"x\r\ny\"\r\n",
 		"bom.yml":      "\ufeffversion: 1\r\nenv:\r\n  A: 1\r\n  B: |\r\n    x\r\n    y\r\n",
 		"comments.env": "# nothing yet\n",
 		"largest.env":  "A=" + strings.Repeat("x", manifest.MaxSize-2),
+		"many.yaml":    "version: 1\nenv:\n" + many.String(),
 	})
-	for file, want := range map[string]int{"bom.env": 2, "bom.yml": 2, "comments.env": 0, "largest.env": 1} {
+	for file, want := range map[string]int{"bom.env": 2, "bom.yml": 2, "comments.env": 0, "largest.env": 1, "many.yaml": 60_000} {
 		m, err := manifest.Load([]string{file}, nil)
 		if err != nil || len(m.Entries) != want {
 			t.Errorf("%s: got %v, %v", file, m, err)

@@ -3,8 +3,6 @@ package manifest
 import (
 	"net/url"
 	"strings"
-
-	"github.com/goccy/go-yaml/ast"
 )
 
 // An OAuthClient is a client of an OAuth provider, which room:oauth/NAME means.
@@ -43,7 +41,7 @@ var (
 )
 
 // clients reads the mapping of names to clients.
-func (y *yamlFile) clients(n ast.Node) map[string]OAuthClient {
+func (y *yamlFile) clients(n node) map[string]OAuthClient {
 	clients := map[string]OAuthClient{}
 	for _, f := range y.fields(n, "oauth", "write NAME: {client_id: …}, indented, below oauth:") {
 		if f.key == "" {
@@ -73,7 +71,7 @@ func (y *yamlFile) client(client field) OAuthClient {
 		case "redirect_uri":
 			c.RedirectURI = y.name(f)
 			if u, err := url.Parse(c.RedirectURI); c.RedirectURI != "" && (err != nil || !u.IsAbs() || u.Fragment != "") {
-				y.fail(y.offset(f.value.GetToken()), "redirect_uri is no absolute URI", redirectHint)
+				y.fail(f.value.off, "redirect_uri is no absolute URI", redirectHint)
 			}
 		case "no_pkce":
 			c.NoPKCE = y.boolean(f)
@@ -104,11 +102,11 @@ func (y *yamlFile) clientSecret(f field) *Target {
 	switch {
 	case text == "":
 	case ok && y.of(text) == "" && nearest(written, y.schemes...) != "":
-		y.fail(y.offset(f.value.GetToken()), fault.message, fault.hint)
+		y.fail(f.value.off, fault.message, fault.hint)
 	case fault != nil || r.Scheme != SchemeRoom || r.Kind() != KindSecret:
-		y.fail(y.offset(f.value.GetToken()), "client_secret is no reference to a secret", hint)
+		y.fail(f.value.off, "client_secret is no reference to a secret", hint)
 	case strings.ContainsAny(text, "#") || r.Optional || r.Default != nil || r.Base64 || r.File != "" || r.UpdatePolicy != (UpdatePolicy{}):
-		y.fail(y.offset(f.value.GetToken()), "client_secret is not a whole secret", hint)
+		y.fail(f.value.off, "client_secret is not a whole secret", hint)
 	}
 	return &r.Target
 }
@@ -116,7 +114,7 @@ func (y *yamlFile) clientSecret(f field) *Target {
 func (y *yamlFile) endpoint(f field) string {
 	text := y.name(f)
 	if u, err := url.Parse(text); text != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
-		y.fail(y.offset(f.value.GetToken()), f.key+" is no URL", endpointHint)
+		y.fail(f.value.off, f.key+" is no URL", endpointHint)
 	}
 	return text
 }
@@ -128,7 +126,7 @@ func (y *yamlFile) scopes(f field) []string {
 	for _, n := range nodes {
 		scope := y.name(field{"a scope", 0, n})
 		if strings.ContainsAny(scope, " \t\n") {
-			y.fail(y.offset(n.GetToken()), "a scope has no spaces", hint)
+			y.fail(n.off, "a scope has no spaces", hint)
 		}
 		scopes = append(scopes, scope)
 	}

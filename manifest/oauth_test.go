@@ -101,7 +101,7 @@ func TestClientSecretIsAReference(t *testing.T) {
 		"\"room:secret/x\\nhunter2\"":           "is no reference to a secret",
 		"8080":                                  "is not text",
 		"":                                      "is not text",
-		"[hunter2]":                             "a list is not known here",
+		"[hunter2]":                             "a list is not supported here",
 		"{secret: hunter2}":                     "is not text",
 	} {
 		_, errs := manifest.Parse("m.yaml", "version: 1\noauth:\n  x:\n    connector: {server_url: https://mcp}\n    client_secret: "+text)

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/goccy/go-yaml/ast"
 )
 
 const (
@@ -109,19 +107,19 @@ func (y *yamlFile) keeping(fields []field) (k UpdatePolicy, rest []field) {
 // freshness sets one field of fresh.
 func (y *yamlFile) freshness(fresh *StalePolicy, f field) {
 	text := "0"
-	if f.key != maxStaleKey || !isNumber(f.value, 0) {
+	if f.key != maxStaleKey || !f.value.isNumber(0) {
 		text = y.name(f)
 	}
 	k := UpdatePolicy{StalePolicy: *fresh}
 	message, hint := k.setKeeping(f.key, text)
 	if text != "" && message != "" {
-		y.fail(y.offset(f.value.GetToken()), message, hint)
+		y.fail(f.value.off, message, hint)
 	}
 	*fresh = k.StalePolicy
 }
 
 func (y *yamlFile) onChange(f field) *OnChange {
-	if _, ok := f.value.(ast.MapNode); !ok {
+	if f.value.kind != mapNode {
 		return &OnChange{Kind: y.word(f, ChangeRestart, ChangeNone)}
 	}
 	var c OnChange
@@ -132,7 +130,7 @@ func (y *yamlFile) onChange(f field) *OnChange {
 		case ChangeSignal:
 			c.Signal = y.name(g)
 			if c.Signal != "" && !signalPattern.MatchString(c.Signal) {
-				y.fail(y.offset(g.value.GetToken()), "not the name of a signal", "write it as HUP, SIGUSR1 or \"10\"")
+				y.fail(g.value.off, "not the name of a signal", "write it as HUP, SIGUSR1 or \"10\"")
 			}
 		case ChangeCommand:
 			c.Command = y.command(g)
@@ -154,11 +152,11 @@ func (y *yamlFile) command(f field) []string {
 	for i, n := range nodes {
 		argument, _ := y.textOf(field{"an argument", 0, n})
 		if i == 0 && argument == "" {
-			y.fail(y.offset(n.GetToken()), "the command has no name", hint)
+			y.fail(n.off, "the command has no name", hint)
 		}
 		arguments = append(arguments, argument)
 	}
-	if list, ok := f.value.(*ast.SequenceNode); ok && len(list.Values) == 0 {
+	if f.value.kind == listNode && len(nodes) == 0 {
 		y.fail(f.off, "the command is empty", hint)
 	}
 	return arguments
@@ -168,7 +166,7 @@ func (y *yamlFile) command(f field) []string {
 func (y *yamlFile) word(f field, known ...string) string {
 	text := y.name(f)
 	if text != "" && !slices.Contains(known, text) {
-		y.fail(y.offset(f.value.GetToken()), "unknown "+f.key, didYouMean(text, known...))
+		y.fail(f.value.off, "unknown "+f.key, didYouMean(text, known...))
 		return ""
 	}
 	return text

@@ -2,8 +2,6 @@ package manifest
 
 import (
 	"net"
-
-	"github.com/goccy/go-yaml/ast"
 )
 
 // The keys of [Refresh.Pos].
@@ -45,7 +43,7 @@ func (s *settings) set(y *yamlFile, pos *map[string]Position, f field) {
 	if *pos == nil {
 		*pos = map[string]Position{}
 	}
-	at := y.offset(f.value.GetToken())
+	at := f.value.off
 	(*pos)[f.key] = y.position(at)
 	if s.fail == nil {
 		s.fail = map[string]func(string, string){}
@@ -55,7 +53,7 @@ func (s *settings) set(y *yamlFile, pos *map[string]Position, f field) {
 
 // refreshing reads the mapping of refresh: each key replaces that of an earlier
 // file.
-func (y *yamlFile) refreshing(n ast.Node, s *settings) {
+func (y *yamlFile) refreshing(n node, s *settings) {
 	r := &s.refresh
 	for _, f := range y.fields(n, "refresh", "write interval: 60s, indented, below refresh:") {
 		switch f.key {
@@ -89,7 +87,7 @@ func (y *yamlFile) ready(ready field) Readiness {
 			kinds++
 			r.TCP = y.name(f)
 			if _, port, err := net.SplitHostPort(r.TCP); r.TCP != "" && (err != nil || port == "") {
-				y.fail(y.offset(f.value.GetToken()), "tcp is no address", "write HOST:PORT, as 127.0.0.1:8080 or [::1]:8080")
+				y.fail(f.value.off, "tcp is no address", "write HOST:PORT, as 127.0.0.1:8080 or [::1]:8080")
 			}
 		case timeoutKey:
 			r.Timeout = y.duration(f)

@@ -2,16 +2,9 @@ package manifest
 
 import (
 	_ "embed"
-	"errors"
 	"slices"
+	"strconv"
 	"strings"
-	"unicode/utf8"
-
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
 )
 
 //go:embed schema.json
@@ -21,7 +14,18 @@ var schema []byte
 // structure; the grammar within a string is only in the parser.
 func Schema() []byte { return slices.Clone(schema) }
 
-// A yamlFile reads
+var (
+	topKeys = []string{"version", "env", "files", "oauth", "refresh", "exec"}
+	// referenceKeys are those of references of all kinds.
+	referenceKeys = slices.Concat(kinds, targetKeys[KindSecret], targetKeys[KindOAuth], []string{"room", "field"}, attributeKeys(KindOAuth))
+)
+
+const (
+	typeHint = "write text, a number, true or false, or one of {secret: ID}, {oauth: CLIENT}, {request: {…}} and {value: text}"
+	fromHint = "write {from: PARTICIPANT, url: URL, type: TYPE}"
+)
+
+// parseYAML reads
 //
 //	version: 1
 //	env:
@@ -34,63 +38,33 @@ func Schema() []byte { return slices.Clone(schema) }
 //	  interval: 60s
 //	exec:
 //	  mask: true
-type yamlFile struct {
-	*source
-	// last is the latest offset that was asked for: a line of a million
-	// tokens is walked once.
-	last struct{ line, column, off int }
-}
-
-var (
-	topKeys  = []string{"version", "env", "files", "oauth", "refresh", "exec"}
-	listKeys = []string{scopesKey, StripKey, AllowKey, commandKey}
-	// referenceKeys are those of references of all kinds.
-	referenceKeys = slices.Concat(kinds, targetKeys[KindSecret], targetKeys[KindOAuth], []string{"room", "field"}, attributeKeys(KindOAuth))
-)
-
-const (
-	typeHint = "write text, a number, true or false, or one of {secret: ID}, {oauth: CLIENT}, {request: {…}} and {value: text}"
-	fromHint = "write {from: PARTICIPANT, url: URL, type: TYPE}"
-	textHint = "a text with { } [ ] , # or \": \" in it needs quotes"
-)
-
 func parseYAML(s *source, over *settings) layer {
 	y := &yamlFile{source: s}
-	tokens := lexer.Tokenize(s.text)
-	if !y.checkTokens(tokens) {
-		return layer{}
-	}
-	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
-	if err != nil {
-		y.failSyntax(err)
+	root, ok := y.read()
+	if !ok {
 		return layer{}
 	}
 	var l layer
 	version := false
-	for _, document := range file.Docs {
-		if document.Body == nil {
-			continue
-		}
-		for _, f := range y.fields(document.Body, "the manifest", "write version: 1 and env: at the start of lines") {
-			switch f.key {
-			case "version":
-				version = true
-				if !isNumber(f.value, 1) {
-					y.fail(y.offset(f.value.GetToken()), "unknown version", "this program knows version: 1")
-				}
-			case "env":
-				l.items = append(l.items, y.env(f.value)...)
-			case "files":
-				l.items = append(l.items, y.filesOf(f.value)...)
-			case "oauth":
-				l.clients = y.clients(f.value)
-			case "refresh":
-				y.refreshing(f.value, over)
-			case "exec":
-				y.exec(f.value, over)
-			default:
-				y.fail(f.off, "unknown key", didYouMean(f.key, topKeys...))
+	for _, f := range y.fields(root, "the manifest", "write version: 1 and env: at the start of lines") {
+		switch f.key {
+		case "version":
+			version = true
+			if !f.value.isNumber(1) {
+				y.fail(f.value.off, "unknown version", "this program knows version: 1")
 			}
+		case "env":
+			l.items = append(l.items, y.env(f.value)...)
+		case "files":
+			l.items = append(l.items, y.filesOf(f.value)...)
+		case "oauth":
+			l.clients = y.clients(f.value)
+		case "refresh":
+			y.refreshing(f.value, over)
+		case "exec":
+			y.exec(f.value, over)
+		default:
+			y.fail(f.off, "unknown key", didYouMean(f.key, topKeys...))
 		}
 	}
 	checkNames(l.items)
@@ -100,154 +74,30 @@ func parseYAML(s *source, over *settings) layer {
 	return l
 }
 
-func isNumber(n ast.Node, want uint64) bool {
-	switch n := n.(type) {
-	case *ast.IntegerNode:
-		return n.Value == want
-	case *ast.FloatNode:
-		return n.Value == float64(want)
-	}
-	return false
+func (n node) isNumber(want float64) bool {
+	value, err := strconv.ParseFloat(n.text, 64)
+	return n.kind == numberNode && err == nil && value == want
 }
 
-// checkTokens refuses what this format has no use for before the parser, which
-// is recursive, sees it: anchors and what else could nest or multiply. Lists are
-// only those of listKeys, and in no other list.
-func (y *yamlFile) checkTokens(tokens token.Tokens) bool {
-	const (
-		maxNesting = 6
-		maxKeys    = 10_000 // the parser's time grows with the square: this is a quarter of a second
-		quote      = "put quotes around a text that starts with such a character"
-	)
-	start := len(y.fault)
-	nesting, documents, keys, line := 0, 0, 0, 0
-	list, flow := false, false // one entry in a line or [a, b]
-	for _, t := range tokens {
-		at := y.offset(t)
-		if keys > maxKeys {
-			y.fail(at, "more than 10000 keys", "a .env-style file may have more")
-			return false
-		}
-		switch t.Type {
-		case token.MappingValueType:
-			list = false
-			y.showAt(at, ":")
-			if !flow {
-				y.showKey(t.Prev)
-			}
-			if nesting == 0 && line == t.Position.Line {
-				y.fail(at, `a second ":" in the line`, textHint)
-			}
-			line = t.Position.Line
-			keys++
-		case token.MappingStartType:
-			y.showAt(at, "{")
-			if nesting++; nesting > maxNesting {
-				y.fail(at, "too many { inside each other", typeHint)
-				return false
-			}
-		case token.MappingEndType:
-			y.showAt(at, "}")
-			nesting--
-		case token.CollectEntryType:
-			keys++
-			y.showAt(at, ",")
-		case token.SequenceEntryType, token.SequenceStartType:
-			first := isListKey(t.Prev)
-			if !first && (!list || t.Type == token.SequenceStartType || t.Prev.Position.Line == t.Position.Line) {
-				y.fail(at, "a list is not known here", "write NAME: value, and "+quote)
-			}
-			list = t.Type == token.SequenceEntryType
-			flow = !list
-		case token.SequenceEndType:
-			flow = false
-		case token.MappingKeyType:
-			y.fail(at, `"?" keys are not known here`, "write NAME: value, and "+quote)
-		case token.AnchorType, token.AliasType, token.MergeKeyType:
-			y.fail(at, "anchors, aliases and merge keys are not known here", "write the value out; "+quote)
-		case token.TagType:
-			y.fail(at, "tags are not known here", quote)
-		case token.DirectiveType:
-			y.fail(at, "directives are not known here", quote)
-		case token.DocumentHeaderType:
-			if documents++; documents > 1 || t.Prev != nil && t.Prev.Type != token.CommentType {
-				y.fail(at, "a second document", "one file is one manifest: give the other to -m too")
-			}
-		}
+func (n node) isTrue() bool { return n.kind == boolNode && strings.EqualFold(n.text, "true") }
+
+// mismatch records that n is not what the format wants.
+func (y *yamlFile) mismatch(n node, message, hint string) {
+	if n.kind == listNode {
+		message = "a list is not supported here"
 	}
-	return len(y.fault) == start
+	y.fail(n.off, message, hint)
 }
 
-// isListKey reports whether t is the colon after a key whose value is a list.
-func isListKey(t *token.Token) bool {
-	return t != nil && t.Type == token.MappingValueType && t.Prev != nil && slices.Contains(listKeys, t.Prev.Value)
+// fields returns the fields of a mapping.
+func (y *yamlFile) fields(n node, what, hint string) []field {
+	if n.kind != mapNode {
+		y.mismatch(n, what+" is not a mapping", hint)
+	}
+	return n.fields
 }
 
-// showAt shows want, if that is what is there: the scanner's positions are not
-// always right.
-func (y *yamlFile) showAt(off int, want string) {
-	if strings.HasPrefix(y.text[off:], want) {
-		y.show(off, off+len(want), true)
-	}
-}
-
-// showKey shows the key before a colon, unless it may be a value with a colon
-// in it.
-func (y *yamlFile) showKey(key *token.Token) {
-	if key == nil || !validName(key.Value) {
-		return
-	}
-	if p := key.Prev; p != nil && p.Position.Line == key.Position.Line &&
-		p.Type != token.MappingStartType && p.Type != token.CollectEntryType {
-		return
-	}
-	for _, quote := range []string{"", `"`, "'"} {
-		y.showAt(y.offset(key), quote+key.Value+quote)
-	}
-}
-
-// failSyntax records an error of the YAML parser, without what it quotes.
-func (y *yamlFile) failSyntax(err error) {
-	var e yaml.Error
-	if !errors.As(err, &e) || e.GetToken() == nil {
-		y.fail(0, "is not YAML", "")
-		return
-	}
-	message, _, _ := strings.Cut(e.GetMessage(), `"`)
-	y.fail(y.offset(e.GetToken()), "is not YAML: "+strings.TrimRight(message, ": "),
-		textHint)
-}
-
-// A field is a key of a mapping and its value.
-type field struct {
-	key   string
-	off   int
-	value ast.Node
-}
-
-// fields returns the fields of a mapping, whose keys are unique.
-func (y *yamlFile) fields(n ast.Node, what, hint string) []field {
-	mapping, ok := n.(ast.MapNode)
-	if !ok {
-		y.fail(y.offset(n.GetToken()), what+" is not a mapping", hint)
-		return nil
-	}
-	var fields []field
-	seen := map[string]int{}
-	for it := mapping.MapRange(); it.Next(); {
-		t := it.Key().GetToken()
-		f := field{t.Value, y.offset(t), it.Value()}
-		if first, twice := seen[f.key]; twice {
-			y.fail(f.off, "the key is there twice", duplicateHint(y.position(first)))
-			continue
-		}
-		seen[f.key] = f.off
-		fields = append(fields, f)
-	}
-	return fields
-}
-
-func (y *yamlFile) env(n ast.Node) []item {
+func (y *yamlFile) env(n node) []item {
 	var items []item
 	for _, f := range y.fields(n, "env", "write NAME: value, indented, below env:") {
 		if !validName(f.key) {
@@ -255,15 +105,13 @@ func (y *yamlFile) env(n ast.Node) []item {
 			continue
 		}
 		it := item{Entry{Name: f.key, Pos: y.position(f.off)}, y.source, f.off}
-		switch n := f.value.(type) {
-		case *ast.NullNode:
+		switch f.value.kind {
+		case nullNode:
 			it.Value = inherit(f.key)
-		case ast.MapNode:
+		case mapNode:
 			it.Value, it.UpdatePolicy = y.mapping(f)
-		case *ast.StringNode, *ast.LiteralNode:
-			text, _ := y.scalar(n)
-			t := scanner{src: y.source, text: text, at: y.mapOffsets(n, text)}
-			it.Value = t.template(false)
+		case textNode:
+			it.Value = y.expr(f.value)
 		default:
 			it.Value = y.literal(f)
 		}
@@ -276,7 +124,7 @@ func (y *yamlFile) env(n ast.Node) []item {
 func (y *yamlFile) literal(f field) Expr {
 	text, ok := y.scalar(f.value)
 	if !ok {
-		y.fail(y.offset(f.value.GetToken()), "this is not a value", typeHint)
+		y.mismatch(f.value, "this is not a value", typeHint)
 	}
 	if text == "" {
 		return nil
@@ -349,7 +197,7 @@ func (y *yamlFile) value(env field, fields []field) Expr {
 
 // reference sets one field of r.
 func (y *yamlFile) reference(r *Reference, f field) {
-	at := y.offset(f.value.GetToken())
+	at := f.value.off
 	switch f.key {
 	case "optional":
 		r.Optional = y.boolean(f)
@@ -368,7 +216,7 @@ func (y *yamlFile) reference(r *Reference, f field) {
 		y.request(r, f)
 		return
 	case "file":
-		if b, ok := f.value.(*ast.BoolNode); ok && b.Value {
+		if f.value.isTrue() {
 			r.File = ownName
 			return
 		}
@@ -412,8 +260,8 @@ func (y *yamlFile) request(r *Reference, request field) {
 		case f.key == timeoutKey:
 			text, _ := y.scalar(f.value)
 			message, hint := r.setTimeout(text)
-			if _, ok := f.value.(*ast.IntegerNode); !ok || message != "" {
-				y.fail(y.offset(f.value.GetToken()), "the timeout is no number of seconds", hint)
+			if f.value.kind != numberNode || message != "" {
+				y.fail(f.value.off, "the timeout is no number of seconds", hint)
 			}
 		default:
 			r.setParam(f.key, y.name(f))
@@ -437,77 +285,53 @@ func (y *yamlFile) name(f field) string {
 		if f.key == string(KindSecret) {
 			hint = "write the id of the secret"
 		}
-		y.fail(y.offset(f.value.GetToken()), f.key+" is empty", hint)
+		y.fail(f.value.off, f.key+" is empty", hint)
 	}
 	return text
 }
 
 // textOf returns the text of a field that has to be one.
 func (y *yamlFile) textOf(f field) (string, bool) {
-	switch f.value.(type) {
-	case *ast.StringNode, *ast.LiteralNode:
+	if f.value.kind == textNode {
 		return y.scalar(f.value)
 	}
-	y.fail(y.offset(f.value.GetToken()), f.key+" is not text", `write text, with quotes if it looks like a number: "1"`)
+	y.mismatch(f.value, f.key+" is not text", `write text, with quotes if it looks like a number: "1"`)
 	return "", false
 }
 
 func (y *yamlFile) boolean(f field) bool {
-	b, ok := f.value.(*ast.BoolNode)
-	if !ok {
-		y.fail(y.offset(f.value.GetToken()), f.key+" is neither true nor false", "write "+f.key+": true")
+	if f.value.kind != boolNode {
+		y.mismatch(f.value, f.key+" is neither true nor false", "write "+f.key+": true")
 	}
-	return ok && b.Value
+	return f.value.isTrue()
 }
 
 // scalar returns the text of a scalar: of a number or boolean, as it is
 // written.
-func (y *yamlFile) scalar(n ast.Node) (text string, ok bool) {
-	switch n := n.(type) {
-	case *ast.StringNode:
-		text = n.Value
-	case *ast.LiteralNode:
-		text = n.Value.Value
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		text = n.GetToken().Value
-	default:
-		return "", false
+func (y *yamlFile) scalar(n node) (text string, ok bool) {
+	if strings.Contains(n.text, "\x00") {
+		y.fail(n.off, "a NUL character", "no variable can hold one: store it as a secret and use encoding=base64")
 	}
-	if strings.Contains(text, "\x00") {
-		y.fail(y.offset(n.GetToken()), "a NUL character", "no variable can hold one: store it as a secret and use encoding=base64")
-	}
-	return text, true
+	return n.text, n.kind == textNode || n.kind == numberNode || n.kind == boolNode
 }
 
-// mapOffsets tells where the bytes of a string are in the file. One that is
+// expr reads a text with the grammar of all values.
+func (y *yamlFile) expr(n node) Expr {
+	text, _ := y.scalar(n)
+	t := scanner{src: y.source, text: text, at: y.mapOffsets(n)}
+	return t.template(false)
+}
+
+// mapOffsets tells where the bytes of a text are in the file. One that is
 // not written there byte for byte, since it has escapes or several lines, is
 // all at its start.
-func (y *yamlFile) mapOffsets(n ast.Node, text string) func(int) int {
-	start := y.offset(n.GetToken())
-	verbatim := start
-	if strings.HasPrefix(y.text[start:], `"`) || strings.HasPrefix(y.text[start:], "'") {
+func (y *yamlFile) mapOffsets(n node) func(int) int {
+	verbatim := n.off
+	if strings.HasPrefix(y.text[n.off:], `"`) || strings.HasPrefix(y.text[n.off:], "'") {
 		verbatim++
 	}
-	if strings.HasPrefix(y.text[verbatim:], text) {
+	if strings.HasPrefix(y.text[verbatim:], n.text) {
 		return func(off int) int { return verbatim + off }
 	}
-	return func(int) int { return start }
-}
-
-// offset returns where a token starts. The scanner counts columns in
-// characters; its own offsets miss white space.
-func (y *yamlFile) offset(t *token.Token) int {
-	if t.Position == nil || t.Position.Line > len(y.lines) {
-		return len(y.text)
-	}
-	line, column := max(t.Position.Line, 1), max(t.Position.Column, 1)
-	if line != y.last.line || column < y.last.column {
-		y.last.line, y.last.column, y.last.off = line, 1, y.lines[line-1]
-	}
-	for y.last.column < column && y.last.off < len(y.text) && y.text[y.last.off] != '\n' {
-		_, n := utf8.DecodeRuneInString(y.text[y.last.off:])
-		y.last.off += n
-		y.last.column++
-	}
-	return y.last.off
+	return func(int) int { return n.off }
 }

@@ -2,8 +2,6 @@ package manifest
 
 import (
 	"slices"
-
-	"github.com/goccy/go-yaml/ast"
 )
 
 const fileHint = "write {secret: ID}, {value: text}, {template: text} or {format: json, entries: {NAME: value}}, or text as below env"
@@ -15,26 +13,22 @@ var (
 
 // filesOf reads the mapping of paths to files. It adds them to the source and
 // returns the variables that hold their paths.
-func (y *yamlFile) filesOf(n ast.Node) []item {
+func (y *yamlFile) filesOf(n node) []item {
 	var items []item
 	for _, f := range y.fields(n, "files", "write PATH: value, indented, below files:") {
 		if message, hint := checkPath(f.key); message != "" {
 			y.fail(f.off, message, hint)
 			continue
 		}
-		for _, quote := range []string{"", `"`, "'"} {
-			y.showAt(f.off, quote+f.key+quote)
-		}
+		y.showKey(f.off, f.key)
 		file := File{Path: f.key, Mode: defaultMode, Pos: y.position(f.off)}
-		switch n := f.value.(type) {
-		case *ast.StringNode, *ast.LiteralNode:
-			text, _ := y.scalar(n)
-			t := scanner{src: y.source, text: text, at: y.mapOffsets(n, text)}
-			file.Entries = []Entry{{Value: t.template(false), Pos: file.Pos}}
-		case ast.MapNode:
+		switch f.value.kind {
+		case textNode:
+			file.Entries = []Entry{{Value: y.expr(f.value), Pos: file.Pos}}
+		case mapNode:
 			items = append(items, y.file(&file, f)...)
 		default:
-			y.fail(y.offset(n.GetToken()), "this is not a file", fileHint)
+			y.mismatch(f.value, "this is not a file", fileHint)
 		}
 		y.source.files = append(y.source.files, fileItem{file, y.source, f.off})
 	}
@@ -49,7 +43,7 @@ func (y *yamlFile) file(file *File, f field) (items []item) {
 	kept, fields := y.keeping(y.fields(f.value, "", ""))
 	file.UpdatePolicy = kept
 	for _, g := range fields {
-		at := y.offset(g.value.GetToken())
+		at := g.value.off
 		switch {
 		case g.key == expiresAtKey:
 			y.fail(g.off, "expires_at does not go with a file", expiresHint)
@@ -94,7 +88,7 @@ func (y *yamlFile) content(file *File, f field, form map[string]field, value []f
 	case hasFormat && hasEntries:
 		text, ok := y.textOf(format)
 		if ok && !slices.Contains(formats, text) {
-			y.fail(y.offset(format.value.GetToken()), "unknown format", didYouMean(text, formats...))
+			y.fail(format.value.off, "unknown format", didYouMean(text, formats...))
 		}
 		file.Format = text
 		for _, it := range y.env(entries.value) {

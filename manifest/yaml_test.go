@@ -2,13 +2,14 @@ package manifest_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/roomenv/roomenv/manifest"
 )
@@ -179,7 +180,7 @@ var structures = []structure{
 	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, scopes: [1]}}"},
 	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, scopes: [a b]}}"},
 	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, scopes: [[a]]}}"},
-	{false, "version: 1\noauth: {x: {connector: {server_url: https://mcp}, scopes:\n    - - a}}"},
+	{false, "version: 1\noauth:\n  x:\n    connector: {server_url: https://mcp}\n    scopes:\n    - - a"},
 	{false, "version: 1\nenv: {scopes: [a]}"},
 	{true, "version: 1\nexec: {}"},
 	{true, "version: 1\nexec: {mask: true, pristine: false, strip: [A, _b], allow: [], stop_signal: TERM, stop_timeout: 1m30.5s}"},
@@ -215,6 +216,27 @@ var structures = []structure{
 	{false, "- version: 1"},
 }
 
+// asJSON returns value with the keys of mappings as text.
+func asJSON(value any) any {
+	switch value := value.(type) {
+	case map[any]any:
+		mapping := map[string]any{}
+		for k, v := range value {
+			mapping[fmt.Sprint(k)] = asJSON(v)
+		}
+		return mapping
+	case map[string]any:
+		for k, v := range value {
+			value[k] = asJSON(v)
+		}
+	case []any:
+		for i, v := range value {
+			value[i] = asJSON(v)
+		}
+	}
+	return value
+}
+
 func TestSchemaAgreesWithParser(t *testing.T) {
 	document, err := jsonschema.UnmarshalJSON(strings.NewReader(string(manifest.Schema())))
 	if err != nil {
@@ -229,15 +251,11 @@ func TestSchemaAgreesWithParser(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range slices.Concat(structures, fileStructures, keepingStructures) {
-		b, err := yaml.YAMLToJSON([]byte(test.text))
-		if err != nil {
+		var sample any
+		if err := yaml.Load([]byte(test.text), &sample); err != nil {
 			t.Fatalf("%s: %v", test.text, err)
 		}
-		sample, err := jsonschema.UnmarshalJSON(strings.NewReader(string(b)))
-		if err != nil {
-			t.Fatalf("%s: %v", test.text, err)
-		}
-		if err := schema.Validate(sample); (err == nil) != test.valid {
+		if err := schema.Validate(asJSON(sample)); (err == nil) != test.valid {
 			t.Errorf("schema on %q, valid %t: %v", test.text, test.valid, err)
 		}
 		if _, errs := manifest.Parse("m.yaml", test.text); (errs == nil) != test.valid {
@@ -259,18 +277,22 @@ func TestYAMLRefuses(t *testing.T) {
 		{"version: 1\nenv: {A: *x}", "m.yaml:2:10: anchors"},
 		{"version: 1\nenv:\n  <<: {}", "m.yaml:3:3: anchors"},
 		{"version: 1\nenv: {A: !!str 1}", "m.yaml:2:10: tags"},
-		{"%YAML 1.2\n---\nversion: 1", "m.yaml:1:1: directives"},
+		{"%YAML 1.2\n---\nversion: 1", "m.yaml:1:1: YAML directives"},
 		{"version: 1\n---\nversion: 1", "m.yaml:2:1: a second document"},
-		{"version: 1\nenv:\n  ? A\n  : b", `m.yaml:3:3: "?" keys`},
-		{"version: 1\nversion: 1", "m.yaml:2:1: the key is there twice"},
-		{"version: 1\nenv:\n  A: b\n  A: c", "m.yaml:4:3: the key is there twice"},
-		{"version: 1\nenv: {A: {secret: x, secret: y}}", "m.yaml:2:22: the key is there twice"},
+		{"version: 1\nenv:\n  ? A\n  : b", `m.yaml:3:3: keys with "?"`},
+		{"version: 1\nversion: 1", "m.yaml:2:1: duplicate key"},
+		{"version: 1\nenv:\n  A: b\n  A: c", "m.yaml:4:3: duplicate key"},
+		{"version: 1\nenv: {A: {secret: x, secret: y}}", "m.yaml:2:22: duplicate key"},
+		{"version: 1\nenv: {? A : b}", `m.yaml:2:7: keys with "?"`},
+		{"version: 1\nenv:\n  B: # why?\n  ?\n    A\n  : b", `keys with "?"`},
+		{"version: 1\nenv:\n  [A]: b", "m.yaml:3:3: a key is not a name"},
+		{"version: 1\nenv:\n  A: \x01", "m.yaml:3:6: a control character"},
 		{"version: 1\nenv: {A: {{{{{{b}}}}}}}", "too many {"},
-		{"version: 1\nenv: {A: ${B:-c}}", "is not YAML"},
-		{"version: 1\nenv:\n  A: b: c", `m.yaml:3:7: a second ":"`},
-		{"version: 1\nenv:\n  A: b\n   c: d", "m.yaml:3:6: is not YAML"},
-		{"version: 1\nenv:\n  A: \"b", "m.yaml:3:6: is not YAML"},
-		{"version: 1\nenv:\n\tA: b", "is not YAML"},
+		{"version: 1\nenv: {A: ${B:-c}}", "invalid YAML"},
+		{"version: 1\nenv:\n  A: b: c", `m.yaml:3:7: invalid YAML: unexpected ":"`},
+		{"version: 1\nenv:\n  A: b\n   c: d", "m.yaml:4:5: invalid YAML"},
+		{"version: 1\nenv:\n  A: \"b", "m.yaml:3:6: invalid YAML"},
+		{"version: 1\nenv:\n\tA: b", "invalid YAML"},
 		{"version: 1\nenv: {A: \"\\0\"}", "m.yaml:2:10: a NUL character"},
 		{"version: 1\nenv: {A: {value: \"\\x00\"}}", "a NUL character"},
 		{"version: 1\nenv:\n  Ä: 1\n  A: é room:secret/x ${room:secrt/x}", "m.yaml:4:30: unknown kind"},

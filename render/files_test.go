@@ -14,7 +14,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/roomenv/roomenv/manifest"
 )
@@ -316,7 +316,7 @@ func TestYAMLReads(t *testing.T) {
 	if err := yaml.Unmarshal(text, &got); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, "goccy/go-yaml", got, want)
+	compare(t, "go-yaml", got, want)
 
 	out, err := exec.Command("python3", "-c", "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1], encoding='utf-8')), sys.stdout)",
 		write(t, manifest.FormatYAML, want)).Output()

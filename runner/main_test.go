@@ -2,6 +2,7 @@ package runner_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -58,12 +59,12 @@ func (s *source) Resolve(ctx context.Context, t manifest.Target) (secret.Value, 
 	return secret.Value{}, ctx.Err()
 }
 
-func (s *source) Watch(ctx context.Context, _ string, f func([]string)) error {
+func (s *source) Watch(ctx context.Context, _ string, f func(func(manifest.Target) bool)) error {
 	f(nil)
 	for {
 		select {
 		case ids := <-s.changes:
-			f(ids)
+			f(func(t manifest.Target) bool { return slices.Contains(ids, t.ID()) })
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -152,6 +153,9 @@ type world struct {
 	ended chan struct{}
 	code  int
 	err   error
+
+	closeError error // of the runner
+	over       bool
 }
 
 // run runs a test with a world whose first revision is applied, if a manifest is
@@ -164,11 +168,10 @@ func run(t *testing.T, text string, holds map[string]any, test func(w *world)) {
 		w.next(1).answer <- nil
 		w.settle()
 		test(w)
-		w.end()
 	})
 }
 
-func newWorld(t *testing.T, text string, holds map[string]any) *world {
+func newWorld(t *testing.T, text string, holds map[string]any, configure ...func(*runner.Config)) *world {
 	t.Helper()
 	w := &world{
 		t: t, manifest: filepath.Join(t.TempDir(), "roomenv.yaml"), source: newSource(holds),
@@ -176,7 +179,11 @@ func newWorld(t *testing.T, text string, holds map[string]any) *world {
 		changed:  make(chan struct{}), ended: make(chan struct{}),
 	}
 	w.write(text)
-	r, err := runner.New(w.config())
+	c := w.config()
+	for _, f := range configure {
+		f(&c)
+	}
+	r, err := runner.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +203,7 @@ func newWorld(t *testing.T, text string, holds map[string]any) *world {
 
 func (w *world) config() runner.Config {
 	return runner.Config{
-		Files: []string{w.manifest}, Environ: []string{"INHERITED=1"},
+		Files: []string{w.manifest}, Environ: []string{"INHERITED=1"}, // not that of the test
 		Sources: map[string]func() (fetch.Source, error){"room": func() (fetch.Source, error) { return w.source, nil }},
 		OnError: func(err error) {
 			w.mu.Lock()
@@ -224,18 +231,22 @@ func (w *world) edit(text string) {
 func (w *world) start() {
 	ctx, cancel := context.WithCancelCause(w.t.Context())
 	w.cancel = cancel
+	w.t.Cleanup(w.end)
 	go func() {
 		defer close(w.ended)
 		w.code, w.err = w.runner.Run(ctx, w.consumer)
 	}()
 }
 
-// end ends Run, if it runs, and closes the runner.
+// end ends Run and closes the runner, once.
 func (w *world) end() {
-	w.t.Helper()
+	if w.over {
+		return
+	}
+	w.over = true
 	w.cancel(nil)
 	<-w.ended
-	if err := w.runner.Close(); err != nil {
+	if err := w.runner.Close(); !errors.Is(err, w.closeError) {
 		w.t.Error(err)
 	}
 	if n := len(w.consumer.stopped); n != 1 {

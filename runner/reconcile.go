@@ -159,8 +159,11 @@ func (l *loop) run(ctx context.Context) (cause error) {
 		}
 		var err error
 		select {
-		case l.snapshot = <-snapshots:
-			err = l.plan()
+		case s, ok := <-snapshots:
+			if ok { // else ctx has ended
+				l.snapshot = s
+				err = l.plan()
+			}
 		case c := <-l.returned:
 			err = l.finish(c)
 		case <-l.retry:

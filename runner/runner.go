@@ -75,15 +75,15 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// A Runner keeps a consumer at the newest revision of a manifest. Refresh, Status
-// and Token may be called by several goroutines at any time after Resolve; the other
+// A Runner keeps a consumer at the newest revision of a manifest. Refresh, Reconnect,
+// Status and Token may be called by several goroutines at any time after Resolve; the other
 // methods are for one goroutine.
 type Runner struct {
 	config Config
 	log    *slog.Logger
 	watch  func(ctx context.Context, changed func())
 	hasher *secret.Hasher
-	opened map[string]fetch.Source
+	opened fetch.Mux
 	dir    *tmpfs.Dir // nil: there are no files
 	first  *desired   // what Resolve found
 
@@ -112,7 +112,7 @@ func New(c Config) (*Runner, error) {
 		config: c, log: c.Log,
 		watch:     filewatch.New(c.Files...).Watch, // before they are read
 		hasher:    secret.NewHasher(),
-		opened:    make(map[string]fetch.Source),
+		opened:    make(fetch.Mux),
 		refreshes: make(chan struct{}, 1),
 	}
 	m, err := r.load()
@@ -157,10 +157,10 @@ func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
 	if r.dir, err = r.openDir(r.dir, v.manifest); err != nil {
 		return nil, err
 	}
-	if v.source, err = r.open(v.manifest); err != nil {
+	if v.sources, err = r.open(v.manifest); err != nil {
 		return nil, err
 	}
-	if v.snapshot, err = fetch.Resolve(ctx, v.manifest, v.source); err != nil {
+	if v.snapshot, err = fetch.Resolve(ctx, v.manifest, v.sources); err != nil {
 		return nil, err
 	}
 	if r.first, err = r.render(v.manifest, v.snapshot, r.dir); err != nil {
@@ -196,6 +196,16 @@ const exitFailure = 125
 // Refresh has all values fetched again now, except those that a person would be
 // asked for, and the manifest read again if it could not be used. It does not wait.
 func (r *Runner) Refresh() { notify(r.refreshes) }
+
+// Reconnect makes sources reconnect, with credentials that are read then, and
+// refreshes.
+func (r *Runner) Reconnect() {
+	r.mu.Lock()
+	sources := r.view.sources
+	r.mu.Unlock()
+	sources.Reconnect()
+	r.Refresh()
+}
 
 // notify fills the only slot of a channel.
 func notify(c chan<- struct{}) {
@@ -233,8 +243,8 @@ func (r *Runner) render(m *manifest.Manifest, s *fetch.Snapshot, dir *tmpfs.Dir)
 	return &desired{manifest: m, result: result, digest: result.Digest(r.hasher)}, nil
 }
 
-// open returns the source of what m refers to.
-func (r *Runner) open(m *manifest.Manifest) (fetch.Source, error) {
+// open returns the sources of what m refers to, and of what was referred to before.
+func (r *Runner) open(m *manifest.Manifest) (fetch.Mux, error) {
 	for t := range targets(m) {
 		if r.opened[t.Scheme] != nil {
 			continue
@@ -249,5 +259,5 @@ func (r *Runner) open(m *manifest.Manifest) (fetch.Source, error) {
 		}
 		r.opened[t.Scheme] = s
 	}
-	return r.opened[manifest.SchemeRoom], nil
+	return maps.Clone(r.opened), nil // it is used while others are opened
 }

@@ -3,7 +3,6 @@ package runner
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
@@ -12,9 +11,9 @@ import (
 // A session is one manifest whose values are refreshed.
 type session struct {
 	fetch.Refresher
-	snapshots chan *fetch.Snapshot
+	snapshots <-chan *fetch.Snapshot
 	ctx       context.Context
-	stop      func() // and wait
+	cancel    context.CancelFunc
 }
 
 // startSession has snapshots of l.manifest come, after l.snapshot.
@@ -23,34 +22,27 @@ func (l *loop) startSession(ctx context.Context) {
 	settings := l.manifest.Refresh
 	s := &session{
 		Refresher: fetch.Refresher{
-			Source: l.source, Interval: settings.Interval, Debounce: settings.Debounce, MaxWait: settings.MaxWait, Log: l.log,
+			Sources: l.sources, Interval: settings.Interval, Debounce: settings.Debounce, MaxWait: settings.MaxWait, Log: l.log,
 		},
-		snapshots: make(chan *fetch.Snapshot),
-		ctx:       ctx,
+		ctx: ctx, cancel: cancel,
 	}
-	var running sync.WaitGroup
-	m, last := l.manifest, l.snapshot
-	running.Go(func() {
-		for snapshot := range s.Follow(ctx, m, last) {
-			select {
-			case s.snapshots <- snapshot:
-			case <-ctx.Done():
-			}
-		}
-	})
-	s.stop = func() {
-		cancel()
-		running.Wait()
-	}
+	s.snapshots = s.Run(ctx, l.manifest, l.snapshot)
 	l.session = s
 	l.setView(l.view)
+}
+
+// stop ends the session and waits for it.
+func (s *session) stop() {
+	s.cancel()
+	for range s.snapshots { // until it is closed
+	}
 }
 
 // A reload is one attempt to use the manifest as its files are now.
 type reload struct {
 	cancel   context.CancelFunc
 	manifest *manifest.Manifest
-	source   fetch.Source
+	sources  fetch.Mux
 	snapshot *fetch.Snapshot
 	err      error
 }
@@ -65,10 +57,10 @@ func (l *loop) startReload(ctx context.Context) {
 	go func() { // ends before l.reload is nil
 		defer cancel()
 		if n.manifest, n.err = l.load(); n.err == nil {
-			n.source, n.err = l.open(n.manifest)
+			n.sources, n.err = l.open(n.manifest)
 		}
 		if n.err == nil {
-			n.snapshot, n.err = fetch.Resolve(ctx, n.manifest, n.source)
+			n.snapshot, n.err = fetch.Resolve(ctx, n.manifest, n.sources)
 		}
 		l.reloads <- n
 	}()
@@ -99,7 +91,7 @@ func (l *loop) finishReload(ctx context.Context, n *reload) error {
 	// What it needs may have taken a person, and their time.
 	l.snapshot = n.snapshot.With(l.session.Latest(ctx))
 	l.session.stop()
-	l.manifest, l.source, l.dir = n.manifest, n.source, dir
+	l.manifest, l.sources, l.dir = n.manifest, n.sources, dir
 	l.startSession(ctx)
 	return l.plan()
 }

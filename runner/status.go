@@ -65,31 +65,17 @@ type Entry struct {
 
 // A Value is what is known of a value, except the value.
 type Value struct {
-	State     ValueState `json:"state"`
-	Reason    string     `json:"reason,omitempty"`      // of the state
-	Since     time.Time  `json:"since,omitzero"`        // when the state began
-	From      string     `json:"from,omitempty"`        // the approver of a pending request
-	Until     time.Time  `json:"until,omitzero"`        // when that request expires
-	Confirmed time.Time  `json:"confirmed_at,omitzero"` // when the source last confirmed the value
-	Expires   time.Time  `json:"expires_at,omitzero"`
+	State     fetch.Status `json:"state"`
+	Reason    string       `json:"reason,omitempty"`      // of the state
+	Since     time.Time    `json:"since,omitzero"`        // when the state began
+	From      string       `json:"from,omitempty"`        // the approver of a pending request
+	Until     time.Time    `json:"until,omitzero"`        // when that request expires
+	Confirmed time.Time    `json:"confirmed_at,omitzero"` // when the source last confirmed the value
+	Expires   time.Time    `json:"expires_at,omitzero"`
 }
 
-// A ValueState says whether a value is current, and why not.
-type ValueState string
-
-// States of a value.
-const (
-	ValueCurrent ValueState = "current"
-	ValueStale   ValueState = "stale"   // the last known value; the source is unreachable or refuses the token
-	ValueDefault ValueState = "default" // not found; the manifest has a default
-	ValuePending ValueState = "pending" // a participant is asked for it
-	ValueMissing ValueState = "missing" // not found, or no longer
-	ValueDenied  ValueState = "denied"  // access is denied, or is now
-	ValueFailed  ValueState = "failed"  // never fetched, for another reason
-)
-
-// ValueStates are all of them, in the order of their definition.
-var ValueStates = []ValueState{ValueCurrent, ValueStale, ValueDefault, ValuePending, ValueMissing, ValueDenied, ValueFailed}
+// StatusDefault is the state of a value that is not found and has a default.
+const StatusDefault fetch.Status = "default"
 
 // Unready says why the consumer cannot be relied on: it does not run, or a value
 // that it needs is missing, denied, pending or failed. A stale value is no reason.
@@ -102,7 +88,7 @@ func (s Status) Unready() (reasons []string) {
 	}
 	for _, e := range s.Entries {
 		switch e.State {
-		case ValueCurrent, ValueStale, ValueDefault:
+		case fetch.Current, fetch.Stale, StatusDefault:
 		default:
 			if e.Required {
 				reasons = append(reasons, e.Name+" is "+string(e.State))
@@ -116,7 +102,7 @@ func (s Status) Unready() (reasons []string) {
 type view struct {
 	manifest *manifest.Manifest
 	snapshot *fetch.Snapshot
-	source   fetch.Source
+	sources  fetch.Mux
 	session  *session // nil: values are not refreshed
 }
 
@@ -153,8 +139,8 @@ func (r *Runner) now() view {
 	return v
 }
 
-// Status returns the status at this time, without a PID. Rooms and RoomRequests are
-// those of the source "room".
+// Status returns the status at this time, without a PID. In Rooms the default room is
+// "". RoomRequests is for the caller.
 func (r *Runner) Status() Status {
 	v := r.now()
 	r.mu.Lock()
@@ -166,7 +152,7 @@ func (r *Runner) Status() Status {
 		e.Revision = cmp.Or(changed[name{e.Kind, e.Name}], 1)
 	}
 	for t := range targets(v.manifest) {
-		if !slices.Contains(s.Rooms, t.Group) {
+		if t.Scheme == manifest.SchemeRoom && !slices.Contains(s.Rooms, t.Group) {
 			s.Rooms = append(s.Rooms, t.Group)
 		}
 	}
@@ -206,8 +192,8 @@ func entries(m *manifest.Manifest, s *fetch.Snapshot) []Entry {
 				}
 			}
 			value := valueOf(s, r.Target)
-			if value.State == ValueMissing && r.Default != nil {
-				value.State = ValueDefault
+			if value.State == fetch.Missing && r.Default != nil {
+				value.State = StatusDefault
 			}
 			entries = append(entries, Entry{Name: name, Kind: kind, Source: source, Required: required, Value: value})
 		}
@@ -223,32 +209,20 @@ func entries(m *manifest.Manifest, s *fetch.Snapshot) []Entry {
 	return entries
 }
 
-// valueOf is what is known of t, in the words of a status.
+// valueOf is what is known of t.
 func valueOf(s *fetch.Snapshot, t manifest.Target) Value {
 	st := s.State(t)
-	_, held := s.Value(t)
-	v := Value{Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
-	pending, _ := errors.AsType[*fetch.PendingError](st.Err)
+	v := Value{State: st.Status(), Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
+	pending, isPending := errors.AsType[*fetch.PendingError](st.Err)
 	switch {
 	case !st.Revoked.IsZero():
-		v.State, v.Since = ValueMissing, st.Revoked
-		if errors.Is(st.Err, fetch.ErrDenied) {
-			v.State = ValueDenied
-		}
-	case pending != nil:
-		v.State, v.From, v.Until = ValuePending, pending.From, pending.Until
-	case !st.Stale.IsZero():
-		v.State, v.Since = ValueStale, st.Stale
-	case held:
-		v.State = ValueCurrent
-	case fetch.IsAbsent(st.Err):
-		v.State = ValueMissing
-	case errors.Is(st.Err, fetch.ErrDenied):
-		v.State = ValueDenied
-	default:
-		v.State = ValueFailed
+		v.Since = st.Revoked
+	case v.State == fetch.Stale:
+		v.Since = st.Stale
+	case v.State == fetch.Pending && isPending:
+		v.From, v.Until = pending.From, pending.Until
 	}
-	if st.Err != nil && v.State != ValuePending {
+	if st.Err != nil && v.State != fetch.Pending {
 		v.Reason = strings.TrimPrefix(st.Err.Error(), string(v.State)+": ")
 	}
 	return v

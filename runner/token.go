@@ -37,11 +37,7 @@ func (r *Runner) Token(ctx context.Context, client string) (secret.Value, time.T
 		ctx, cancel = context.WithTimeout(ctx, freshTokenTimeout)
 		defer cancel()
 	}
-	resolve := v.source.Resolve
-	if try, ok := v.source.(fetch.TryResolver); ok {
-		resolve = try.TryResolve
-	}
-	value, err := resolve(ctx, target)
+	value, err := v.sources.TryResolve(ctx, target)
 	switch {
 	case err == nil:
 		return value, fetch.Expiry(value), nil

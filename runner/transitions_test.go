@@ -422,7 +422,6 @@ func TestFirstFails(t *testing.T) {
 		if !errors.Is(w.err, why) || w.code != 7 {
 			t.Errorf("got %d, %v", w.code, w.err)
 		}
-		w.end()
 	})
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, oneKey, oneValue())
@@ -432,7 +431,6 @@ func TestFirstFails(t *testing.T) {
 		if !errors.Is(w.err, w.consumer.refuse) {
 			t.Errorf("got %d, %v", w.code, w.err)
 		}
-		w.end()
 	})
 }
 
@@ -450,6 +448,5 @@ func TestFirstSuperseded(t *testing.T) {
 		w.wantStatus(runner.CommandStarting, 1, 0, 2, 2)
 		w.answer(c, nil)
 		w.wantStatus(runner.CommandRunning, 2, 0, 2, 2)
-		w.end()
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/fetch/roomsource"
 	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/internal/filewatch"
 	"github.com/roomenv/roomenv/internal/status"
@@ -79,7 +80,7 @@ func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err e
 		defer watching.Wait()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		watching.Go(func() { tokenFile.Watch(ctx, e.reconnect) })
+		watching.Go(func() { tokenFile.Watch(ctx, e.runner.Reconnect) })
 		watching.Go(func() { e.refreshOnHangup(ctx) })
 	}
 	e.warnExpanded()
@@ -114,11 +115,11 @@ func (e *execution) resolve(ctx context.Context) (*render.Result, error) {
 
 // A roomSource is where values of rooms come from.
 type roomSource struct {
-	*fetch.Rooms
+	*roomsource.Source
 	rooms rooms
 }
 
-func (s *roomSource) Close() error { return errors.Join(s.Rooms.Close(), s.rooms.close()) }
+func (s *roomSource) Close() error { return errors.Join(s.Source.Close(), s.rooms.close()) }
 
 func (e *execution) openRooms() (fetch.Source, error) {
 	rooms, err := e.app.rooms()
@@ -126,8 +127,8 @@ func (e *execution) openRooms() (fetch.Source, error) {
 		return nil, err
 	}
 	e.consumer.Command.Signals.OnSuspend(rooms.suspend)
-	s := &roomSource{fetch.NewRooms(rooms.dial), rooms}
-	s.OnRequest = func(p fetch.RequestStatus) {
+	s := &roomSource{roomsource.New(rooms.dial), rooms}
+	s.OnRequest = func(p roomsource.RequestStatus) {
 		e.progress.observe(p)
 		if p.Err != nil {
 			e.log.Info("a value was not provided", "reference", p.Target, "error", p.Err)
@@ -135,14 +136,6 @@ func (e *execution) openRooms() (fetch.Source, error) {
 	}
 	e.rooms.Store(s)
 	return s, nil
-}
-
-// reconnect has rooms connected to again, with the token that there is now.
-func (e *execution) reconnect() {
-	if rooms := e.rooms.Load(); rooms != nil {
-		rooms.Reconnect()
-	}
-	e.runner.Refresh()
 }
 
 func (e *execution) refreshOnHangup(ctx context.Context) {

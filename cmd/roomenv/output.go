@@ -70,7 +70,7 @@ func report(w io.Writer, err error) int {
 			return code
 		}
 	}
-	message := strings.TrimRight(err.Error(), "\n")
+	message := strings.TrimRight(withRoomHints(err).Error(), "\n")
 	fmt.Fprintf(w, "roomenv: %s\n", strings.ReplaceAll(message, "\nhint: ", "\nroomenv: hint: "))
 	return code
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/internal/status"
 	"github.com/roomenv/roomenv/runner"
 )
@@ -33,20 +34,20 @@ func TestPrintStatus(t *testing.T) {
 			Started: ago(26*time.Hour + time.Millisecond), State: runner.CommandRunning, Ready: true,
 			Revision: 3, Restarts: 1, Rollbacks: 2, Crashes: 1, Refreshes: 5, RoomRequests: 9,
 			Entries: []runner.Entry{
-				value("OPENAI_API_KEY", "room:secret/openai-api-key", runner.Value{State: runner.ValueCurrent, Confirmed: ago(12 * time.Second)}, 3),
-				value("GITHUB_TOKEN", "room:oauth/github", runner.Value{State: runner.ValueCurrent, Confirmed: ago(time.Minute), Expires: now.Add(59 * time.Minute)}, 2),
+				value("OPENAI_API_KEY", "room:secret/openai-api-key", runner.Value{State: fetch.Current, Confirmed: ago(12 * time.Second)}, 3),
+				value("GITHUB_TOKEN", "room:oauth/github", runner.Value{State: fetch.Current, Confirmed: ago(time.Minute), Expires: now.Add(59 * time.Minute)}, 2),
 				{Name: "STRIPE_KEY", Kind: runner.KindVariable, Source: "room:request/alice?url=https%3A%2F%2Fstripe.com&type=text%2Fplain",
-					Value: runner.Value{State: runner.ValuePending, From: "alice", Until: now.Add(5 * time.Minute)}},
+					Value: runner.Value{State: fetch.Pending, From: "alice", Until: now.Add(5 * time.Minute)}},
 				{Name: "tls/key.pem", Kind: runner.KindFile, Source: "room:secret/tls-key", Required: true, Revision: 1,
-					Value: runner.Value{State: runner.ValueStale, Since: ago(time.Minute), Confirmed: ago(time.Hour), Reason: "unreachable: connection refused"}},
-				{Name: "REGION", Kind: runner.KindVariable, Source: "room:secret/region", Value: runner.Value{State: runner.ValueDefault, Confirmed: ago(0)}},
+					Value: runner.Value{State: fetch.Stale, Since: ago(time.Minute), Confirmed: ago(time.Hour), Reason: "unreachable: connection refused"}},
+				{Name: "REGION", Kind: runner.KindVariable, Source: "room:secret/region", Value: runner.Value{State: runner.StatusDefault, Confirmed: ago(0)}},
 			},
 		},
 		{
 			PID: 4712, Command: "worker", Rooms: []string{"\x1b[31mdemo"}, Started: ago(time.Minute),
 			State: runner.CommandStopped, Reason: "DB_PASSWORD was revoked", Revision: 1,
 			Entries: []runner.Entry{
-				value("DB_PASSWORD", "room:secret/db", runner.Value{State: runner.ValueDenied, Reason: "permission\ndenied", Since: ago(2 * time.Second),
+				value("DB_PASSWORD", "room:secret/db", runner.Value{State: fetch.Denied, Reason: "permission\ndenied", Since: ago(2 * time.Second),
 					Expires: ago(time.Second), Confirmed: now.Add(time.Second)}, 1),
 			},
 		},

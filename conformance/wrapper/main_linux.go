@@ -27,12 +27,15 @@ type row struct {
 	limit           string
 }
 
+// page has the table between two marks.
+const page = "docs/process-behavior.md"
+
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "report" {
 		report()
 		return
 	}
-	write := flag.Bool("write", false, "write the table into README.md")
+	write := flag.Bool("write", false, "write the table into " + page)
 	flag.Parse()
 	if err := compare(*write); err != nil {
 		fmt.Fprintln(os.Stderr, "wrapper:", err)
@@ -114,7 +117,7 @@ func ours(table string) string {
 // document compares our part of the table in the page with this one, or replaces
 // all of it.
 func document(table string, write bool) error {
-	const page, begin, end = "README.md", "<!-- conformance/wrapper/run -write -->\n", "<!-- end -->\n"
+	const begin, end = "<!-- conformance/wrapper/run -write -->\n", "<!-- end -->\n"
 	text, err := os.ReadFile(page)
 	if err != nil {
 		return err
@@ -123,11 +126,11 @@ func document(table string, write bool) error {
 	old, after, ended := bytes.Cut(rest, []byte(end))
 	switch {
 	case !ok || !ended:
-		return fmt.Errorf("%s has no place for the table", page)
+		return fmt.Errorf("%s has no marks for the table", page)
 	case write:
 		return os.WriteFile(page, []byte(string(before)+begin+table+end+string(after)), 0o644)
 	case ours(string(old)) != ours(table):
-		return fmt.Errorf("the table in %s is another one: see it with git diff after conformance/wrapper/run -write", page)
+		return fmt.Errorf("the table in %s differs: see it with git diff after conformance/wrapper/run -write", page)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ import (
 var rows = slices.Concat([]row{
 	{"the command exits with 42", "42, nothing printed", code("sh", "-c", "exit 42"), ""},
 	{"signal 15 ends the command", "143, nothing printed", code("sh", "-c", "kill -TERM $$"), ""},
-	{"there is no such command", "127", failure("/no/such/command"), ""},
+	{"the command is not found", "127", failure("/no/such/command"), ""},
 	{"the command is not executable", "126", failure("/etc/passwd"), ""},
 	{"a grandchild keeps stdout open", "3, nothing printed", code("sh", "-c", "sleep 100 & echo $! >&2; exit 3"), ""},
 	{"signals to the wrapper", "each once", allSignals, ""},
@@ -29,7 +29,7 @@ var rows = slices.Concat([]row{
 	{"SIGKILL to the wrapper", "no process is left", killed, ""},
 	{"Ctrl-C, Ctrl-\\, resize on a terminal", "each once", keys, ""},
 	{"the same, where a script runs the wrapper", "each once", keysInScript, ""},
-	{"Ctrl-Z and fg in a shell", "stops and goes on", stopKey, ""},
+	{"Ctrl-Z and fg in a shell", "stops and continues", stopKey, ""},
 	{"a background job reads the terminal", "stops until fg", background, ""},
 	{"a pager reads keys at the end of the pipe", "it gets them", pager, ""},
 	{"a signal ends the command on a raw terminal", "modes are back", rawDeath, ""},
@@ -252,7 +252,7 @@ var asWithout = func() (rows []row) {
 	for _, x := range []struct{ situation, script, limit string }{
 		{"environment", "env | grep -v '^_=\\|^ROOMENV'", ""},
 		{"argument 0", `tr '\0' ' ' </proc/$$/cmdline`, ""},
-		{"folder, umask, niceness", "pwd; umask; cut -d' ' -f19 /proc/$$/stat", ""},
+		{"directory, umask, niceness", "pwd; umask; cut -d' ' -f19 /proc/$$/stat", ""},
 		{"resource limits", "cat /proc/$$/limits", ""},
 		{"descriptors", "ls /proc/$$/fd", ""},
 		{"SIGHUP, SIGINT ignored (nohup, &)", "echo $((0x$(grep SigIgn /proc/self/status | cut -f2) & 3))", ""},
@@ -260,7 +260,7 @@ var asWithout = func() (rows []row) {
 		{"signals blocked", "grep SigBlk /proc/self/status", ""},
 		{"dumpable, no_new_privs", "grep NoNewPrivs /proc/self/status; stat -c %U /proc/$$/environ", ""},
 	} {
-		rows = append(rows, row{"the command's " + x.situation, "as without", inherits(x.script), x.limit})
+		rows = append(rows, row{"the command's " + x.situation, "unchanged", inherits(x.script), x.limit})
 	}
 	return rows
 }()
@@ -282,10 +282,10 @@ func inherits(script string) func(wrapper) (string, error) {
 		case err != nil:
 			return "", err
 		case got == want:
-			return "as without", nil
+			return "unchanged", nil
 		case strings.Contains(script, "SigIgn"):
 			return "the default again", nil
 		}
-		return "another", nil
+		return "changed", nil
 	}
 }

@@ -166,9 +166,9 @@ func stopKey(w wrapper) (string, error) {
 	x.keys("fg >/dev/null\n")
 	x.keys("line\n")
 	if !x.until("read line") {
-		return "does not go on", nil
+		return "does not continue", nil
 	}
-	return "stops and goes on", nil
+	return "stops and continues", nil
 }
 
 func background(w wrapper) (string, error) {
@@ -177,8 +177,8 @@ func background(w wrapper) (string, error) {
 		return "", err
 	}
 	defer x.close()
-	x.keys("echo the shell goes on\n")
-	if !x.until("the shell goes on") {
+	x.keys("echo the shell continues\n")
+	if !x.until("the shell continues") {
 		return hangs, nil
 	}
 	x.keys("fg >/dev/null\n")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/internal/httpserver"
 	"github.com/roomenv/roomenv/runner"
 )
@@ -74,19 +75,19 @@ func writeMetrics(w io.Writer, r runner.Status, now time.Time) {
 	one("counter", "roomenv_refreshes_total", "Requests to refresh all values.", float64(r.Refreshes))
 	one("counter", "roomenv_room_requests_total", "Requests sent to rooms.", float64(r.RoomRequests))
 
-	count := make(map[runner.ValueState]int)
+	count := make(map[fetch.Status]int)
 	for _, e := range r.Entries {
 		count[e.State]++
 	}
 	family("gauge", "roomenv_entries", "References of variables and files, by their state.")
-	for _, s := range runner.ValueStates {
+	for _, s := range states {
 		sample("roomenv_entries", `{state="`+string(s)+`"}`, float64(count[s]))
 	}
 	rows := merge(r.Entries)
 	family("gauge", "roomenv_entry_stale_seconds", "For how long a value is stale; 0 when it is not.")
 	for _, e := range rows {
 		var stale time.Duration
-		if e.State == runner.ValueStale {
+		if e.State == fetch.Stale {
 			stale = max(0, now.Sub(e.Since))
 		}
 		sample("roomenv_entry_stale_seconds", labels(e), stale.Seconds())
@@ -102,6 +103,9 @@ func writeMetrics(w io.Writer, r runner.Status, now time.Time) {
 	times("roomenv_entry_confirmed_timestamp_seconds", "When a room last confirmed the value.", func(e runner.Entry) time.Time { return e.Confirmed })
 	times("roomenv_entry_expires_timestamp_seconds", "When a value expires.", func(e runner.Entry) time.Time { return e.Expires })
 }
+
+// states are those of values, in the order of the metrics.
+var states = []fetch.Status{fetch.Current, fetch.Stale, runner.StatusDefault, fetch.Pending, fetch.Missing, fetch.Denied, fetch.Failed}
 
 // merge makes one row of all references of a variable or file: a series must appear
 // once. The row is stale for as long as any of them, was confirmed when the first of
@@ -125,10 +129,10 @@ func merge(entries []runner.Entry) []runner.Entry {
 		row := &rows[i]
 		row.Confirmed, row.Expires = earlier(row.Confirmed, e.Confirmed), earlier(row.Expires, e.Expires)
 		switch {
-		case e.State == runner.ValueStale && row.State == runner.ValueStale:
+		case e.State == fetch.Stale && row.State == fetch.Stale:
 			row.Since = earlier(row.Since, e.Since)
-		case e.State == runner.ValueStale:
-			row.State, row.Since = runner.ValueStale, e.Since
+		case e.State == fetch.Stale:
+			row.State, row.Since = fetch.Stale, e.Since
 		}
 	}
 	return rows
