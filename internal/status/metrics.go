@@ -24,7 +24,7 @@ func Listen(address string, status func() runner.Status, log *slog.Logger) (*htt
 	if log != nil {
 		log.Info("listening http://" + l.Addr().String())
 	}
-	return httpserver.Serve(l, Handler(status), log), nil
+	return httpserver.Serve(l, httpserver.Config{Handler: Handler(status), Logger: log}), nil
 }
 
 // Handler serves metrics and health, without the references of the manifest:

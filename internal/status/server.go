@@ -53,7 +53,7 @@ func Serve(current func() runner.Status, refresh func(), log *slog.Logger) (*Ser
 		refresh()
 		w.WriteHeader(http.StatusAccepted)
 	})
-	return &Server{dir, httpserver.Serve(peercred.Listener{UnixListener: l}, mux, log)}, nil
+	return &Server{dir, httpserver.Serve(peercred.Listener{UnixListener: l}, httpserver.Config{Handler: mux, Logger: log})}, nil
 }
 
 // Close removes the socket.
