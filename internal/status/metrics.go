@@ -53,7 +53,6 @@ func Handler(status func() runner.Status) http.Handler {
 
 func text(w http.ResponseWriter, code int, lines ...string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
 	_, _ = io.WriteString(w, strings.Join(lines, "\n")+"\n")
 }
