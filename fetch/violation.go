@@ -20,11 +20,11 @@ type Violation struct {
 	Err       error     // why
 	// Action is what is to happen, by the manifest: [manifest.Keep], for what is
 	// revoked, [manifest.Warn], [manifest.Stop] or [manifest.Exit].
-	Action string
+	Action manifest.Action
 }
 
 // actions, the strongest last.
-var actions = []string{manifest.ActionKeep, manifest.ActionWarn, manifest.ActionStop, manifest.ActionExit}
+var actions = []manifest.Action{manifest.ActionKeep, manifest.ActionWarn, manifest.ActionStop, manifest.ActionExit}
 
 // Violations returns what has lapsed at the time now, those with the strongest action
 // first and else in the order of m. A reference in the word of a variable counts,

@@ -187,8 +187,10 @@ func TestLoadCycles(t *testing.T) {
 		{[]string{"long.env"}, []string{"V0 → V1 → V2 → V3 → V4 → V5 → V6 → V7 → V8 → V9 → ("}},
 	} {
 		_, err := manifest.Load(test.files, nil)
-		var errs manifest.Errors
-		errors.As(err, &errs)
+		var errs []error
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+			errs = joined.Unwrap()
+		}
 		if len(errs) != len(test.want) {
 			t.Errorf("%v: got %v, want %v", test.files, err, test.want)
 			continue
@@ -210,15 +212,15 @@ func TestLoadEnvironmentErrors(t *testing.T) {
 		t.Fatal("no error")
 	}
 	want := `cannot read environment: variable BROKEN: unknown kind of reference
-  hint: one of secret, oauth, request
-cannot read environment: variable MORE: unknown key in the reference
-  hint: one of type, name, delegated_to, optional, default, encoding, file, mode, on_change, max_stale, then, on_revoked
-cannot read environment: the name of the variable "a.b" is not valid
+  hint: want one of secret, oauth, request
+cannot read environment: variable MORE: unknown key
+  hint: want one of type, name, delegated_to, optional, default, encoding, file, mode, on_change, max_stale, on_stale, on_revoked
+cannot read environment: invalid name of the variable "a.b"
   hint: a name has letters A-Z and a-z, digits and _, and does not start with a digit
 cannot read m.env:1:1: ${A:-…} within A, which is a reference in the environment
     A=${A:-…}
     ^
-  hint: write default= or optional=true into the reference, or use ${A} as it is`
+  hint: write default= or optional=true into the reference, or use ${A}`
 	if err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}

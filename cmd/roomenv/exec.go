@@ -124,7 +124,7 @@ func loadManifest(files []string) (*manifest.Manifest, error) {
 			_, err = parseSignal(fmt.Sprintf("on_change: {signal: %s} (%v)", o.Signal, where), o.Signal)
 		}
 	}
-	check(m.Exec.Pos[manifest.OnChangeKey], m.Exec.OnChange)
+	check(m.Exec.Pos["on_change"], m.Exec.OnChange)
 	for _, e := range m.Values() {
 		check(e.Pos, e.OnChange)
 	}

@@ -362,7 +362,7 @@ func describeLapse(l fetch.Violation) string {
 }
 
 // consequences of an action, for people.
-var consequences = map[string]string{
+var consequences = map[manifest.Action]string{
 	manifest.ActionKeep: "; the last value stays",
 	manifest.ActionStop: "; the command is stopped until it is there again",
 }

@@ -34,7 +34,7 @@ func (e *execution) applySettings(flags *pflag.FlagSet) (err error) {
 	}
 	e.supervisor.Overlap, e.supervisor.Ready = settings.Overlap, inject.Readiness(settings.Ready)
 	if !flags.Changed("stop-signal") {
-		e.command.StopSignal, err = parseSignal(located(settings, manifest.StopSignalKey), settings.StopSignal)
+		e.command.StopSignal, err = parseSignal(located(settings, "stop_signal"), settings.StopSignal)
 	}
 	return err
 }
@@ -45,11 +45,11 @@ func checkOnce(settings manifest.Exec) error {
 		key  string
 		used bool
 	}{
-		{manifest.MaskKey, settings.Mask},
-		{manifest.StopSignalKey, settings.StopSignal != ""},
-		{manifest.StopTimeoutKey, settings.StopTimeout != 0},
-		{manifest.RestartKey, settings.Overlap},
-		{manifest.RestartOnFailureKey, settings.RestartOnFailure},
+		{"mask", settings.Mask},
+		{"stop_signal", settings.StopSignal != ""},
+		{"stop_timeout", settings.StopTimeout != 0},
+		{"restart", settings.Overlap},
+		{"restart_on_failure", settings.RestartOnFailure},
 	} {
 		if setting.used {
 			return hint(fmt.Errorf("cannot use --once: the manifest sets %s, for which roomenv has to stay", located(settings, setting.key)),
