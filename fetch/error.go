@@ -6,10 +6,68 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"unicode"
+	"time"
 
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/manifest"
 )
+
+// Why a reference has no value.
+var (
+	// ErrMissing: the source holds no such value.
+	ErrMissing = errors.New("missing")
+	// ErrDenied: the source refuses this identity, or this value to it.
+	ErrDenied = errors.New("denied")
+	// ErrUnreachable: the source did not answer, so it may still hold the value.
+	ErrUnreachable = errors.New("unreachable")
+	// ErrUnsupported: the source does not fetch references of this kind, or there is
+	// no source.
+	ErrUnsupported = errors.New("unsupported")
+	// ErrPending: a participant is asked for the value.
+	ErrPending = errors.New("pending")
+	// ErrRejected: the participant, or the provider of a token, refused.
+	ErrRejected = errors.New("rejected")
+	// ErrNoAnswer: the participant did not join, or not answer, in time.
+	ErrNoAnswer = errors.New("no answer")
+	// ErrUnknown: it is not known whether the source still holds the value, which is
+	// therefore not revoked. So it is with ErrUnreachable, ErrUnsupported and an error
+	// that wraps none of these; beside ErrDenied, ErrUnknown says that the connection
+	// is denied and not the value.
+	ErrUnknown = errors.New("unknown")
+)
+
+// PendingError is [ErrPending] with the participant who is asked.
+type PendingError struct {
+	From  string    // the name of the participant
+	Until time.Time // when the request expires
+}
+
+func (p *PendingError) Error() string { return ErrPending.Error() + ": " + p.From + " is asked" }
+
+// Unwrap returns [ErrPending].
+func (p *PendingError) Unwrap() error { return ErrPending }
+
+// IsAbsent reports whether err, of a reference without a value, says that there
+// is none: what optional=true and default= forgive. Other errors leave open
+// whether there is one.
+func IsAbsent(err error) bool {
+	return errors.Is(err, ErrMissing) || errors.Is(err, ErrPending) || errors.Is(err, ErrRejected) || errors.Is(err, ErrNoAnswer)
+}
+
+// unknown reports whether err leaves open what the source holds, see [ErrUnknown].
+func unknown(err error) bool {
+	return err != nil && !IsAbsent(err) && (!errors.Is(err, ErrDenied) || errors.Is(err, ErrUnknown))
+}
+
+// reason returns which of the errors of this package err wraps first, or nil.
+func reason(err error) error {
+	for _, r := range []error{ErrMissing, ErrDenied, ErrUnreachable, ErrUnsupported, ErrPending, ErrRejected, ErrNoAnswer, ErrUnknown} {
+		if errors.Is(err, r) {
+			return r
+		}
+	}
+	return nil
+}
 
 // An Error is the table of all references that have no value, in the order of
 // the manifest.
@@ -17,7 +75,7 @@ type Error struct{ Failures []Failure }
 
 // A Failure is one reference of one entry.
 type Failure struct {
-	Name      string // of the entry
+	Name      string // of the entry, or the path of the file
 	Pos       manifest.Position
 	Reference string
 	Err       error
@@ -26,101 +84,48 @@ type Failure struct {
 // Unwrap returns the error of every row.
 func (e *Error) Unwrap() []error {
 	errs := make([]error, len(e.Failures))
-	for i, r := range e.Failures {
-		errs[i] = r.Err
+	for i, f := range e.Failures {
+		errs[i] = f.Err
 	}
 	return errs
 }
 
 // Bounds on a table: what rooms and manifests write can be long, and 1,000
-// entries fail for one reason when their room is away. Missing ones are named
-// all.
+// entries fail for one reason when their room is unreachable. All missing ones are
+// listed.
 const (
 	maxText  = 300 // bytes of a reason or a reference
 	maxNamed = 10  // rows with one reason
 )
 
-var hints = []struct {
-	state error
-	text  string
-}{
-	{ErrMissing, "store it with `roomenv secret set ID --text VALUE`, or do without it: add ?default=VALUE or ?optional=true to the reference"},
-	{ErrDenied, "the token has to be for this room, not expired, and with the `secrets` grant; it reads the secrets of its own identity"},
-	{ErrUnreachable, "check MESHAGENT_ROOM, MESHAGENT_ROOM_URL and the network"},
-	{ErrUnsupported, "use a room that has the secrets toolkit, and messaging where participants are asked"},
-	{ErrRejected, "ask again, or do without it: add ?default=VALUE or ?optional=true to the reference"},
-	{ErrNoAnswer, "who is asked runs `roomenv requests`; give them longer with timeout=SECONDS, or do without it: add ?default=VALUE or ?optional=true to the reference"},
-}
-
-// state returns which of the errors of this package err wraps.
-func state(err error) error {
-	for _, h := range hints {
-		if errors.Is(err, h.state) {
-			return h.state
-		}
-	}
-	return nil
-}
-
-// Error returns the rows under their reasons, each reason once, and a hint for
-// each kind of failure.
+// Error returns the rows under their reasons, each reason once.
 func (e *Error) Error() string {
 	var order []string
 	rows := make(map[string][]Failure)
-	for _, r := range e.Failures {
-		reason := printable(r.Err.Error())
+	for _, f := range e.Failures {
+		reason := text.Printable(f.Err.Error(), maxText)
 		if rows[reason] == nil {
 			order = append(order, reason)
 		}
-		rows[reason] = append(rows[reason], r)
+		rows[reason] = append(rows[reason], f)
 	}
-
-	var text strings.Builder
-	fmt.Fprintf(&text, "cannot resolve %s", plural(len(e.Failures), "reference"))
+	var aligned strings.Builder // whose writes do not fail
+	w := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintf(w, "cannot resolve %s", text.Count(len(e.Failures), "reference", "references"))
 	for _, reason := range order {
+		_, _ = io.WriteString(w, "\n  "+reason)
 		group := rows[reason]
-		fmt.Fprintf(&text, "\n  %s", reason)
 		named := group
 		if !errors.Is(group[0].Err, ErrMissing) {
 			named = group[:min(len(group), maxNamed)]
 		}
-		for _, r := range named {
-			fmt.Fprintf(&text, "\n    %s\t%s\t%s", r.Name, r.Pos, printable(r.Reference))
+		for _, f := range named {
+			_, _ = fmt.Fprintf(w, "\n    %s\t%s\t%s", f.Name, f.Pos, text.Printable(f.Reference, maxText))
 		}
 		if more := len(group) - len(named); more > 0 {
-			fmt.Fprintf(&text, "\n    and %d more", more)
+			_, _ = fmt.Fprintf(w, "\n    and %d more", more)
 		}
 	}
-	for _, h := range hints {
-		if errors.Is(e, h.state) {
-			fmt.Fprintf(&text, "\nhint: %s: %s", h.state, h.text)
-		}
-	}
-
-	var aligned strings.Builder // whose writes do not fail
-	w := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
-	_, _ = io.WriteString(w, text.String())
 	_ = w.Flush()
 	return aligned.String()
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// printable makes a text that someone else wrote fit for a terminal.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s)
-	if len(s) > maxText {
-		s = strings.ToValidUTF8(s[:maxText], "") + "…"
-	}
-	return s
 }

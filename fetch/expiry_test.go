@@ -66,7 +66,7 @@ func TestRenewal(t *testing.T) {
 		}
 		long, short := time.Now().Add(30*time.Minute), time.Now().Add(time.Minute)
 		h := newPushing(map[string]any{"long": jwt(long), "short": jwt(short), "opaque": "1", "secret": "v"})
-		snapshots := follow(t, &fetch.Refresher{Source: h, Interval: time.Hour}, file(oauth("long"), oauth("short"), oauth("opaque"), manifest.Expr{ref("secret")}))
+		snapshots := follow(t, &fetch.Refresher{Sources: mux(h), Interval: time.Hour}, file(oauth("long"), oauth("short"), oauth("opaque"), manifest.Expr{ref("secret")}))
 		settle(time.Second)
 		h.questions()
 

@@ -2,7 +2,5 @@ package fetch
 
 import "time"
 
-func init() { reconnectGrace = 100 * time.Millisecond }
-
-// SetNow puts now in place of the wall clock.
-func (f *Refresher) SetNow(now func() time.Time) { f.now = now }
+// SetNow replaces the wall clock.
+func (r *Refresher) SetNow(now func() time.Time) { r.now = now }

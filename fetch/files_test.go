@@ -35,7 +35,7 @@ func TestResolveFiles(t *testing.T) {
 		}
 		return secret.Value{}, fetch.ErrMissing
 	})
-	s, err := fetch.Resolve(t.Context(), m, source)
+	s, err := fetch.Resolve(t.Context(), m, mux(source))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestResolveFiles(t *testing.T) {
 		t.Errorf("got %t, asked %d times", ok, len(asked))
 	}
 	m.Files[1].Entries[1].Value[0].Reference.Optional = false
-	_, err = fetch.Resolve(t.Context(), m, source)
+	_, err = fetch.Resolve(t.Context(), m, mux(source))
 	if e, ok := errors.AsType[*fetch.Error](err); !ok || !strings.Contains(e.Error(), "app.json") {
 		t.Errorf("got %v", err)
 	}

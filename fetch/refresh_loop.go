@@ -10,148 +10,103 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/secret"
 )
 
 const (
-	// minAnswerTime and maxAnswerTime bound how long a room may take for an answer,
-	// which is as long as it is until the next question.
+	// minAnswerTime and maxAnswerTime bound how long a source may take for an answer,
+	// which is as long as the interval of its polls.
 	minAnswerTime, maxAnswerTime = time.Second, 30 * time.Second
 	// maxSleep bounds the sleep until something is due: timers stand still while
-	// the machine is suspended, and the wall clock goes on.
+	// the machine is suspended, and the wall clock does not.
 	maxSleep = 10 * time.Second
-	// maxSkipped is how many rounds may pass without a target that the room does
-	// not hold, or denies.
+	// maxSkipped is how many polls may leave out a target that the source does not
+	// hold, or denies.
 	maxSkipped = 15
-	// headStart is how long it takes until a room is listened to, which has all
-	// values asked for once more: for a command that ends at once that is in vain.
+	// headStart is how long it takes until a group is watched, which fetches all of
+	// its values once more: for a command that exits at once that is in vain.
 	headStart = 100 * time.Millisecond
+	// The pause before a group is watched again that pushes no more.
+	minRewatch, maxRewatch = time.Second, 30 * time.Second
 )
 
-// A refreshLoop is one run of [Refresher.Follow]. One goroutine, that of run, owns
-// all of it. What asks runs beside it and reports what is to be done.
+// A refreshLoop is one run of a [Refresher]. One goroutine, that of run, owns all of
+// it. What fetches runs beside it and calls back.
 type refreshLoop struct {
-	source                      Source
+	*Refresher
+	ctx                         context.Context
+	manifest                    *manifest.Manifest
 	interval, debounce, maxWait time.Duration
 	now                         func() time.Time
 	log                         *slog.Logger
-	refresh                     <-chan struct{}
-	latest                      <-chan chan *Snapshot
 
-	ctx      context.Context
-	manifest *manifest.Manifest
 	running  sync.WaitGroup
-	reports  chan func(now time.Time)
-	slots    *semaphore.Weighted // as many as may be asked for at once
-
 	targets  []*targetState
-	rooms    map[string]*groupState
+	groups   []*groupState
 	hasher   *secret.Hasher
-	inFlight int       // questions without an answer
-	round    time.Time // the next one
-	changes
+	inFlight int // fetches without an answer
+	batch
 }
 
-// A groupState is what is known of one room.
+// A groupState is what is known of one group: its targets are polled, probed and
+// watched together, and wait for none of another group.
 type groupState struct {
-	pushes bool         // it tells of changes
-	probe  *targetState // what it is asked for to see whether it is there
+	name     string
+	source   Source
+	try      TryResolver // the source, if it may ask participants
+	interval time.Duration
+	targets  []*targetState
+	slots    *semaphore.Weighted // as many as may be fetched at once
+	poll     time.Time           // the next one
+	pushes   bool
+	probe    *targetState // what is fetched to see whether the group is reachable
 }
 
 // A targetState is a target with what is known of it.
 type targetState struct {
 	manifest.Target
 	State
-	needed        bool
-	is, told      mark      // of the State, and of the one in the last snapshot
-	answeredAt    time.Time // last
-	asking, again bool      // a question is in flight; another one is to follow
-	waiter        *waiter   // for a person; nil is nobody
-	askedAt       time.Time // last
-	renewal       time.Time // when to ask for a token, before it ends
-	due           time.Time // when to ask for a token, since something has changed
-	failed, skip  int       // rounds in a row; rounds to leave it out
+	group             *groupState
+	needed            bool
+	latest, published fingerprint // of the State, and of the one in the last snapshot
+	answeredAt        time.Time   // last
+	fetching, again   bool        // an answer is awaited; another fetch follows it
+	waiter            *waiter     // for a participant; nil: there is none
+	fetchedAt         time.Time   // last
+	renewal           time.Time   // when to fetch a token, before it expires
+	due               time.Time   // when to fetch a token, since something has changed
+	failed, skip      int         // polls in a row; polls to leave it out
 }
 
-// A mark is what makes one State another one than the one before.
-type mark struct {
-	sum                           secret.Sum
-	held, stale, revoked, pending bool
-	state                         error
-	expires                       time.Time
-}
-
-// A waiter waits for what a person provides.
+// A waiter waits for what a participant provides.
 type waiter struct{ stop context.CancelFunc }
 
-func newFollowing(ctx context.Context, m *manifest.Manifest) *refreshLoop {
-	s := &refreshLoop{
-		ctx:      ctx,
-		manifest: m,
-		reports:  make(chan func(time.Time)),
-		slots:    semaphore.NewWeighted(maxInFlight),
-		rooms:    make(map[string]*groupState),
-		hasher:   secret.NewHasher(),
-		changes:  changes{pending: make(map[*targetState]bool)},
-	}
-	targets, needed := distinct(m)
-	for _, t := range targets {
-		s.targets = append(s.targets, &targetState{Target: t, needed: needed[t]})
-		s.rooms[t.Group] = new(groupState)
-	}
-	return s
-}
-
-func (s *refreshLoop) start(last *Snapshot) {
-	now := s.now()
-	s.plan(now)
-	s.lapse = last.nextLapse(s.manifest, now)
-	for _, t := range s.targets {
-		state, known := last.states[t.Target]
-		t.State = state
-		t.is = s.mark(t)
-		t.told = t.is
-		t.renewal = s.renewal(t, now)
-		switch {
-		case !known:
-			s.ask(t)
-		case errors.Is(t.Err, ErrPending):
-			s.wait(t)
-		}
-	}
-	if w, ok := s.source.(Watcher); ok {
-		for name := range s.rooms {
-			s.running.Go(func() { s.watch(w, name) })
-		}
-	}
-}
-
 // run publishes to snapshots until the context ends.
-func (s *refreshLoop) run(snapshots chan<- *Snapshot) {
-	defer s.running.Wait()
-	for before := s.now(); ; {
-		now := s.now()
-		s.askDue(now, before)
+func (l *refreshLoop) run(snapshots chan<- *Snapshot, last *Snapshot) {
+	defer l.running.Wait()
+	l.start(last)
+	for before := l.now(); ; {
+		now := l.now()
+		l.fetchDue(now, before)
 		before = now
 
 		var out chan<- *Snapshot
-		snapshot := s.due(now)
+		snapshot := l.due(now)
 		if snapshot != nil {
 			out = snapshots
 		}
-		timer := time.NewTimer(min(s.next(snapshot != nil).Sub(now), maxSleep))
+		timer := time.NewTimer(min(l.next(snapshot != nil).Sub(now), maxSleep))
 		select {
 		case out <- snapshot:
-			s.told(snapshot)
-		case report := <-s.reports:
-			report(s.now())
-		case <-s.refresh:
-			s.askAll(s.now())
-		case answer := <-s.latest:
-			answer <- s.snapshot()
+			l.publish(snapshot)
+		case call := <-l.calls:
+			call(l)
+		case <-l.refresh:
+			l.fetchAll()
 		case <-timer.C:
-		case <-s.ctx.Done():
+		case <-l.ctx.Done():
 			timer.Stop()
 			return
 		}
@@ -159,194 +114,255 @@ func (s *refreshLoop) run(snapshots chan<- *Snapshot) {
 	}
 }
 
-// next is when something is due that nobody reports. A snapshot that is there to
-// be taken is not waited for.
-func (s *refreshLoop) next(offered bool) time.Time {
-	next := s.round
-	if !offered {
-		next = earliest(next, s.changes.next())
+// start groups the targets and fetches those that last does not know.
+func (l *refreshLoop) start(last *Snapshot) {
+	now := l.now()
+	l.hasher = secret.NewHasher()
+	l.changed = make(map[*targetState]bool)
+	l.violation = last.nextViolation(l.manifest, now)
+	type key struct{ scheme, group string }
+	groups := make(map[key]*groupState)
+	targets, needed := distinct(l.manifest)
+	for _, target := range targets {
+		k := key{target.Scheme, target.Group}
+		if groups[k] == nil {
+			groups[k] = l.group(target)
+			groups[k].plan(now)
+		}
+		g := groups[k]
+		t := &targetState{Target: target, State: last.State(target), group: g, needed: needed[target]}
+		t.latest = l.fingerprint(t)
+		t.published = t.latest
+		t.plan(now)
+		l.targets, g.targets = append(l.targets, t), append(g.targets, t)
+		switch _, known := last.states[target]; {
+		case !known:
+			l.fetch(t)
+		case errors.Is(t.Err, ErrPending):
+			l.wait(t)
+		}
 	}
-	for _, t := range s.targets {
-		if !t.asking {
+	for _, g := range l.groups {
+		if w, ok := g.source.(Watcher); ok {
+			l.running.Go(func() { l.watch(w, g) })
+		}
+	}
+}
+
+// group adds the group of t.
+func (l *refreshLoop) group(t manifest.Target) *groupState {
+	g := &groupState{name: t.Group, source: l.Sources[t.Scheme], interval: l.interval, slots: semaphore.NewWeighted(maxInFlight)}
+	if g.source == nil {
+		g.source = l.Sources // which says so
+	}
+	if p, ok := g.source.(Poller); ok && p.PollInterval() > 0 {
+		g.interval = p.PollInterval()
+	}
+	g.try, _ = g.source.(TryResolver)
+	l.groups = append(l.groups, g)
+	return g
+}
+
+// next is when something is due that nothing calls back for. A snapshot that is
+// offered is not waited for.
+func (l *refreshLoop) next(offered bool) (next time.Time) {
+	if !offered {
+		next = l.batch.next()
+	}
+	for _, g := range l.groups {
+		next = earliest(next, g.poll)
+	}
+	for _, t := range l.targets {
+		if !t.fetching {
 			next = earliest(earliest(next, t.renewal), t.due)
 		}
 	}
-	return next
+	return earliest(next, l.now().Add(maxSleep))
 }
 
-// report has f run by who owns the following.
-func (s *refreshLoop) report(f func(now time.Time)) {
+// call has f run by the owner of the loop.
+func (l *refreshLoop) call(f func()) {
 	select {
-	case s.reports <- f:
-	case <-s.ctx.Done():
+	case l.calls <- func(*refreshLoop) { f() }:
+	case <-l.ctx.Done():
 	}
 }
 
-// plan sets the time of the next round.
-func (s *refreshLoop) plan(now time.Time) {
-	s.round = now.Add(s.interval - s.interval/10 + rand.N(max(1, s.interval/5)))
+// plan sets the time of the next poll.
+func (g *groupState) plan(now time.Time) {
+	g.poll = now.Add(g.interval - g.interval/10 + rand.N(max(1, g.interval/5)))
 }
 
-// askDue asks for what it is time to ask for, and for everything when the clock
-// was set back, which no plan holds for.
-func (s *refreshLoop) askDue(now, before time.Time) {
-	switch {
-	case now.Before(before):
-		s.quiet = now
-		s.askAll(now)
-	case !now.Before(s.round):
-		s.plan(now)
-		s.askRound()
+// plan sets when to fetch a token that expires.
+func (t *targetState) plan(now time.Time) {
+	t.renewal = time.Time{}
+	if t.token() {
+		t.renewal = renewal(t.Expires, now)
 	}
-	for _, t := range s.targets {
-		if next := earliest(t.renewal, t.due); !t.asking && !next.IsZero() && !now.Before(next) {
-			s.ask(t)
+}
+
+// token reports whether the source may have another value for each fetch, all of
+// which are valid.
+func (t *targetState) token() bool { return t.Kind() == manifest.KindOAuth }
+
+// request reports whether the value takes a participant.
+func (t *targetState) request() bool { return t.group.try != nil && t.Kind() == manifest.KindRequest }
+
+// fetchDue fetches what is due, and everything when the clock was set back, for
+// which no plan holds.
+func (l *refreshLoop) fetchDue(now, before time.Time) {
+	if now.Before(before) {
+		l.quiet = now
+		l.fetchAll()
+	}
+	for _, g := range l.groups {
+		if !now.Before(g.poll) {
+			g.plan(now)
+			l.poll(g)
+		}
+	}
+	for _, t := range l.targets {
+		if next := earliest(t.renewal, t.due); !t.fetching && !next.IsZero() && !now.Before(next) {
+			l.fetch(t)
 		}
 	}
 }
 
-// askRound asks for what has to be asked for from time to time. A question that
-// is still open is left alone.
-func (s *refreshLoop) askRound() {
-	oldest := make(map[*groupState]*targetState)
-	for _, t := range s.targets {
-		r := s.rooms[t.Group]
+// poll fetches what has to be fetched from time to time. A fetch that has no answer
+// yet is left alone.
+func (l *refreshLoop) poll(g *groupState) {
+	var oldest *targetState
+	for _, t := range g.targets {
 		switch {
-		case t.asking:
+		case t.fetching:
 		case t.skip > 0:
 			t.skip--
-		case t.polled(r.pushes):
-			s.ask(t)
+		case t.polled():
+			l.fetch(t)
 		}
 		good := t.held && t.Revoked.IsZero() && t.waiter == nil
-		if o := oldest[r]; r.pushes && good && (o == nil || t.answeredAt.Before(o.answeredAt)) {
-			oldest[r] = t
+		if g.pushes && good && (oldest == nil || t.answeredAt.Before(oldest.answeredAt)) {
+			oldest = t
 		}
 	}
-	for r, t := range oldest {
-		r.probe = t
-		if !t.asking {
-			s.ask(t)
+	if oldest != nil {
+		g.probe = oldest
+		if !oldest.fetching {
+			l.fetch(oldest)
 		}
 	}
 }
 
-// polled reports whether t is asked for in every round. A person is not asked
-// again, unless it is because their room was away.
-func (t *targetState) polled(pushes bool) bool {
+// polled reports whether t is fetched by each poll. A participant is not asked
+// again, unless it is because their room was unreachable.
+func (t *targetState) polled() bool {
 	switch {
 	case t.waiter != nil:
 		return false
 	case unknown(t.Err):
 		return true
-	case t.Kind() == manifest.KindRequest, t.refused():
+	case t.request(), t.refused():
 		return false
 	}
-	return !pushes || t.Kind() == manifest.KindOAuth && t.renewal.IsZero() && t.held
+	return !t.group.pushes || t.token() && t.renewal.IsZero() && t.held
 }
 
-// refused reports whether somebody was asked for t in vain: they are not to be
-// asked whenever anything else changes.
+// refused reports whether a participant was asked for t in vain: they are not asked
+// again when something else changes.
 func (t *targetState) refused() bool {
 	return errors.Is(t.Err, ErrRejected) || errors.Is(t.Err, ErrNoAnswer)
 }
 
-// askAll asks for everything, but for what a person would be asked for.
-func (s *refreshLoop) askAll(now time.Time) {
-	s.plan(now)
-	for name := range s.rooms {
-		s.changed(name, nil)
+// fetchAll fetches everything, except what a participant would be asked for.
+func (l *refreshLoop) fetchAll() {
+	for _, g := range l.groups {
+		g.plan(l.now())
+		l.fetchChanged(g, nil)
 	}
 }
 
-// changed asks for what may be another one since the secrets of the room that
-// have these ids are; nil are all. A room that tells of changes holds what was
-// provided, so that no person is asked. It may have a token for each question
-// that is another one, of which it tells too: they are asked for with a pause.
-func (s *refreshLoop) changed(room string, ids []string) {
-	of := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		of[id] = true
-	}
-	pushes := s.rooms[room].pushes
-	for _, t := range s.targets {
-		concerned := ids == nil || t.Kind() != manifest.KindSecret || of[t.ID()]
-		if t.Group == room && concerned && (t.Kind() != manifest.KindRequest || pushes) && !t.refused() {
-			t.skip = 0
-			if next := t.askedAt.Add(tokenPause); t.Kind() == manifest.KindOAuth && ids != nil && s.now().Before(next) {
-				t.due = next
-				continue
-			}
-			s.ask(t)
+// fetchChanged fetches what may have changed in g; nil is all. A group that pushes
+// changes holds what was provided, so that no participant is asked. It may push a
+// change for each token that it provides: they are fetched with a pause.
+func (l *refreshLoop) fetchChanged(g *groupState, changed func(manifest.Target) bool) {
+	for _, t := range g.targets {
+		if t.refused() || t.request() && !g.pushes || changed != nil && !changed(t.Target) {
+			continue
 		}
+		t.skip = 0
+		if next := t.fetchedAt.Add(tokenPause); t.token() && changed != nil && l.now().Before(next) {
+			t.due = next
+			continue
+		}
+		l.fetch(t)
 	}
 }
 
-// ask asks for t, once more when it is being asked for: that answer may be older
-// than the reason to ask.
-func (s *refreshLoop) ask(t *targetState) {
-	if t.asking {
+// fetch fetches t, once more when it is being fetched: that answer may be older than
+// the reason to fetch.
+func (l *refreshLoop) fetch(t *targetState) {
+	if t.fetching {
 		t.again = true
 		return
 	}
-	t.asking, t.askedAt, t.due = true, s.now(), time.Time{}
-	s.inFlight++
-	s.running.Go(func() {
-		ctx, cancel := context.WithTimeout(s.ctx, min(max(s.interval, minAnswerTime), maxAnswerTime))
+	t.fetching, t.fetchedAt, t.due = true, l.now(), time.Time{}
+	l.inFlight++
+	l.running.Go(func() {
+		ctx, cancel := context.WithTimeout(l.ctx, min(max(t.group.interval, minAnswerTime), maxAnswerTime))
 		defer cancel()
-		value, err := s.resolve(ctx, t.Target)
-		s.report(func(now time.Time) {
-			t.asking = false
-			s.inFlight--
-			s.answered(t, value, err, now)
+		value, err := t.group.resolve(ctx, t.Target)
+		l.call(func() {
+			t.fetching = false
+			l.inFlight--
+			l.answered(t, value, err)
 			if t.again {
 				t.again = false
-				s.ask(t)
+				l.fetch(t)
 			}
 		})
 	})
 }
 
-// resolve waits for no person.
-func (s *refreshLoop) resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
-	if err := s.slots.Acquire(ctx, 1); err != nil {
+// resolve waits for no participant.
+func (g *groupState) resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
+	if err := g.slots.Acquire(ctx, 1); err != nil {
 		return secret.Value{}, unanswered(ctx, err)
 	}
-	defer s.slots.Release(1)
-	resolve := s.source.Resolve
-	if asker, ok := s.source.(TryResolver); ok {
-		resolve = asker.TryResolve
+	defer g.slots.Release(1)
+	resolve := g.source.Resolve
+	if g.try != nil {
+		resolve = g.try.TryResolve
 	}
 	value, err := resolve(ctx, t)
 	return value, unanswered(ctx, err)
 }
 
-// wait waits for the person who is asked for t.
-func (s *refreshLoop) wait(t *targetState) {
-	ctx, stop := context.WithCancel(s.ctx)
+// wait waits for the participant who is asked for t.
+func (l *refreshLoop) wait(t *targetState) {
+	ctx, stop := context.WithCancel(l.ctx)
 	w := &waiter{stop}
 	t.waiter = w
-	s.running.Go(func() {
+	l.running.Go(func() {
 		defer stop()
-		value, err := s.source.Resolve(ctx, t.Target)
-		s.report(func(now time.Time) {
+		value, err := t.group.source.Resolve(ctx, t.Target)
+		l.call(func() {
 			if t.waiter == w {
 				t.waiter = nil
-				s.answered(t, value, err, now)
+				l.answered(t, value, err)
 			}
 		})
 	})
 }
 
 // answered takes the answer for t.
-func (s *refreshLoop) answered(t *targetState, value secret.Value, err error, now time.Time) {
+func (l *refreshLoop) answered(t *targetState, value secret.Value, err error) {
+	now := l.now()
 	t.record(value, err, now, t.needed)
 	t.answeredAt = now
-	t.renewal = s.renewal(t, now)
-	_, asks := s.source.(TryResolver)
-	switch pending := asks && errors.Is(err, ErrPending); {
-	case pending && t.waiter == nil:
-		s.wait(t)
+	t.plan(now)
+	switch {
+	case t.group.try != nil && errors.Is(err, ErrPending) && t.waiter == nil:
+		l.wait(t)
 	case err == nil && t.waiter != nil:
 		t.waiter.stop()
 		t.waiter = nil
@@ -357,86 +373,65 @@ func (s *refreshLoop) answered(t *targetState, value secret.Value, err error, no
 		t.failed = min(t.failed+1, 10)
 		t.skip = min(1<<t.failed-1, maxSkipped)
 	}
-	if r := s.rooms[t.Group]; r.probe == t {
-		r.probe = nil
-		s.probed(t, err, now)
+	if t.group.probe == t {
+		t.group.probe = nil
+		l.probed(t, err, now)
 	}
-	s.note(t, s.mark(t), now)
+	l.update(t, now)
 }
 
-// probed takes an answer for t as one for all that its room tells changes of, and
-// asks for the others when there was none.
-func (s *refreshLoop) probed(t *targetState, err error, now time.Time) {
-	for _, other := range s.targets {
+// probed takes an answer for t as one for all that its group pushes changes of, and
+// fetches the others when there was none.
+func (l *refreshLoop) probed(t *targetState, err error, now time.Time) {
+	for _, other := range t.group.targets {
 		switch {
-		case other.Group != t.Group || other.waiter != nil || unknown(other.Err):
+		case other.waiter != nil || unknown(other.Err):
 		case unknown(err):
-			s.ask(other)
+			l.fetch(other)
 		default:
 			other.confirm(now)
 		}
 	}
 }
 
-func (s *refreshLoop) renewal(t *targetState, now time.Time) time.Time {
-	if t.Kind() != manifest.KindOAuth {
-		return time.Time{}
-	}
-	return renewal(t.Expires, now)
-}
-
-func (s *refreshLoop) mark(t *targetState) mark {
-	m := mark{
-		held: t.held, stale: !t.Stale.IsZero(), revoked: !t.Revoked.IsZero(), pending: errors.Is(t.Err, ErrPending),
-		state: state(t.Err), expires: t.Expires,
-	}
-	if t.held {
-		m.sum = s.hasher.Sum(t.value)
-	}
-	return m
-}
-
 // snapshot returns what is known now.
-func (s *refreshLoop) snapshot() *Snapshot {
-	states := make(map[manifest.Target]State, len(s.targets))
-	for _, t := range s.targets {
+func (l *refreshLoop) snapshot() *Snapshot {
+	states := make(map[manifest.Target]State, len(l.targets))
+	for _, t := range l.targets {
 		states[t.Target] = t.State
 	}
 	return &Snapshot{states}
 }
 
-// watch hears of changes in the room for as long as it tells.
-func (s *refreshLoop) watch(w Watcher, room string) {
-	select {
-	case <-s.ctx.Done():
-		return
-	case <-time.After(headStart):
-	}
-	for pause := minRedial; ; pause = min(2*pause, maxRedial) {
-		err := w.Watch(s.ctx, room, func(ids []string) {
-			s.report(func(time.Time) {
-				s.rooms[room].pushes = true
-				s.changed(room, ids)
+// watch receives changes of g for as long as it pushes them.
+func (l *refreshLoop) watch(w Watcher, g *groupState) {
+	pause := retry.Backoff{Min: minRewatch, Max: maxRewatch}
+	for timer := time.NewTimer(headStart); ; timer.Reset(pause.Next()) {
+		select {
+		case <-l.ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		err := w.Watch(l.ctx, g.name, func(changed func(manifest.Target) bool) {
+			l.call(func() {
+				g.pushes = true
+				l.fetchChanged(g, changed)
 			})
-			pause = minRedial
+			pause.Reset()
 		})
-		if s.ctx.Err() != nil {
+		if l.ctx.Err() != nil {
 			return
 		}
-		s.report(func(time.Time) {
-			if r := s.rooms[room]; r.pushes {
-				r.pushes = false
-				s.changed(room, nil)
+		l.call(func() {
+			if g.pushes {
+				g.pushes = false
+				l.fetchChanged(g, nil)
 			}
 		})
-		s.log.Debug("the room does not tell of changes", "room", room, "error", err)
+		l.log.Debug("the room does not tell of changes", "room", g.name, "error", err)
 		if errors.Is(err, ErrUnsupported) {
 			return
-		}
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-time.After(pause):
 		}
 	}
 }

@@ -3,7 +3,6 @@ package fetch
 import (
 	"cmp"
 	"context"
-	"iter"
 	"log/slog"
 	"sync"
 	"time"
@@ -17,96 +16,86 @@ const (
 	DefaultDebounce = 500 * time.Millisecond
 )
 
-// A Refresher keeps the values of a manifest current: by what a room tells of
-// changes where the Source is a [Watcher] and the room one that tells, else by
-// asking again.
+// A Refresher keeps the values of a manifest current: by the changes that a group
+// pushes where its source is a [Watcher], else by polling. Groups do not affect each
+// other.
 type Refresher struct {
-	Source Source
-	// Interval is the time from one round to the next, give or take a tenth. A
-	// room that does not tell of changes is asked for everything in each round,
-	// one that does for one value, in turns, which shows whether it is there. What
-	// takes a person is in no round. An answer has as much time, but no more than
-	// 30 s and no less than one: a room that takes longer is away.
+	Sources Mux
+	// Interval is the time between two polls, give or take a tenth; a [Poller] has its
+	// own. A group that pushes no changes is polled for all values, one that does for
+	// one value, in turns, which shows whether it is reachable. What takes a participant
+	// is not polled. A source has as much time to answer, but no more than 30 s and no
+	// less than one, and is unreachable after it.
 	Interval time.Duration
-	// The first change after quiet is told at once. Those that follow it within
-	// Debounce are told together when it has been quiet for that long, and after
-	// MaxWait at the latest.
+	// The first change after a quiet period is published at once. Those that follow it
+	// within Debounce are published together at the end of a quiet period of that
+	// length, and after MaxWait at the latest.
 	Debounce, MaxWait time.Duration
-	// Log hears why a room does not tell of changes; nil is none.
+	// Log gets the reason why a group pushes no changes; nil is none.
 	Log *slog.Logger
 
 	now     func() time.Time // nil is the wall clock; tests have it jump
 	once    sync.Once
-	refresh chan struct{}       // one slot
-	latest  chan chan *Snapshot // who asks for it
+	refresh chan struct{} // one slot
+	calls   chan func(*refreshLoop)
 }
 
-// Follow yields a snapshot whenever the value or the [State] of a target of m is
-// another one than in the snapshot before, the first of which is last, and when a
-// value becomes too stale for what m says. Values that cannot be had stay as they
-// were. While the loop's body runs changes are gathered: the next snapshot is the
-// newest. The loop ends with ctx, and with it all that it has started. A Follower
-// follows one manifest at a time.
-func (f *Refresher) Follow(ctx context.Context, m *manifest.Manifest, last *Snapshot) iter.Seq[*Snapshot] {
-	return func(yield func(*Snapshot) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		snapshots := make(chan *Snapshot)
-		var running sync.WaitGroup
-		defer running.Wait()
-		defer cancel()
-		running.Go(func() {
-			defer close(snapshots)
-			f.begin(ctx, m, last).run(snapshots)
-		})
-		for s := range snapshots {
-			if ctx.Err() != nil || !yield(s) {
-				return
-			}
-		}
+// Run returns a channel on which a snapshot comes whenever the value or the [State]
+// of a target of m differs from the snapshot before, the first of which is last, and
+// when a value becomes too stale for m. A value that cannot be fetched stays
+// unchanged. Changes are batched until the channel is received from: what comes is
+// the newest. After ctx the channel is closed, once all that Run started has ended;
+// the caller waits for that before it runs the Refresher again.
+func (r *Refresher) Run(ctx context.Context, m *manifest.Manifest, last *Snapshot) <-chan *Snapshot {
+	r.init()
+	l := &refreshLoop{
+		Refresher: r,
+		ctx:       ctx,
+		manifest:  m,
+		interval:  cmp.Or(r.Interval, DefaultInterval),
+		debounce:  cmp.Or(r.Debounce, DefaultDebounce),
+		now:       r.now,
+		log:       r.Log,
 	}
+	l.maxWait = cmp.Or(r.MaxWait, 10*l.debounce)
+	if l.now == nil {
+		l.now = wallClock
+	}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	snapshots := make(chan *Snapshot)
+	go func() {
+		defer close(snapshots)
+		l.run(snapshots, last)
+	}()
+	return snapshots
 }
 
-// Refresh has everything asked for anew now, but for what a person would be asked
-// for. It does not wait for the answers.
-func (f *Refresher) Refresh() {
-	f.init()
+// Refresh fetches everything again, except what takes a participant. It does not
+// wait for the answers.
+func (r *Refresher) Refresh() {
+	r.init()
 	select {
-	case f.refresh <- struct{}{}:
+	case r.refresh <- struct{}{}:
 	default:
 	}
 }
 
-// Latest returns what is known now, of which Follow has not told all yet, nor that
-// a value was confirmed. It waits for Follow to run, and is nil when ctx ends
+// Latest returns what is known now: Run may not have published all of it, nor that a
+// value was confirmed. It waits for Run to be called, and is nil when ctx ends
 // before.
-func (f *Refresher) Latest(ctx context.Context) *Snapshot {
-	f.init()
+func (r *Refresher) Latest(ctx context.Context) *Snapshot {
+	r.init()
 	answer := make(chan *Snapshot, 1)
 	select {
-	case f.latest <- answer:
+	case r.calls <- func(l *refreshLoop) { answer <- l.snapshot() }:
 		return <-answer
 	case <-ctx.Done():
 		return nil
 	}
 }
 
-func (f *Refresher) init() {
-	f.once.Do(func() { f.refresh, f.latest = make(chan struct{}, 1), make(chan chan *Snapshot) })
-}
-
-func (f *Refresher) begin(ctx context.Context, m *manifest.Manifest, last *Snapshot) *refreshLoop {
-	s := newFollowing(ctx, m)
-	f.init()
-	s.source, s.refresh, s.latest = f.Source, f.refresh, f.latest
-	s.interval = cmp.Or(f.Interval, DefaultInterval)
-	s.debounce = cmp.Or(f.Debounce, DefaultDebounce)
-	s.maxWait = cmp.Or(f.MaxWait, 10*s.debounce)
-	if s.now = f.now; s.now == nil {
-		s.now = wallClock
-	}
-	if s.log = f.Log; s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	s.start(last)
-	return s
+func (r *Refresher) init() {
+	r.once.Do(func() { r.refresh, r.calls = make(chan struct{}, 1), make(chan func(*refreshLoop)) })
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
-	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -67,12 +66,16 @@ func newPushing(holds map[string]any) pushingHouse {
 	return pushingHouse{&house{holds: holds}, make(chan []string)}
 }
 
-func (h pushingHouse) Watch(ctx context.Context, _ string, f func([]string)) error {
+func (h pushingHouse) Watch(ctx context.Context, _ string, f func(func(manifest.Target) bool)) error {
 	f(nil)
 	for {
 		select {
 		case ids := <-h.changes:
-			f(ids)
+			if ids == nil {
+				f(nil)
+				continue
+			}
+			f(func(t manifest.Target) bool { return t.Kind() != manifest.KindSecret || slices.Contains(ids, t.ID()) })
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -88,7 +91,7 @@ func (h pushingHouse) change(id string, what any) {
 // follow resolves m and follows it until the test ends.
 func follow(t *testing.T, f *fetch.Refresher, m *manifest.Manifest) <-chan *fetch.Snapshot {
 	t.Helper()
-	last, err := fetch.Resolve(t.Context(), m, f.Source)
+	last, err := fetch.Resolve(t.Context(), m, f.Sources)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +102,7 @@ func followFrom(t *testing.T, f *fetch.Refresher, m *manifest.Manifest, last *fe
 	snapshots := make(chan *fetch.Snapshot, 1000)
 	go func() {
 		defer close(snapshots)
-		for s := range f.Follow(t.Context(), m, last) {
+		for s := range f.Run(t.Context(), m, last) {
 			snapshots <- s
 		}
 	}()
@@ -143,7 +146,7 @@ func TestPoll(t *testing.T) {
 			h.put(fmt.Sprint(i), "old")
 			values = append(values, manifest.Expr{ref(fmt.Sprint(i))})
 		}
-		snapshots := follow(t, &fetch.Refresher{Source: h, Interval: 10 * time.Second}, file(values...))
+		snapshots := follow(t, &fetch.Refresher{Sources: mux(h), Interval: 10 * time.Second}, file(values...))
 		h.questions()
 
 		var gaps []time.Duration
@@ -178,7 +181,7 @@ func TestBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"here": "v", "missing": fetch.ErrMissing, "denied": "v", "away": "v"}}
 		m := file(manifest.Expr{ref("here")}, manifest.Expr{optional("missing")}, manifest.Expr{ref("denied")}, manifest.Expr{ref("away")})
-		snapshots := follow(t, &fetch.Refresher{Source: h, Interval: time.Minute}, m)
+		snapshots := follow(t, &fetch.Refresher{Sources: mux(h), Interval: time.Minute}, m)
 		h.put("denied", fetch.ErrDenied)
 		h.put("away", fetch.ErrUnreachable)
 		h.questions()
@@ -205,7 +208,7 @@ func TestBackOff(t *testing.T) {
 func TestHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"good": "1", "hangs": "v"}}
-		snapshots := follow(t, &fetch.Refresher{Source: h, Interval: 10 * time.Second}, file(manifest.Expr{ref("good")}, manifest.Expr{ref("hangs")}))
+		snapshots := follow(t, &fetch.Refresher{Sources: mux(h), Interval: 10 * time.Second}, file(manifest.Expr{ref("good")}, manifest.Expr{ref("hangs")}))
 		h.put("hangs", nil)
 		h.put("good", "new")
 		settle(12 * time.Second)
@@ -228,7 +231,7 @@ func TestHang(t *testing.T) {
 func TestDebounce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "0"})
-		snapshots := follow(t, &fetch.Refresher{Source: h}, file(manifest.Expr{ref("a")}))
+		snapshots := follow(t, &fetch.Refresher{Sources: mux(h)}, file(manifest.Expr{ref("a")}))
 		settle(0)
 
 		h.change("a", "1")
@@ -269,14 +272,14 @@ func TestSlowLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "0"})
 		m := file(manifest.Expr{ref("a")})
-		last, err := fetch.Resolve(t.Context(), m, h)
+		last, err := fetch.Resolve(t.Context(), m, mux(h))
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := make(chan string, 10)
-		f := &fetch.Refresher{Source: h}
+		f := &fetch.Refresher{Sources: mux(h)}
 		go func() {
-			for s := range f.Follow(t.Context(), m, last) {
+			for s := range f.Run(t.Context(), m, last) {
 				v, _ := s.Value(target("a"))
 				got <- string(v.Reveal())
 				select {
@@ -310,7 +313,7 @@ func TestPush(t *testing.T) {
 		token := manifest.Target{Scheme: manifest.SchemeRoom, Path: "oauth/client"}
 		m := file(manifest.Expr{ref("a")}, manifest.Expr{ref("b")}, manifest.Expr{ref("c")}, manifest.Expr{{Reference: &manifest.Reference{Target: token}}})
 		h.put("client", jwt(time.Now().Add(1000*time.Hour)))
-		f := &fetch.Refresher{Source: h, Interval: time.Minute}
+		f := &fetch.Refresher{Sources: mux(h), Interval: time.Minute}
 		snapshots := follow(t, f, m)
 		settle(time.Second)
 		if n := h.questions(); n["a"] != 2 {
@@ -389,7 +392,7 @@ func TestRevoked(t *testing.T) {
 		"denied":               {fetch.ErrDenied, false, true, false, true},
 		"optional and missing": {fetch.ErrMissing, true, false, false, false},
 		"optional and denied":  {fetch.ErrDenied, true, true, false, true},
-		"expired token":        {fmt.Errorf("%w: %w", fetch.ErrDenied, room.ErrForbidden), false, true, true, false},
+		"expired token":        {fmt.Errorf("%w: %w", fetch.ErrDenied, fetch.ErrUnknown), false, true, true, false},
 		"away":                 {fetch.ErrUnreachable, true, true, true, false},
 		"no toolkit":           {fetch.ErrUnsupported, false, true, true, false},
 		"asked anew":           {&fetch.PendingError{From: "bob"}, true, true, true, false},
@@ -398,7 +401,7 @@ func TestRevoked(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newPushing(map[string]any{"a": "1"})
 				m := file(manifest.Expr{{Reference: &manifest.Reference{Target: target("a"), Optional: test.optional}}})
-				snapshots := follow(t, &fetch.Refresher{Source: h}, m)
+				snapshots := follow(t, &fetch.Refresher{Sources: mux(h)}, m)
 				synctest.Wait()
 				h.change("a", test.err)
 				s := newest(t, snapshots, 1)
@@ -436,7 +439,7 @@ func TestRevoked(t *testing.T) {
 func TestAbsentStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": fetch.ErrMissing})
-		snapshots := follow(t, &fetch.Refresher{Source: h}, file(manifest.Expr{optional("a")}))
+		snapshots := follow(t, &fetch.Refresher{Sources: mux(h)}, file(manifest.Expr{optional("a")}))
 		synctest.Wait()
 		h.change("a", fetch.ErrUnreachable)
 		if s := newest(t, snapshots, 1); !fetch.IsAbsent(s.Err(target("a"))) || s.State(target("a")).Stale.IsZero() {
@@ -456,7 +459,7 @@ func TestMaxStale(t *testing.T) {
 		m.Files = []manifest.File{{Path: "f", Entries: []manifest.Entry{{Value: manifest.Expr{ref("a")}}}}}
 		m.Files[0].StalePolicy = manifest.StalePolicy{MaxStale: time.Hour, OnRevoked: manifest.ActionKeep}
 		start := time.Now()
-		snapshots := follow(t, &fetch.Refresher{Source: h, Interval: time.Minute}, m)
+		snapshots := follow(t, &fetch.Refresher{Sources: mux(h), Interval: time.Minute}, m)
 		h.put("a", fetch.ErrUnreachable)
 		h.put("b", fetch.ErrUnreachable)
 
@@ -505,7 +508,7 @@ func TestSuspend(t *testing.T) {
 				var mu sync.Mutex
 				var offset time.Duration
 				h := &house{holds: map[string]any{"a": "old"}}
-				f := &fetch.Refresher{Source: h, Interval: time.Hour}
+				f := &fetch.Refresher{Sources: mux(h), Interval: time.Hour}
 				f.SetNow(func() time.Time {
 					mu.Lock()
 					defer mu.Unlock()
@@ -538,14 +541,17 @@ func TestSuspend(t *testing.T) {
 func TestFollowFromNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "1", "b": nil})
-		f := &fetch.Refresher{Source: h}
-		for s := range f.Follow(t.Context(), file(manifest.Expr{ref("a")}, manifest.Expr{ref("b")}), new(fetch.Snapshot)) {
-			wantValue(t, s, "a", "1")
-			break
+		f := &fetch.Refresher{Sources: mux(h)}
+		ctx, cancel := context.WithCancel(t.Context())
+		snapshots := f.Run(ctx, file(manifest.Expr{ref("a")}, manifest.Expr{ref("b")}), new(fetch.Snapshot))
+		wantValue(t, <-snapshots, "a", "1")
+		cancel()
+		for range snapshots {
+			t.Error("a snapshot after the end")
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		for range f.Follow(ctx, file(manifest.Expr{ref("b")}), new(fetch.Snapshot)) {
+		for range f.Run(ctx, file(manifest.Expr{ref("b")}), new(fetch.Snapshot)) {
 			t.Error("a snapshot of nothing")
 		}
 		if ctx.Err() == nil {
@@ -584,11 +590,19 @@ func TestFollowPending(t *testing.T) {
 			}}})
 		}
 		m := file(values...)
-		last, err := fetch.Resolve(t.Context(), m, s)
-		if err != nil || len(last.Pending()) != 3 {
-			t.Fatalf("%v, %d pending", err, len(last.Pending()))
+		last, err := fetch.Resolve(t.Context(), m, mux(s))
+		pending := func(s *fetch.Snapshot) (n int) {
+			for _, e := range m.Entries {
+				if s.State(e.Value[0].Reference.Target).Status() == fetch.Pending {
+					n++
+				}
+			}
+			return n
 		}
-		snapshots := followFrom(t, &fetch.Refresher{Source: s}, m, last)
+		if err != nil || pending(last) != 3 {
+			t.Fatalf("%v, %d pending", err, pending(last))
+		}
+		snapshots := followFrom(t, &fetch.Refresher{Sources: mux(s)}, m, last)
 		for i, after := range []time.Duration{2 * time.Second, 2 * time.Hour, 2 * time.Hour} {
 			settle(after)
 			s := newest(t, snapshots, 1)
@@ -599,11 +613,11 @@ func TestFollowPending(t *testing.T) {
 			if _, ok := s.Value(manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/slow"}); ok != (i == 2) {
 				t.Errorf("the slow one is there: %t", ok)
 			}
-			if len(s.Pending()) != 2-i {
-				t.Errorf("%d pending", len(s.Pending()))
+			if pending(s) != 2-i {
+				t.Errorf("%d pending", pending(s))
 			}
 		}
-		if len(last.Pending()) != 3 {
+		if pending(last) != 3 {
 			t.Error("the snapshot before has changed")
 		}
 		settle(time.Hour)
@@ -618,7 +632,7 @@ func TestRefused(t *testing.T) {
 		asked := func(kind manifest.Kind, id string) manifest.Expr {
 			return manifest.Expr{{Reference: &manifest.Reference{Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: string(kind) + "/" + id}, Optional: true}}}
 		}
-		f := &fetch.Refresher{Source: h}
+		f := &fetch.Refresher{Sources: mux(h)}
 		follow(t, f, file(manifest.Expr{ref("a")}, asked(manifest.KindRequest, "bob"), asked(manifest.KindOAuth, "client")))
 		settle(0)
 		h.change("a", "2")
@@ -635,7 +649,7 @@ func TestRefused(t *testing.T) {
 func TestLatest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"a": "a"}}
-		f := &fetch.Refresher{Source: h, Interval: time.Minute}
+		f := &fetch.Refresher{Sources: mux(h), Interval: time.Minute}
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		if s := f.Latest(ended); s != nil {
@@ -656,7 +670,7 @@ func TestWith(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"a": "a1", "b": "b1", "c": "c1"}}
 		resolve := func(m *manifest.Manifest) *fetch.Snapshot {
-			s, err := fetch.Resolve(t.Context(), m, h)
+			s, err := fetch.Resolve(t.Context(), m, mux(h))
 			if err != nil {
 				t.Fatal(err)
 			}

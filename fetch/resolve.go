@@ -10,41 +10,42 @@ import (
 	"github.com/roomenv/roomenv/manifest"
 )
 
-// maxInFlight is how many references wait for their answers at once. Requests
-// share a connection and do not wait for each other, so that a manifest of up
-// to this many references costs one round trip; a larger one costs one more
+// maxInFlight is how many references wait for their answers at once. The requests
+// to a room share a connection and do not wait for each other, so that a manifest
+// of up to this many references costs one round trip; a larger one costs one more
 // for each further maxInFlight.
 const maxInFlight = 1024
 
-// Resolve asks s for all that m refers to, all at once and each target once.
+// Resolve fetches all that m refers to, all at once and each target once.
 //
-// A reference may be missing when it is optional or has a default; then nobody is
-// waited for either (see [TryResolver]). That forgives absence and nothing else: when an optional reference is denied or its room
-// unreachable, nobody knows whether the value exists, and a child must not start
-// without a value that is there. A reference in the word of a variable
-// (${NAME:-room:secret/x}) may fail in any way, since it may not be needed;
-// [Snapshot.Err] has the reason for whoever finds that it is.
+// A reference may be missing when it is optional or has a default; then it waits
+// for no participant either (see [TryResolver]). That forgives absence and nothing
+// else: when an optional reference is denied or its source unreachable, it is not
+// known whether the value exists, and a process must not start without a value that
+// exists. A reference in the operand of a variable (${NAME:-room:secret/x}) may fail
+// in any way, since it may not be needed; [Snapshot.Err] has the reason for the
+// caller that finds that it is.
 //
 // The error is an [*Error] that holds every reference without a value. When ctx
 // is cancelled it wraps the cause of that instead. References that have no
 // answer at the deadline of ctx are unreachable.
-func Resolve(ctx context.Context, m *manifest.Manifest, s Source) (*Snapshot, error) {
+func Resolve(ctx context.Context, m *manifest.Manifest, sources Mux) (*Snapshot, error) {
 	targets, needed := distinct(m)
 	states := make([]State, len(targets))
-	var asking errgroup.Group
-	asking.SetLimit(maxInFlight)
+	var fetching errgroup.Group
+	fetching.SetLimit(maxInFlight)
 	for i, t := range targets {
-		asking.Go(func() error {
-			resolve := s.Resolve
-			if asker, ok := s.(TryResolver); ok && !needed[t] {
-				resolve = asker.TryResolve
+		fetching.Go(func() error {
+			resolve := sources.TryResolve
+			if needed[t] {
+				resolve = sources.Resolve
 			}
 			value, err := resolve(ctx, t)
 			states[i].record(value, unanswered(ctx, err), wallClock(), needed[t])
 			return nil // one failure does not end the others: the table needs all
 		})
 	}
-	_ = asking.Wait()
+	_ = fetching.Wait()
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil, fmt.Errorf("cannot resolve references: %w", context.Cause(ctx))
 	}
@@ -53,23 +54,22 @@ func Resolve(ctx context.Context, m *manifest.Manifest, s Source) (*Snapshot, er
 	for i, t := range targets {
 		snapshot.states[t] = states[i]
 	}
-	if rows := table(m, snapshot); len(rows) > 0 {
-		return nil, &Error{rows}
+	if failures := snapshot.failures(m); len(failures) > 0 {
+		return nil, &Error{failures}
 	}
 	return snapshot, nil
 }
 
-// unanswered is err, which says that the room is unreachable when it had no
-// answer until the end of ctx.
+// unanswered is err, which says that the source is unreachable when it had not
+// answered at the end of ctx.
 func unanswered(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil && state(err) == nil {
+	if err != nil && ctx.Err() != nil && reason(err) == nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	return err
 }
 
-// distinct returns what m refers to, in order, and which of that it does not do
-// without.
+// distinct returns what m refers to, in order, and which of it m needs.
 func distinct(m *manifest.Manifest) (targets []manifest.Target, needed map[manifest.Target]bool) {
 	needed = make(map[manifest.Target]bool)
 	for _, e := range m.Values() {
@@ -86,19 +86,19 @@ func distinct(m *manifest.Manifest) (targets []manifest.Target, needed map[manif
 
 func optional(r *manifest.Reference) bool { return r.Optional || r.Default != nil }
 
-// table returns a row for every reference of m that failed and may not.
-func table(m *manifest.Manifest, s *Snapshot) (rows []Failure) {
+// failures returns every reference of m that failed and may not.
+func (s *Snapshot) failures(m *manifest.Manifest) (failures []Failure) {
 	for _, e := range m.Values() {
 		seen := make(map[string]bool)
-		for r, inWord := range e.Value.References() {
+		for r, inOperand := range e.Value.References() {
 			err := s.Err(r.Target)
-			forgiven := inWord || IsAbsent(err) && optional(r)
+			forgiven := inOperand || IsAbsent(err) && optional(r)
 			if err == nil || forgiven || seen[r.String()] {
 				continue
 			}
 			seen[r.String()] = true
-			rows = append(rows, Failure{e.Name, e.Pos, r.String(), err})
+			failures = append(failures, Failure{e.Name, e.Pos, r.String(), err})
 		}
 	}
-	return rows
+	return failures
 }

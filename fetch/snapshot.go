@@ -13,33 +13,21 @@ import (
 // change. The zero Snapshot holds nothing.
 type Snapshot struct{ states map[manifest.Target]State }
 
-// Value returns the last good value of t. It is false for a target that the room
-// does not hold, and for one that was not asked for.
+// Value returns the last known value of t. It is false for a target that is missing,
+// and for one that was not fetched.
 func (s *Snapshot) Value(t manifest.Target) (secret.Value, bool) {
 	st := s.states[t]
 	return st.value, st.held
 }
 
-// Err says why there is no value of t; it is nil when t was not asked for.
+// Err says why there is no value of t; it is nil when t was not fetched.
 func (s *Snapshot) Err(t manifest.Target) error { return s.states[t].none }
 
-// State says how current what is known of t is. It is zero when t was not asked
-// for.
+// State says how current what is known of t is. It is zero when t was not fetched.
 func (s *Snapshot) State(t manifest.Target) State { return s.states[t] }
 
-// Pending returns the targets that participants are asked for, which is not
-// waited for, in no order. One that was provided before has a value all the same.
-func (s *Snapshot) Pending() (targets []manifest.Target) {
-	for t, st := range s.states {
-		if errors.Is(st.Err, ErrPending) {
-			targets = append(targets, t)
-		}
-	}
-	return targets
-}
-
-// With returns s, but for the values of its targets that other has been told
-// later by the room. A nil other has none.
+// With returns s, with those values of its targets from other that were confirmed
+// later. A nil other has none.
 func (s *Snapshot) With(other *Snapshot) *Snapshot {
 	if other == nil {
 		return s
@@ -53,24 +41,37 @@ func (s *Snapshot) With(other *Snapshot) *Snapshot {
 	return &Snapshot{states}
 }
 
+// A Status is how current the value of a target is.
+type Status string
+
+// Statuses.
+const (
+	Current Status = "current"
+	Stale   Status = "stale"   // it is not known whether the source still holds it
+	Pending Status = "pending" // a participant is asked for it
+	Missing Status = "missing" // the source does not hold it, or no longer
+	Denied  Status = "denied"  // the source refuses it, or no longer provides it
+	Failed  Status = "failed"  // it was never fetched
+)
+
 // A State is what is known of a target. Its times are of the wall clock, and zero
-// when what they tell of has not happened.
+// when what they are the time of has not happened.
 type State struct {
 	// Since is when this value came.
 	Since time.Time
-	// Confirmed is when the room was last known to hold the value, or to hold
-	// none. It is not news: a later snapshot has the one at its time.
+	// Confirmed is when the source was last known to hold the value, or to hold
+	// none. A later snapshot is not published for it alone.
 	Confirmed time.Time
-	// Stale is since when nobody knows whether the value is current, because the
-	// room is away or refuses the connection, or somebody is asked for it again.
+	// Stale is since when it is not known whether the value is current: the source is
+	// unreachable or refuses the connection, or a participant is asked for it again.
 	Stale time.Time
-	// Revoked is since when the room says that a value which was there is missing,
-	// or denied to us. It stays until the room holds one again.
+	// Revoked is since when the source says that a value which it held is missing, or
+	// denied. It stays until the source holds one again.
 	Revoked time.Time
-	// Expires is when the value ends, if it is a JWT that says so.
+	// Expires is when the value expires, if it is a JWT that says so.
 	Expires time.Time
-	// Err is what came of asking last: nil for a current value, a [*Pending] while
-	// somebody is asked, else why it is missing, denied, stale or revoked.
+	// Err is what came of the last attempt: nil for a current value, a [*PendingError]
+	// while a participant is asked, else why it is missing, denied, stale or revoked.
 	Err error
 
 	value secret.Value
@@ -78,8 +79,27 @@ type State struct {
 	none  error // why there is no value
 }
 
-// record takes the record that came for the target of s. A value is kept as long
-// as nobody says that there is none any more, and longer if it is needed.
+// Status derives how current the value is. A revoked value is Missing or Denied,
+// though it is still in the [Snapshot].
+func (s State) Status() Status {
+	revoked := !s.Revoked.IsZero()
+	switch {
+	case !revoked && errors.Is(s.Err, ErrPending):
+		return Pending
+	case !revoked && !s.Stale.IsZero():
+		return Stale
+	case !revoked && s.held:
+		return Current
+	case errors.Is(s.Err, ErrDenied):
+		return Denied
+	case revoked || IsAbsent(s.Err):
+		return Missing
+	}
+	return Failed
+}
+
+// record takes the result of an attempt. A value is retained until the source says
+// that there is none any more, and longer if it is needed.
 func (s *State) record(value secret.Value, err error, now time.Time, needed bool) {
 	switch {
 	case err == nil:
@@ -90,9 +110,7 @@ func (s *State) record(value secret.Value, err error, now time.Time, needed bool
 		*s = State{Since: since, Confirmed: now, Expires: Expiry(value), value: value, held: true}
 	case s.held && errors.Is(err, ErrPending):
 		s.Err = err
-		if s.Stale.IsZero() && s.Revoked.IsZero() {
-			s.Stale = now
-		}
+		s.stale(now)
 	case s.held && (needed || !IsAbsent(err)) && !unknown(err):
 		s.Err, s.Stale = err, time.Time{}
 		if s.Revoked.IsZero() {
@@ -101,18 +119,23 @@ func (s *State) record(value secret.Value, err error, now time.Time, needed bool
 	case IsAbsent(err):
 		*s = State{Confirmed: now, Err: err, none: err}
 	case s.held || IsAbsent(s.none):
-		if s.Stale.IsZero() && s.Revoked.IsZero() {
-			s.Stale = now
-		}
 		if s.Revoked.IsZero() {
 			s.Err = err
 		}
+		s.stale(now)
 	default:
 		s.Err, s.none = err, err
 	}
 }
 
-// confirm notes that the room, which tells of changes, has told of none.
+// stale notes that the value may no longer be current. One that is revoked is not.
+func (s *State) stale(now time.Time) {
+	if s.Stale.IsZero() && s.Revoked.IsZero() {
+		s.Stale = now
+	}
+}
+
+// confirm notes that the source, which pushes changes, has pushed none.
 func (s *State) confirm(now time.Time) {
 	if s.Revoked.IsZero() {
 		s.Confirmed = now

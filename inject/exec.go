@@ -13,7 +13,7 @@ import (
 // c are not used, and neither are its files. c.Signals must be set.
 //
 // Exec returns only if there is no command then, with the code and the error of
-// [Run]. A signal that came before is acted on if it is one that ends roomenv;
+// [Supervisor.Run]. A signal that came before is acted on if it is one that ends roomenv;
 // others have found no program that waits for them.
 func Exec(ctx context.Context, c Command) (int, error) {
 	if len(c.Args) == 0 {

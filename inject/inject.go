@@ -3,7 +3,6 @@
 package inject
 
 import (
-	"context"
 	"errors"
 	"os"
 	"syscall"
@@ -24,7 +23,7 @@ type Command struct {
 	// 3+i, none for nil. What roomenv has inherited there is not passed on.
 	ExtraFiles []*os.File
 
-	// Signals are those that [Catch] returned with the context of Run. nil
+	// Signals are those that [NotifySignals] returned with the context of Run. nil
 	// means that they are caught only while Run runs.
 	Signals *Signals
 
@@ -51,23 +50,6 @@ type Command struct {
 	inner     *innerTerminal // what the child is to run on
 	monitored bool           // the parent is roomenv, which continues us
 }
-
-// Run starts the command and returns its exit code when it ends: its own, or
-// 128 + the signal that ended it. What it leaves running, even with a pipe
-// open, is not waited for.
-//
-// A child that is stopped is asked to end, and killed when its time is over or
-// when SIGTERM or SIGINT comes meanwhile. Run then returns when nothing is left
-// of its process group, if it has one of its own. The exit code is the child's.
-//
-// The error says why there was no child: [*StartError], or the cause of ctx,
-// which may be [SignalError]. The code goes with it: 127, 126, 128 + the
-// signal, or 125.
-//
-// Run writes nothing. Of the processes that roomenv has started, only those that
-// Run has may end while it reaps orphans, which it does as PID 1 and as a
-// subreaper.
-func Run(ctx context.Context, c Command) (int, error) { return new(Supervisor).Run(ctx, c, nil) }
 
 var errNoCommand = errors.New("cannot run a command: none is given")
 

@@ -25,6 +25,10 @@ import (
 // role tells the test binary to be something else than tests.
 const role = "INJECT_TEST_ROLE"
 
+// limit is how long a test waits for any one thing. Then it fails, with what it has
+// seen.
+const limit = 10 * time.Second
+
 // quickExit has the race detector not sleep for a second at exit.
 const quickExit = "GORACE=atexit_sleep_ms=0"
 
@@ -34,6 +38,7 @@ func TestMain(m *testing.M) {
 	}
 	switch os.Getenv(role) {
 	case "":
+		unignore()
 		goleak.VerifyTestMain(m)
 	case "roomenv":
 		os.Exit(roomenv())
@@ -44,6 +49,17 @@ func TestMain(m *testing.M) {
 	case "exec":
 		// What a test measures Run against.
 		os.Exit(bare())
+	}
+}
+
+// unignore has what the tests start begin with the default action of all signals,
+// also where the tests run with some ignored, by nohup or a shell's &: what has a
+// handler is not ignored after exec.
+func unignore() {
+	for _, sig := range []os.Signal{unix.SIGHUP, unix.SIGINT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
 	}
 }
 
@@ -69,7 +85,7 @@ func roomenv() int {
 	c := inject.Command{Args: os.Args[1:], Env: childEnv(), Signals: signals}
 	maskIn(&c)
 	stopAndUser(&c)
-	run := inject.Run
+	run := runAlone
 	if os.Getenv("EXEC") != "" {
 		run = inject.Exec
 	}
@@ -213,13 +229,16 @@ func wrap(t *testing.T, env []string, args ...string) *wrapper {
 	return w
 }
 
+// command is that of wrap, which is killed when it takes far too long.
 func command(t *testing.T, env []string, args ...string) *wrapper {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wrapper{Cmd: exec.Command(self, args...)}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*limit)
+	t.Cleanup(cancel)
+	w := &wrapper{Cmd: exec.CommandContext(ctx, self, args...)}
 	w.Env = append(append(os.Environ(), role+"=roomenv", quickExit), env...)
 	w.Stderr = os.Stderr
 	// No controlling terminal, wherever the tests run.
@@ -237,7 +256,7 @@ func (w *wrapper) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.stdin, w.lines = stdin, bufio.NewReader(stdout)
+	w.stdin, w.lines = stdin, bufio.NewReader(limited{stdout.(*os.File)})
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +285,7 @@ func (w *wrapper) end(t *testing.T, rest string, code int) {
 	if err != nil || string(b) != rest {
 		t.Errorf("then %q, %v, want %q", b, err, rest)
 	}
-	_ = w.Wait()
+	finish(w.Cmd)
 	if got := w.ProcessState.ExitCode(); got != code {
 		t.Errorf("exit code %d, want %d (%v)", got, code, w.ProcessState)
 	}
@@ -295,4 +314,61 @@ func guard(t *testing.T) {
 	guard := make(chan os.Signal, 1)
 	signal.Notify(guard, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP)
 	t.Cleanup(func() { signal.Stop(guard) })
+}
+
+// runAlone runs a command without updates.
+func runAlone(ctx context.Context, c inject.Command) (int, error) {
+	return new(inject.Supervisor).Run(ctx, c, nil)
+}
+
+// A result is that of Run.
+type result struct {
+	code int
+	err  error
+}
+
+// exit runs c in this process and returns what Run does.
+func exit(t *testing.T, ctx context.Context, c inject.Command) (int, error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return bounded(t, func() (int, error) { return runAlone(ctx, c) })
+}
+
+// bounded waits for the end of run.
+func bounded(t *testing.T, run func() (int, error)) (int, error) {
+	t.Helper()
+	done := make(chan result, 1)
+	go func() {
+		code, err := run()
+		done <- result{code, err}
+	}()
+	r := wait(t, done, "end of Run")
+	return r.code, r.err
+}
+
+// wait returns what comes from c.
+func wait[T any](t *testing.T, c <-chan T, what string) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(limit):
+		t.Fatalf("no %s within %v", what, limit)
+	}
+	return v
+}
+
+// finish waits for a process, which it kills when that takes too long.
+func finish(c *exec.Cmd) {
+	timer := time.AfterFunc(limit, func() { _ = c.Process.Kill() })
+	defer timer.Stop()
+	_ = c.Wait()
+}
+
+// limited reads from a pipe or a terminal: a read fails that takes too long.
+type limited struct{ file *os.File }
+
+func (l limited) Read(p []byte) (int, error) {
+	_ = l.file.SetReadDeadline(time.Now().Add(limit))
+	return l.file.Read(p)
 }

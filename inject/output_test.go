@@ -13,9 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/internal/mask"
@@ -65,15 +63,15 @@ func drain(t *testing.T, c inject.Command) (out string, code int, err error) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	all := make(chan string)
+	all := make(chan string, 1)
 	go func() {
 		b, _ := io.ReadAll(r)
 		all <- string(b)
 	}()
 	c.Stdout = w
-	code, err = inject.Run(t.Context(), c)
+	code, err = exit(t, t.Context(), c)
 	w.Close()
-	return <-all, code, err
+	return wait(t, all, "end of the output"), code, err
 }
 
 func TestMaskedPipe(t *testing.T) {
@@ -104,7 +102,7 @@ func TestMaskedOrder(t *testing.T) {
 	defer f.Close()
 	c := masked(`for i in 1 2 3 4 5 6 7 8 9; do echo out $i; echo err $i >&2; done; printf hunter2; printf -- -canary >&2`)
 	c.Stdout, c.Stderr = f, f
-	if code, err := inject.Run(t.Context(), c); code != 0 || err != nil {
+	if code, err := exit(t, t.Context(), c); code != 0 || err != nil {
 		t.Fatal(code, err)
 	}
 	var want strings.Builder
@@ -160,22 +158,22 @@ func TestMaskedReaderStalls(t *testing.T) {
 	defer counted.Close()
 	c := masked(`while head -c 4096 /dev/zero; do echo >&2; done; kill -PIPE $$`)
 	c.Stdout, c.Stderr = w, count
-	done := make(chan int)
+	done := make(chan int, 1)
 	go func() {
-		code, _ := inject.Run(t.Context(), c)
+		code, _ := runAlone(t.Context(), c)
 		w.Close()
 		count.Close()
 		done <- code
 	}()
-	if _, err := io.ReadFull(counted, make([]byte, 32)); err != nil {
+	if _, err := io.ReadFull(limited{counted}, make([]byte, 32)); err != nil {
 		t.Fatal(err)
 	}
 	r.Close()
-	rest, err := io.ReadAll(counted)
+	rest, err := io.ReadAll(limited{counted})
 	if err != nil || len(rest) > 16 {
 		t.Errorf("the child wrote %d blocks more, which nobody took (%v)", len(rest), err)
 	}
-	if code := <-done; code != 128+int(unix.SIGPIPE) {
+	if code := wait(t, done, "end of Run"); code != 128+int(unix.SIGPIPE) {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -198,17 +196,17 @@ func TestMaskedReaderStallsAtTheEnd(t *testing.T) {
 	}
 	defer written.Close()
 	c.Stderr = stderr
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
-		_, err := inject.Run(ctx, c)
+		_, err := runAlone(ctx, c)
 		stderr.Close()
 		done <- err
 	}()
-	if _, err := io.ReadFull(written, make([]byte, len("written\n"))); err != nil {
+	if _, err := io.ReadFull(limited{written}, make([]byte, len("written\n"))); err != nil {
 		t.Fatal(err)
 	}
 	cancel()
-	if err := <-done; err != nil {
+	if err := wait(t, done, "end of Run"); err != nil {
 		t.Error(err)
 	}
 	r.Close() // ends the goroutine that still writes
@@ -277,62 +275,6 @@ func TestMaskedLargeOutput(t *testing.T) {
 	x.end(t, 0)
 }
 
-// TestMaskedKeys presses keys and changes the size.
-func TestMaskedKeys(t *testing.T) {
-	x := onMasked(t, []string{"CHILD_ROLE=reporter", "REPORT_TERMINAL=1"}, self(t))
-	// Those of its terminal roomenv may have changed by now.
-	other, terminal, err := pty.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	defer terminal.Close()
-	before, err := term.GetState(int(other.Fd()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	x.until(t, "ready")
-	if err := pty.Setsize(x.master, &pty.Winsize{Rows: 10, Cols: 10}); err != nil {
-		t.Fatal(err)
-	}
-	x.until(t, "got SIGWINCH")
-	x.keys(t, "\x1c")
-	x.until(t, "got SIGQUIT")
-	x.keys(t, "a line\n")
-	x.until(t, "a line") // echo
-	x.until(t, "read a line")
-	x.keys(t, canary+"\n")
-	x.until(t, "[CANARY]") // echo
-	x.until(t, "read [CANARY]")
-	x.keys(t, "\x03")
-	x.until(t, "got SIGINT")
-	if rest := x.end(t, 42); rest != "foreground again: true\r\n" {
-		t.Errorf("then %q", rest)
-	}
-	after, err := term.GetState(int(x.master.Fd()))
-	if err != nil || *after != *before {
-		t.Errorf("the modes of the terminal changed: %v, %v", err, after)
-	}
-}
-
-// TestMaskedKeysInScript presses Ctrl-\ and Ctrl-C where a script runs roomenv:
-// each gets both once.
-func TestMaskedKeysInScript(t *testing.T) {
-	x := onTerminal(t, nil, "/bin/sh", "-c",
-		`trap 'echo script got it' INT QUIT; `+role+`=roomenv MASK=1 CHILD_ROLE=reporter "$SELF" "$SELF"; echo ended $?`)
-	x.until(t, "ready")
-	x.keys(t, "\x1c")
-	x.until(t, "got SIGQUIT")
-	x.keys(t, "a line takes its time\n")
-	lines := x.until(t, "read a line")
-	x.keys(t, "\x03")
-	lines = append(lines, x.until(t, "ended 42")...)
-	if count(lines, "got SIGQUIT") != 0 || count(lines, "got SIGINT") != 1 || count(lines, "script got it") != 2 {
-		t.Errorf("got %q", lines)
-	}
-	x.end(t, 0)
-}
-
 // TestMaskedSignals come from elsewhere and reach the child once.
 func TestMaskedSignals(t *testing.T) {
 	x := onMasked(t, []string{"CHILD_ROLE=reporter"}, self(t))
@@ -356,93 +298,11 @@ func TestMaskedSignals(t *testing.T) {
 // TestMaskedSize has the size of the terminal from the start.
 func TestMaskedSize(t *testing.T) {
 	x := onMasked(t, nil, "/bin/sh", "-c", "read x; stty size; stty -a | grep -o '[-]*opost'")
-	if err := pty.Setsize(x.master, &pty.Winsize{Rows: 11, Cols: 22}); err != nil {
-		t.Fatal(err)
-	}
+	x.resize(t, 11, 22)
 	x.keys(t, "\n")
 	if rest := strings.TrimSpace(x.end(t, 0)); rest != "11 22\r\nopost" {
 		t.Errorf("got %q", rest)
 	}
-}
-
-// TestMaskedModes has the child change the modes of the terminal, which hold if it
-// exits, and not if a signal ends it.
-func TestMaskedModes(t *testing.T) {
-	for script, want := range map[string]string{
-		"stty -echo":                "-echo",
-		"stty -echo; kill -KILL $$": "echo",
-	} {
-		x := onTerminal(t, nil, "/bin/sh", "-c", role+`=roomenv MASK=1 "$SELF" /bin/sh -c '`+script+`'; stty -a | grep -o '[-]*echo '`)
-		if got := strings.TrimSpace(x.end(t, 0)); got != want {
-			t.Errorf("%s: %q, want %q", script, got, want)
-		}
-	}
-}
-
-// TestMaskedStopKey presses Ctrl-Z in an interactive shell, and brings the job
-// back.
-func TestMaskedStopKey(t *testing.T) {
-	x := onTerminal(t, nil, "/bin/sh", "-i")
-	x.keys(t, "stty -echo\n")
-	x.keys(t, role+`=roomenv MASK=1 CHILD_ROLE=reporter "$SELF" "$SELF"`+"\n")
-	x.until(t, "ready")
-	x.keys(t, "one\n")
-	x.until(t, "read one")
-	for range 3 {
-		x.keys(t, "\x1a")
-		x.until(t, "[1] + Stopped")
-		x.keys(t, "echo the shell reads; fg >/dev/null; echo ended $?\n")
-		x.until(t, "the shell reads")
-		x.until(t, "got SIGCONT")
-		x.keys(t, "two\n")
-		if before := x.until(t, "read two"); len(before) > 0 {
-			t.Errorf("got %q too", before)
-		}
-	}
-	x.keys(t, "\x04")
-	x.until(t, "end of input")
-	x.until(t, "ended 42")
-	x.keys(t, "exit 0\n")
-	x.end(t, 0)
-}
-
-// TestMaskedBackground starts in the background, stops, and goes on in both.
-func TestMaskedBackground(t *testing.T) {
-	x := onTerminal(t, nil, "/bin/sh", "-i")
-	x.keys(t, "stty -echo\n")
-	x.keys(t, role+`=roomenv MASK=1 "$SELF" /bin/sh -c 'echo started; read x; echo "read $x"; exit 7' &`+"\n")
-	x.until(t, "started")
-	x.keys(t, "echo the shell goes on\n")
-	x.until(t, "the shell goes on")
-	x.keys(t, "fg >/dev/null; echo ended $?\n")
-	x.keys(t, "typed\n")
-	x.until(t, "read typed")
-	x.until(t, "ended 7")
-	x.keys(t, "exit 0\n")
-	x.end(t, 0)
-}
-
-// TestMaskedStopKeyWithoutShell presses Ctrl-Z where nobody could continue the job.
-func TestMaskedStopKeyWithoutShell(t *testing.T) {
-	x := onMasked(t, []string{"CHILD_ROLE=reporter"}, self(t))
-	x.until(t, "ready")
-	x.keys(t, "\x1a")
-	x.until(t, "got SIGCONT")
-	x.keys(t, "\x04")
-	x.until(t, "end of input")
-	x.end(t, 42)
-}
-
-// TestMaskedPager has the other end of a pipe read the terminal.
-func TestMaskedPager(t *testing.T) {
-	x := onTerminal(t, nil, "/bin/sh", "-i")
-	x.keys(t, "stty -echo\n")
-	x.keys(t, role+`=roomenv MASK=1 "$SELF" /bin/sh -c 'echo `+canary+`; cat /dev/null' | { read x; echo "shows $x"; read key </dev/tty; echo "key $key"; }`+"\n")
-	x.until(t, "shows [CANARY]")
-	x.keys(t, "q\n")
-	x.until(t, "key q")
-	x.keys(t, "exit 0\n")
-	x.end(t, 0)
 }
 
 // TestMaskedKilled kills roomenv, and so the monitor and the child.
@@ -452,22 +312,14 @@ func TestMaskedKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer hold.Close()
-	c := exec.Command(self(t), "/bin/sh", "-c", `echo ready; exec sleep 1000`)
-	c.Env = append(os.Environ(), role+"=roomenv", "MASK=1", quickExit)
+	c := exec.Command(self(t), "/bin/sh", "-c", `trap '' HUP; echo ready; exec sleep 1000`)
 	c.ExtraFiles = []*os.File{w}
-	master, err := pty.Start(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := startOnTerminal(t, []string{role + "=roomenv", "MASK=1"}, c)
 	w.Close()
-	defer master.Close()
-	if _, err := io.ReadFull(master, make([]byte, len("ready"))); err != nil {
-		t.Fatal(err)
-	}
+	x.until(t, "ready")
 	_ = c.Process.Kill()
-	_ = c.Wait()
-	// Whoever lives holds the pipe.
-	if _, err := io.ReadAll(hold); err != nil {
+	// A process that is left holds the pipe.
+	if _, err := io.ReadAll(limited{hold}); err != nil {
 		t.Error(err)
 	}
 }
@@ -495,7 +347,7 @@ func BenchmarkMask(b *testing.B) {
 			drained <- n
 		}()
 		start := time.Now()
-		code, err := inject.Run(ctx, inject.Command{Args: []string{"/bin/sh", "-c", script, path}, Stdout: w, Mask: m, Signals: signals})
+		code, err := runAlone(ctx, inject.Command{Args: []string{"/bin/sh", "-c", script, path}, Stdout: w, Mask: m, Signals: signals})
 		w.Close()
 		if n := <-drained; n != int64(len(text)) || code != 0 || err != nil {
 			b.Fatal(n, code, err)

@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/roomenv/roomenv/inject"
 )
 
 // TestAsWithout compares what a child sees with and without roomenv. The Go
@@ -112,7 +110,7 @@ func TestSubreaper(t *testing.T) {
 	}
 	// The child ends while orphans do: its status must not go with theirs.
 	for range 20 {
-		if code, err := inject.Run(t.Context(), sh(`(exit 3 &) & (exit 3 &) & exit 8`)); code != 8 || err != nil {
+		if code, err := exit(t, t.Context(), sh(`(exit 3 &) & (exit 3 &) & exit 8`)); code != 8 || err != nil {
 			t.Fatalf("got %d, %v", code, err)
 		}
 	}

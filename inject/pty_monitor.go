@@ -35,10 +35,10 @@ type innerTerminal struct {
 	pressed chan os.Signal // see share
 }
 
-// RunMonitor is [Run] for the process that Command.Monitor starts.
+// RunMonitor is [Supervisor.Run] for the process that Command.Monitor starts.
 func RunMonitor(ctx context.Context, c Command) (int, error) {
 	c.monitored = true
-	return Run(ctx, c)
+	return new(Supervisor).Run(ctx, c, nil)
 }
 
 // terminal has the child run on an inner terminal, by a monitor. It does nothing

@@ -23,9 +23,9 @@ func run(t *testing.T, ctx context.Context, c inject.Command) (out string, code 
 	}
 	defer r.Close()
 	c.Stdout = w
-	code, err = inject.Run(ctx, c)
+	code, err = exit(t, ctx, c)
 	w.Close()
-	b, readErr := io.ReadAll(r)
+	b, readErr := io.ReadAll(limited{r})
 	if readErr != nil {
 		t.Fatal(readErr)
 	}
@@ -84,7 +84,7 @@ func TestDoesNotStart(t *testing.T) {
 		{[]string{"/bin/sh", strings.Repeat("x", 4<<20)}, nil, 126, inject.ErrNotExecutable},
 		{nil, nil, 125, nil},
 	} {
-		code, err := inject.Run(t.Context(), inject.Command{Args: test.args, Env: test.env})
+		code, err := exit(t, t.Context(), inject.Command{Args: test.args, Env: test.env})
 		if code != test.code || err == nil || test.want != nil && !errors.Is(err, test.want) {
 			t.Errorf("%.60q: got %d, %v, want %d, %v", test.args, code, err, test.code, test.want)
 		}
@@ -146,7 +146,7 @@ func TestSameFiles(t *testing.T) {
 	}
 }
 
-// TestGrandchildKeepsStdout would hang if the end of stdout were waited for:
+// TestGrandchildKeepsStdout fails if the end of stdout is waited for:
 // the grandchild holds it until Run has returned.
 func TestGrandchildKeepsStdout(t *testing.T) {
 	in, hold, err := os.Pipe()
@@ -160,14 +160,14 @@ func TestGrandchildKeepsStdout(t *testing.T) {
 	defer r.Close()
 	c := sh("exec 3<&0; { cat <&3; echo still here; } & exit 3")
 	c.Stdin, c.Stdout = in, w
-	code, err := inject.Run(t.Context(), c)
+	code, err := exit(t, t.Context(), c)
 	if code != 3 || err != nil {
 		t.Errorf("got %d, %v", code, err)
 	}
 	in.Close()
 	w.Close()
 	hold.Close()
-	b, err := io.ReadAll(r)
+	b, err := io.ReadAll(limited{r})
 	if string(b) != "still here\n" || err != nil {
 		t.Errorf("got %q, %v", b, err)
 	}
@@ -203,24 +203,20 @@ func TestStop(t *testing.T) {
 			defer cancel()
 			c := sh("exec 3<&0; " + test.script)
 			c.Stdin, c.Stdout, c.StopTimeout = in, w, test.timeout
-			type result struct {
-				code int
-				err  error
-			}
-			done := make(chan result)
+			done := make(chan result, 1)
 			go func() {
-				code, err := inject.Run(ctx, c)
+				code, err := runAlone(ctx, c)
 				w.Close()
 				done <- result{code, err}
 			}()
-			if _, err := io.ReadFull(r, make([]byte, len("ready\n"))); err != nil {
+			if _, err := io.ReadFull(limited{r}, make([]byte, len("ready\n"))); err != nil {
 				t.Fatal(err)
 			}
 			cancel()
-			if got := <-done; got != (result{test.code, nil}) {
+			if got := wait(t, done, "end of Run"); got != (result{test.code, nil}) {
 				t.Errorf("got %+v, want %d", got, test.code)
 			}
-			b, err := io.ReadAll(r)
+			b, err := io.ReadAll(limited{r})
 			if string(b) != test.out || err != nil {
 				t.Errorf("got %q, %v", b, err)
 			}
@@ -232,7 +228,7 @@ func TestContextEndedBefore(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("no values")
 	cancel(cause)
-	if code, err := inject.Run(ctx, sh("exit 0")); code != 125 || !errors.Is(err, cause) {
+	if code, err := exit(t, ctx, sh("exit 0")); code != 125 || !errors.Is(err, cause) {
 		t.Errorf("got %d, %v", code, err)
 	}
 }
@@ -249,7 +245,7 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatal(err)
 		}
 		middle := time.Now()
-		if code, err := inject.Run(ctx, inject.Command{Args: []string{"/bin/true"}, Signals: signals}); code != 0 || err != nil {
+		if code, err := runAlone(ctx, inject.Command{Args: []string{"/bin/true"}, Signals: signals}); code != 0 || err != nil {
 			b.Fatal(code, err)
 		}
 		bare += middle.Sub(start)

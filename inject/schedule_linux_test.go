@@ -31,7 +31,7 @@ var (
 // TestSchedules starts a child and sends it a signal at a random moment, so
 // that it comes before the start, around it, or when the child ends by itself.
 // The moment is the one thing that is random about the outcome: a code that no
-// moment explains, output of a second life, or a process that is left, fails.
+// moment explains, output of a second one, or a process that is left, fails.
 func TestSchedules(t *testing.T) {
 	random := newRandom(t)
 	guard(t)
@@ -66,7 +66,7 @@ func TestSchedules(t *testing.T) {
 		}()
 		c := sh(script)
 		c.Stdin, c.Stdout, c.Signals = in, w, signals
-		code, err := inject.Run(ctx, c)
+		code, err := exit(t, ctx, c)
 		if e := <-sent; e != nil {
 			t.Fatal(e)
 		}
@@ -74,7 +74,7 @@ func TestSchedules(t *testing.T) {
 		for _, f := range []*os.File{in, hold, w} {
 			_ = f.Close()
 		}
-		out, readErr := io.ReadAll(r) // ends when no process holds it
+		out, readErr := io.ReadAll(limited{r}) // ends when no process holds it
 		_ = r.Close()
 
 		if !slices.Contains(want, code) {
@@ -112,7 +112,7 @@ func TestRestartSchedules(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			life, stop := context.WithCancel(context.WithoutCancel(ctx))
+			stopped, stop := context.WithCancel(context.WithoutCancel(ctx))
 			sent := make(chan error)
 			go func() {
 				time.Sleep(time.Duration(first)) // the schedule
@@ -127,11 +127,10 @@ func TestRestartSchedules(t *testing.T) {
 			c := sh("")
 			c.Args = []string{"/bin/sh", "-c", child, member}
 			c.Stdin, c.Stdout, c.Signals, c.StopTimeout = in, w, signals, 3*time.Millisecond
-			code, err := inject.Run(life, c)
+			code, err := exit(t, stopped, c)
 			_ = w.Close()
-			// The output has ended, because who had it has: nobody waits long here.
-			_ = r.SetReadDeadline(time.Now().Add(10 * time.Second))
-			out, readErr := io.ReadAll(r)
+			// The output has ended, because who had it has.
+			out, readErr := io.ReadAll(limited{r})
 			if e := <-sent; e != nil {
 				t.Fatal(e)
 			}
@@ -261,15 +260,14 @@ func TestSupervisorSchedules(t *testing.T) {
 			}
 			stop()
 		})
-		code, err := s.Run(ctx, first, updates)
+		code, err := bounded(t, func() (int, error) { return s.Run(ctx, first, updates) })
 		close(done)
 		planned.Wait()
 		signals.Close()
 		for _, f := range []*os.File{w, in, hold} {
 			_ = f.Close()
 		}
-		_ = r.SetReadDeadline(time.Now().Add(10 * time.Second))
-		out, readErr := io.ReadAll(r)
+		out, readErr := io.ReadAll(limited{r})
 		_ = r.Close()
 		if len(out) > 0 || readErr != nil {
 			t.Errorf("round %d: output %q, %v", round, out, readErr)

@@ -16,8 +16,8 @@ import (
 // none is lost and none ends roomenv without its child.
 //
 // While there is no child, SIGHUP, SIGINT, SIGQUIT and SIGTERM cancel the
-// context of Catch, with an [SignalError] as the cause; SIGTSTP stops roomenv;
-// the others are kept for the child that [Run] starts, which gets them as soon
+// context of NotifySignals, with a [SignalError] as the cause; SIGTSTP stops roomenv;
+// the others are kept for the child that [Supervisor.Run] starts, which gets them as soon
 // as it runs. While there is a child all of them are the child's.
 type Signals struct {
 	// Hangup has something when SIGHUP has come, beside what else that does.
@@ -49,7 +49,7 @@ func (e SignalError) Error() string {
 // ExitCode is 128 + the number of the signal.
 func (e SignalError) ExitCode() int { return 128 + int(e.Signal) }
 
-// NotifySignals begins to catch signals. It is the first thing that main does; [Run]
+// NotifySignals begins to catch signals. It is the first thing that main does; [Supervisor.Run]
 // gets both results. Close ends it.
 //
 // A SIGHUP or SIGINT that is ignored, as nohup and the shell's & make it,
@@ -75,7 +75,7 @@ func NotifySignals(parent context.Context) (context.Context, *Signals) {
 }
 
 // catchable is all but what is roomenv's own: SIGURG and SIGPROF are the Go
-// runtime's (it lets nobody else have SIGPROF), SIGCHLD is [Run]'s, and on a
+// runtime's (it lets nobody else have SIGPROF), SIGCHLD is [Supervisor.Run]'s, and on a
 // terminal SIGTTIN and SIGTTOU are about what roomenv itself does to it. SIGPIPE
 // is caught, or else a log line to a stderr that is gone would end roomenv and
 // the child with it, but not passed on.

@@ -33,18 +33,18 @@ func stop(t *testing.T, ctx context.Context, c inject.Command, end func()) stopp
 	}
 	defer r.Close()
 	c.Stdout = w
-	done := make(chan stopped)
+	done := make(chan stopped, 1)
 	go func() {
-		code, err := inject.Run(ctx, c)
+		code, err := runAlone(ctx, c)
 		_ = w.Close()
 		done <- stopped{code: code, err: err}
 	}()
-	lines := bufio.NewReader(r)
+	lines := bufio.NewReader(limited{r})
 	if line, err := lines.ReadString('\n'); line != "ready\n" {
 		t.Fatal(line, err)
 	}
 	end()
-	got := <-done
+	got := wait(t, done, "end of Run")
 	rest, err := io.ReadAll(lines)
 	if err != nil {
 		t.Fatal(err)
@@ -68,22 +68,22 @@ func TestStopWaitsForTheGroup(t *testing.T) {
 	defer w.Close()
 	c := sh(script)
 	c.Stdout = w
-	done := make(chan int)
+	done := make(chan int, 1)
 	go func() {
-		code, _ := inject.Run(ctx, c)
+		code, _ := runAlone(ctx, c)
 		done <- code
 	}()
-	if _, err := io.ReadFull(r, make([]byte, len("ready\n"))); err != nil {
+	if _, err := io.ReadFull(limited{r}, make([]byte, len("ready\n"))); err != nil {
 		t.Fatal(err)
 	}
 	cancel()
-	if code := <-done; code != 4 {
+	if code := wait(t, done, "end of Run"); code != 4 {
 		t.Errorf("got %d, want 4", code)
 	}
 	if _, err := w.WriteString("end\n"); err != nil {
 		t.Fatal(err)
 	}
-	if line, err := bufio.NewReader(r).ReadString('\n'); line != "left\n" {
+	if line, err := bufio.NewReader(limited{r}).ReadString('\n'); line != "left\n" {
 		t.Errorf("when Run returned there was %q, %v", line, err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 // A Supervisor runs a command that may change while it runs.
 type Supervisor struct {
 	// Overlap has a restart start the new child first, and stop the old one only
-	// when the new one is [Ready]. If that does not come to pass, the new one is
+	// when the new one is [Readiness]. If that does not come to pass, the new one is
 	// stopped and the old one stays. Masked output goes through pipes then, also on
 	// a terminal, which cannot have two children.
 	//
@@ -62,7 +62,7 @@ type Update struct {
 	Command Command
 	Action  Action
 
-	// Signals go to the child if it stays: with [Keep].
+	// Signals go to the child if it stays: with [ActionKeep].
 	Signals []syscall.Signal
 
 	// Hooks are commands to run, one after the other, when the update is applied:
@@ -110,15 +110,28 @@ func (u *Update) applied(err error) {
 	}
 }
 
-// Run is [Run] for a command that is another one with each Update. Run is always
-// ready to receive one, and does what the newest says: while a child is being
-// stopped, an Update that comes is the one whose Command is started next.
+// Run starts c and returns its exit code when it exits: its own, or 128 + the
+// signal that ended it. What it leaves running, even with a pipe open, is not waited
+// for. updates may be nil.
 //
-// A child that ends by itself ends Run, with its code, and so does a Command that
-// does not start once the child before is gone, unless RestartOnFailure is set.
-// SIGTERM or SIGINT that comes while a child is stopped for an Update goes to that
-// child, which is the last one then. While there is none, SIGINT, SIGQUIT, SIGTERM
-// and, on a terminal, SIGHUP end Run, with [SignalError].
+// Run is always ready to receive an Update, and does what the newest says: while a
+// child is being stopped, an Update that comes is the one whose Command is started
+// next. A child that exits ends Run, and so does a Command that does not start once
+// the previous child is gone, unless RestartOnFailure is set.
+//
+// A child that is stopped is asked to exit, and killed after its StopTimeout or when
+// SIGTERM or SIGINT comes meanwhile. Run then returns when nothing is left of its
+// process group, if it has one of its own. The exit code is the child's. SIGTERM or
+// SIGINT that comes while a child is stopped for an Update goes to that child, which
+// is the last one then. While there is no child, SIGINT, SIGQUIT, SIGTERM and, on a
+// terminal, SIGHUP end Run, with [SignalError].
+//
+// The error says why there was no child: [*StartError], or the cause of ctx, which
+// may be [SignalError]. The code goes with it: 127, 126, 128 + the signal, or 125.
+//
+// Run writes nothing. Of the processes that roomenv has started, only those that
+// Run has may end while it reaps orphans, which it does as PID 1 and as a
+// subreaper.
 func (s *Supervisor) Run(ctx context.Context, c Command, updates <-chan Update) (int, error) {
 	if len(c.Args) == 0 {
 		return 125, errNoCommand

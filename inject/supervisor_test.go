@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -50,7 +51,7 @@ func supervise(t *testing.T, s inject.Supervisor, script string) *supervised {
 	}
 	x := &supervised{
 		t: t, base: sh(script), updates: make(chan inject.Update), events: make(chan inject.Event, 100),
-		lines: bufio.NewReader(r), stdin: stdin, done: make(chan struct{}),
+		lines: bufio.NewReader(limited{r}), stdin: stdin, done: make(chan struct{}),
 	}
 	x.base.Stdin, x.base.Stdout = in, out
 	ctx, cancel := context.WithCancel(t.Context())
@@ -64,7 +65,7 @@ func supervise(t *testing.T, s inject.Supervisor, script string) *supervised {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		<-x.done
+		wait(t, x.done, "end of Run")
 		_ = r.Close()
 	})
 	return x
@@ -88,6 +89,8 @@ func (x *supervised) send(n int, u inject.Update) <-chan error {
 	case x.updates <- u:
 	case <-x.done:
 		x.t.Fatalf("Run has returned: %d, %v", x.code, x.err)
+	case <-time.After(limit):
+		x.t.Fatalf("Run took no update within %v", limit)
 	}
 	return outcome
 }
@@ -118,9 +121,10 @@ func (x *supervised) both(a, b string) {
 // event waits for the next event, but for starts when another one is wanted.
 func (x *supervised) event(want inject.EventKind) inject.Event {
 	x.t.Helper()
-	e := <-x.events
+	what := fmt.Sprintf("event %d", want)
+	e := wait(x.t, x.events, what)
 	for e.Kind == inject.EventStarted && want != inject.EventStarted {
-		e = <-x.events
+		e = wait(x.t, x.events, what)
 	}
 	if e.Kind != want {
 		x.t.Fatalf("got %+v, want %d", e, want)
@@ -138,7 +142,7 @@ func (x *supervised) say(line string) {
 // end waits for Run, and compares the exit code and what else was printed.
 func (x *supervised) end(rest string, code int) {
 	x.t.Helper()
-	<-x.done
+	wait(x.t, x.done, "end of Run")
 	b, err := io.ReadAll(x.lines)
 	if string(b) != rest || err != nil {
 		x.t.Errorf("then %q, %v, want %q", b, err, rest)
@@ -155,7 +159,7 @@ func (x *supervised) interrupted() bool {
 
 func outcome(t *testing.T, c <-chan error, want error) {
 	t.Helper()
-	if err := <-c; !errors.Is(err, want) {
+	if err := wait(t, c, "outcome of the update"); !errors.Is(err, want) {
 		t.Errorf("the update got %v, want %v", err, want)
 	}
 	if len(c) > 0 {
@@ -389,8 +393,8 @@ func TestHangup(t *testing.T) {
 	for range 3 {
 		toSelf(t, unix.SIGHUP)
 	}
-	<-signals.Hangup
-	<-ctx.Done() // there is no child
+	wait(t, signals.Hangup, "hangup")
+	wait(t, ctx.Done(), "end of the context") // there is no child
 }
 
 func TestHooks(t *testing.T) {
@@ -478,7 +482,7 @@ func TestOverlap(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := supervise(t, inject.Supervisor{Overlap: true, Ready: test.ready}, test.script)
-			x.base.StopTimeout = 50 * time.Millisecond
+			x.base.StopTimeout = time.Second
 			x.expect("start 1")
 			o := x.restart(2)
 			if test.replace {
@@ -490,7 +494,7 @@ func TestOverlap(t *testing.T) {
 				return
 			}
 			x.expect("start 2", "end 2")
-			if err := <-o; err == nil || errors.Is(err, inject.ErrDropped) {
+			if err := wait(t, o, "outcome of the update"); err == nil || errors.Is(err, inject.ErrDropped) {
 				t.Errorf("got %v", err)
 			}
 			x.event(inject.EventRolledBack)

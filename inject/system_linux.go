@@ -25,7 +25,7 @@ func sysProcAttr() *syscall.SysProcAttr {
 
 // fromBackground changes the terminal from wherever roomenv is. The kernel would
 // stop a process that does so from the background, unless the calling thread, to
-// which [Run] is locked, blocks SIGTTOU. To ignore it and then not to would not
+// which [Supervisor.Run] is locked, blocks SIGTTOU. To ignore it and then not to would not
 // do: the Go runtime keeps a handler once it had one.
 func fromBackground(change func() error) error {
 	block, before := unix.Sigset_t{}, unix.Sigset_t{}

@@ -29,7 +29,7 @@ func BenchmarkRender(b *testing.B) {
 		inherited = append(inherited, fmt.Sprintf("INHERITED_%d=a value of a usual length, 0123456789", i))
 	}
 	m := file(entries...)
-	s, err := fetch.Resolve(b.Context(), m, r)
+	s, err := fetch.Resolve(b.Context(), m, fetch.Mux{manifest.SchemeRoom: r})
 	if err != nil {
 		b.Fatal(err)
 	}

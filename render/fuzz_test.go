@@ -52,7 +52,7 @@ func FuzzRender(f *testing.F) {
 			value, _ := build(p, fallback, 0)
 			m.Entries = append(m.Entries, manifest.Entry{Name: string(rune('A' + i)), Value: value})
 		}
-		s, err := fetch.Resolve(t.Context(), m, r)
+		s, err := fetch.Resolve(t.Context(), m, fetch.Mux{manifest.SchemeRoom: r})
 		if err == nil {
 			var g *render.Result
 			if g, err = render.Render(m, s, []string{"A=inherited CANARY", "E=CANARY", "Z="}, "/run"); err == nil {

@@ -29,7 +29,7 @@ func TestPolicy(t *testing.T) {
 		"strip": {render.Policy{Strip: []string{"MESHAGENT_TOKEN", "HOME", "NODE_OPTIONS", "KEY", "NONE"}},
 			[]string{"PATH=/bin:/opt", "NAMED=n", "FROM_HOME=", "KEY=alpha", "LD_PRELOAD=/lib/ours.so"}},
 	} {
-		s, err := fetch.Resolve(t.Context(), m, room{"a": "alpha"})
+		s, err := fetch.Resolve(t.Context(), m, fetch.Mux{manifest.SchemeRoom: room{"a": "alpha"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +85,7 @@ func TestDangerous(t *testing.T) {
 	} {
 		m := file(append(slices.Clone(other), entry(test.name, test.value...))...)
 		m.Files = []manifest.File{{Path: "l.so", Entries: []manifest.Entry{entry("", ref("a"))}}}
-		s, err := fetch.Resolve(t.Context(), m, room{"a": "value-of-a"})
+		s, err := fetch.Resolve(t.Context(), m, fetch.Mux{manifest.SchemeRoom: room{"a": "value-of-a"}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -39,7 +39,7 @@ func (r room) Resolve(_ context.Context, t manifest.Target) (secret.Value, error
 
 func (r room) render(t testing.TB, m *manifest.Manifest, inherited ...string) (*render.Result, error) {
 	t.Helper()
-	s, err := fetch.Resolve(t.Context(), m, r)
+	s, err := fetch.Resolve(t.Context(), m, fetch.Mux{manifest.SchemeRoom: r})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/fetch/roomsource"
 	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/internal/filewatch"
 	"github.com/roomenv/roomenv/internal/mask"
@@ -64,7 +65,7 @@ func (e *execution) run(ctx context.Context) (_ int, err error) {
 		return exitFailure, err
 	}
 	e.command.Signals.OnSuspend(source.suspend)
-	rooms := fetch.NewRooms(source.dial)
+	rooms := roomsource.New(source.dial)
 	leave := sync.OnceValue(func() error { return errors.Join(rooms.Close(), source.close()) })
 	defer func() { _ = leave() }()
 	snapshot, err := e.resolve(ctx, rooms)
@@ -113,16 +114,16 @@ func refers(m *manifest.Manifest) bool {
 }
 
 // resolve fetches all values and shows whom it waits for.
-func (e *execution) resolve(ctx context.Context, rooms *fetch.Rooms) (*fetch.Snapshot, error) {
+func (e *execution) resolve(ctx context.Context, rooms *roomsource.Source) (*fetch.Snapshot, error) {
 	progress := newProgress(os.Stderr)
 	defer progress.close()
-	rooms.OnRequest = func(p fetch.RequestStatus) {
+	rooms.OnRequest = func(p roomsource.RequestStatus) {
 		progress.observe(p)
 		if p.Err != nil {
 			e.log.Info("a value was not provided", "reference", p.Target, "error", p.Err)
 		}
 	}
-	return fetch.Resolve(ctx, e.manifest, rooms)
+	return fetch.Resolve(ctx, e.manifest, fetch.Mux{manifest.SchemeRoom: rooms})
 }
 
 // A release is one generation as the command gets it.

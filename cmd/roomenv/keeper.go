@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/fetch/roomsource"
 	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/internal/httpserver"
 	"github.com/roomenv/roomenv/internal/status"
@@ -25,7 +26,8 @@ import (
 // the record.
 type keeper struct {
 	*execution
-	rooms     *fetch.Rooms
+	rooms     *roomsource.Source
+	sources   fetch.Mux
 	hasher    *secret.Hasher // of the digests of releases
 	cancel    context.CancelCauseFunc
 	updates   chan inject.Update
@@ -71,7 +73,7 @@ type following struct {
 	fetch.Refresher
 	manifest  *manifest.Manifest
 	last      *fetch.Snapshot // before
-	snapshots chan *fetch.Snapshot
+	snapshots <-chan *fetch.Snapshot
 	ctx       context.Context
 	stop      func() // and wait
 }
@@ -87,10 +89,11 @@ type loading struct {
 // retryInterval is the time until what could not be written is tried again.
 const retryInterval = time.Second
 
-func newKeeper(e *execution, rooms *fetch.Rooms, snapshot *fetch.Snapshot) *keeper {
+func newKeeper(e *execution, rooms *roomsource.Source, snapshot *fetch.Snapshot) *keeper {
 	k := &keeper{
 		execution: e,
 		rooms:     rooms,
+		sources:   fetch.Mux{manifest.SchemeRoom: rooms},
 		hasher:    secret.NewHasher(),
 		updates:   make(chan inject.Update),
 		results:   make(chan result, 16), // more than the supervisor has at a time
@@ -199,8 +202,11 @@ func (k *keeper) loop(ctx context.Context) {
 			k.offered = nil
 		case r := <-k.results:
 			k.finish(ctx, r)
-		case k.snapshot = <-k.following.snapshots:
-			k.apply(ctx)
+		case s, ok := <-k.following.snapshots:
+			if ok {
+				k.snapshot = s
+				k.apply(ctx)
+			}
 		case <-k.retry:
 			k.apply(ctx)
 		case <-k.changed:
@@ -232,25 +238,17 @@ func (k *keeper) follow(ctx context.Context) {
 	settings := k.manifest.Refresh
 	f := &following{
 		Refresher: fetch.Refresher{
-			Source: k.rooms, Interval: settings.Interval, Debounce: settings.Debounce, MaxWait: settings.MaxWait, Log: k.log,
+			Sources: k.sources, Interval: settings.Interval, Debounce: settings.Debounce, MaxWait: settings.MaxWait, Log: k.log,
 		},
-		manifest:  k.manifest,
-		last:      k.snapshot,
-		snapshots: make(chan *fetch.Snapshot),
-		ctx:       ctx,
+		manifest: k.manifest,
+		last:     k.snapshot,
+		ctx:      ctx,
 	}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for s := range f.Follow(ctx, f.manifest, f.last) {
-			select {
-			case f.snapshots <- s:
-			case <-ctx.Done():
-			}
-		}
-	})
+	f.snapshots = f.Run(ctx, f.manifest, f.last)
 	f.stop = func() {
 		cancel()
-		running.Wait()
+		for range f.snapshots { // until it is closed
+		}
 	}
 	k.following = f
 	k.record.follows(f)
@@ -269,7 +267,7 @@ func (k *keeper) load(ctx context.Context) {
 	go func() { // whoever sets k.loading to nil waits for it
 		defer cancel()
 		if l.manifest, l.err = loadManifest(k.files); l.err == nil {
-			l.snapshot, l.err = fetch.Resolve(ctx, l.manifest, k.rooms)
+			l.snapshot, l.err = fetch.Resolve(ctx, l.manifest, k.sources)
 		}
 		k.manifests <- l
 	}()

@@ -54,7 +54,7 @@ files:
 		}
 		_ = cmd.Wait()
 
-		_ = out.file.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = out.file.SetReadDeadline(time.Now().Add(waitLimit))
 		for out.Scan() {
 			if started++; out.Text() != "started" {
 				t.Errorf("round %d: %s", round, out.Text())

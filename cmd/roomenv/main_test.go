@@ -47,12 +47,26 @@ func TestMain(m *testing.M) {
 	if os.Args[0] == selfPath {
 		main() // as the monitor; testscript goes by names
 	}
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tests{m}, map[string]func(){
 		"roomenv": main,
 		"as":      as,
 		"child":   child,
 		"storm":   storm,
 	})
+}
+
+// tests has what the tests start begin with the default action of all signals, also
+// where the tests run with some ignored, by nohup or a shell's &: what has a handler
+// is not ignored after exec.
+type tests struct{ *testing.M }
+
+func (m tests) Run() int {
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
+	return m.M.Run()
 }
 
 func TestScripts(t *testing.T) {

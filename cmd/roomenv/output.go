@@ -68,7 +68,7 @@ func report(w io.Writer, err error) int {
 			return code
 		}
 	}
-	text := strings.TrimRight(err.Error(), "\n")
+	text := strings.TrimRight(withRoomHints(err).Error(), "\n")
 	fmt.Fprintf(w, "roomenv: %s\n", strings.ReplaceAll(text, "\nhint: ", "\nroomenv: hint: "))
 	return code
 }

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/fetch/roomsource"
 )
 
 // progress tells on stderr whom we wait for: on a terminal in one line that is
@@ -20,7 +20,7 @@ type progress struct {
 	width func() int // of the terminal; nil when there is none
 
 	mu      sync.Mutex
-	waiting []fetch.RequestStatus // in the order of their first news
+	waiting []roomsource.RequestStatus // in the order of their first news
 	drawn   bool
 	stop    chan struct{} // ends the redrawing; nil when closed
 	wg      sync.WaitGroup
@@ -42,15 +42,15 @@ func newProgress(f *os.File) *progress {
 	return p
 }
 
-// observe is for [fetch.Rooms.Observe].
-func (p *progress) observe(news fetch.RequestStatus) {
+// observe is for [roomsource.Source].
+func (p *progress) observe(news roomsource.RequestStatus) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := slices.IndexFunc(p.waiting, func(w fetch.RequestStatus) bool { return w.Target == news.Target })
+	i := slices.IndexFunc(p.waiting, func(w roomsource.RequestStatus) bool { return w.Target == news.Target })
 	switch {
 	case p.stop == nil:
 		return
-	case news.Stage == fetch.Done:
+	case news.Stage == roomsource.Done:
 		if i >= 0 {
 			p.waiting = slices.Delete(p.waiting, i, i+1)
 		}
@@ -62,7 +62,7 @@ func (p *progress) observe(news fetch.RequestStatus) {
 	switch {
 	case p.width != nil:
 		p.draw()
-	case news.Stage != fetch.Done:
+	case news.Stage != roomsource.Done:
 		fmt.Fprintf(p.w, "roomenv: %s\n", waitingFor(news))
 	}
 }
@@ -118,9 +118,9 @@ func (p *progress) draw() {
 }
 
 // waitingFor says who is asked for what, and how long remains.
-func waitingFor(p fetch.RequestStatus) string {
+func waitingFor(p roomsource.RequestStatus) string {
 	verb := "answer"
-	if p.Stage == fetch.WaitingToJoin {
+	if p.Stage == roomsource.WaitingToJoin {
 		verb = "join the room"
 	}
 	left := max(0, time.Until(p.Deadline)).Round(time.Second)

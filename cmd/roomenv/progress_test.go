@@ -7,12 +7,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/fetch/roomsource"
 	"github.com/roomenv/roomenv/manifest"
 )
 
-func news(from string, stage fetch.Stage) fetch.RequestStatus {
-	return fetch.RequestStatus{
+func news(from string, stage roomsource.Stage) roomsource.RequestStatus {
+	return roomsource.RequestStatus{
 		Target:   manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/" + from, Params: "url=https%3A%2F%2Fstripe.com"},
 		From:     from,
 		Stage:    stage,
@@ -24,12 +24,12 @@ func TestProgressInLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		p := &progress{w: &out, stop: make(chan struct{})}
-		p.observe(news("alice", fetch.WaitingToJoin))
-		p.observe(news("alice", fetch.WaitingForAnswer))
-		p.observe(news("alice\x1b[2J", fetch.WaitingForAnswer))
-		p.observe(news("alice", fetch.Done))
+		p.observe(news("alice", roomsource.WaitingToJoin))
+		p.observe(news("alice", roomsource.WaitingForAnswer))
+		p.observe(news("alice\x1b[2J", roomsource.WaitingForAnswer))
+		p.observe(news("alice", roomsource.Done))
 		p.close()
-		p.observe(news("bob", fetch.WaitingToJoin))
+		p.observe(news("bob", roomsource.WaitingToJoin))
 		want := "roomenv: waiting for alice to join the room, 5m0s left: room:request/alice?url=https%3A%2F%2Fstripe.com\n" +
 			"roomenv: waiting for alice to answer, 5m0s left: room:request/alice?url=https%3A%2F%2Fstripe.com\n" +
 			"roomenv: waiting for \"alice\\x1b[2J\" to answer, 5m0s left: room:request/alice%1B%5B2J?url=https%3A%2F%2Fstripe.com\n"
@@ -52,16 +52,16 @@ func TestProgressOnATerminal(t *testing.T) {
 			lines := strings.Split(out.String(), "\r\x1b[K")
 			return lines[len(lines)-1]
 		}
-		p.observe(news("alice", fetch.WaitingToJoin))
+		p.observe(news("alice", roomsource.WaitingToJoin))
 		time.Sleep(3*time.Second + time.Millisecond)
 		if got := last(); got != "roomenv: waiting for alice to join the room, 4m57s left: r…" {
 			t.Errorf("it says %q", got)
 		}
-		p.observe(news("bob", fetch.WaitingForAnswer))
+		p.observe(news("bob", roomsource.WaitingForAnswer))
 		if got := last(); !strings.HasSuffix(got, "…, and 1 more") || len([]rune(got)) != 59 {
 			t.Errorf("it says %q", got)
 		}
-		p.observe(news("alice", fetch.Done))
+		p.observe(news("alice", roomsource.Done))
 		if got := last(); !strings.HasPrefix(got, "roomenv: waiting for bob to answer, 5m0s left") {
 			t.Errorf("it says %q", got)
 		}

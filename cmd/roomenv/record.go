@@ -157,27 +157,15 @@ func targets(m *manifest.Manifest) iter.Seq[manifest.Target] {
 // valueOf is what is known of t, in the words of a report.
 func valueOf(s *fetch.Snapshot, t manifest.Target) status.Value {
 	st := s.State(t)
-	_, held := s.Value(t)
-	v := status.Value{Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
-	pending, _ := errors.AsType[*fetch.PendingError](st.Err)
+	v := status.Value{State: status.State(st.Status()), Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
 	switch {
 	case !st.Revoked.IsZero():
-		v.State, v.Since = status.Missing, st.Revoked
-		if errors.Is(st.Err, fetch.ErrDenied) {
-			v.State = status.Denied
-		}
-	case pending != nil:
-		v.State, v.From, v.Until = status.Pending, pending.From, pending.Until
-	case !st.Stale.IsZero():
-		v.State, v.Since = status.Stale, st.Stale
-	case held:
-		v.State = status.Current
-	case fetch.IsAbsent(st.Err):
-		v.State = status.Missing
-	case errors.Is(st.Err, fetch.ErrDenied):
-		v.State = status.Denied
-	default:
-		v.State = status.Failed
+		v.Since = st.Revoked
+	case v.State == status.Stale:
+		v.Since = st.Stale
+	}
+	if pending, ok := errors.AsType[*fetch.PendingError](st.Err); ok && v.State == status.Pending {
+		v.From, v.Until = pending.From, pending.Until
 	}
 	if st.Err != nil && v.State != status.Pending {
 		v.Reason = strings.TrimPrefix(st.Err.Error(), string(v.State)+": ")

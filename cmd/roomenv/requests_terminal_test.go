@@ -88,7 +88,7 @@ func (p *person) screen() string {
 // returns the line that it is in.
 func (p *person) expects(text string) string {
 	p.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(waitLimit)
 	for {
 		screen := p.screen()
 		if at := strings.Index(screen[p.read:], text); at >= 0 {
@@ -225,8 +225,17 @@ func TestEndsAtThePrompt(t *testing.T) {
 // A signal ends a conversation, and the terminal is as it was.
 func TestTerminalIsGivenBack(t *testing.T) {
 	t.Parallel()
+	other, tty, err := pty.Open() // alice may have changed hers by now
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	defer tty.Close()
+	before, err := term.GetState(int(other.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
 	alice := sit(t, alone(t)("alice", "requests"))
-	before := alice.mode()
 	alice.expects("(Ctrl-C ends)")
 	if reflect.DeepEqual(alice.mode(), before) {
 		t.Error("the terminal is not in raw mode")

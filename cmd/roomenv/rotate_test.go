@@ -72,6 +72,9 @@ func note(log, line string) {
 	}
 }
 
+// waitLimit is how long a test waits for any one thing before it fails.
+const waitLimit = 10 * time.Second
+
 // await waits until a file has a line that matches.
 func await(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || len(args) > 3 {
@@ -82,7 +85,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer changes.Close()
 	ts.Check(changes.Add(filepath.Dir(file)))
-	limit := time.After(time.Minute)
+	limit := time.After(waitLimit)
 	for {
 		text, _ := os.ReadFile(file)
 		if found := line.FindSubmatch(text); found != nil {
@@ -96,7 +99,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		case err := <-changes.Errors:
 			ts.Fatalf("%v", err)
 		case <-limit:
-			ts.Fatalf("no line of %s matches %s within a minute:\n%s", args[0], args[1], text)
+			ts.Fatalf("no line of %s matches %s within %v:\n%s", args[0], args[1], waitLimit, text)
 		}
 	}
 }
@@ -150,7 +153,7 @@ func get(url string) {
 		panic(err)
 	}
 	request.Header.Set("Authorization", os.Getenv("ROOMENV_TOKEN_AUTHORIZATION"))
-	client := http.Client{Timeout: 10 * time.Second}
+	client := http.Client{Timeout: waitLimit}
 	if socket := os.Getenv("ROOMENV_TOKEN_SOCKET"); socket != "" {
 		client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -183,7 +186,7 @@ func awaitStatus(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: status REGEXP")
 	}
 	wanted := regexp.MustCompile("(?m)" + args[0])
-	for limit := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for limit := time.Now().Add(waitLimit); ; time.Sleep(10 * time.Millisecond) {
 		show := exec.Command("roomenv", "status", "--json", "--pid", ts.Getenv("PID"))
 		show.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+ts.Getenv("XDG_RUNTIME_DIR"))
 		text, err := show.CombinedOutput()
@@ -191,7 +194,7 @@ func awaitStatus(ts *testscript.TestScript, neg bool, args []string) {
 		case wanted.Match(text):
 			return
 		case time.Now().After(limit):
-			ts.Fatalf("the status does not match %s within a minute: %v\n%s", args[0], err, text)
+			ts.Fatalf("the status does not match %s within %v: %v\n%s", args[0], waitLimit, err, text)
 		}
 	}
 }

@@ -120,9 +120,9 @@ type output struct {
 	file *os.File
 }
 
-// until reads lines until one ends with want. It waits for no more than a minute.
+// until reads lines until one ends with want. It waits for no more than waitLimit.
 func (o *output) until(want string) error {
-	_ = o.file.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = o.file.SetReadDeadline(time.Now().Add(waitLimit))
 	last := ""
 	for o.Scan() {
 		if last = o.Text(); strings.HasSuffix(last, want) {

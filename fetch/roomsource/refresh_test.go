@@ -1,4 +1,4 @@
-package fetch_test
+package roomsource_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/fetch/roomsource"
 	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
@@ -47,12 +48,12 @@ func text(id, value string) room.NewSecret {
 
 // pushing follows m in s, and returns when changes are told of: until then what
 // is set again is another value. The interval is too long to matter.
-func pushing(t *testing.T, r *rooms, s *fetch.Rooms, m *manifest.Manifest) (<-chan *fetch.Snapshot, *fetch.Refresher) {
+func pushing(t *testing.T, r *rooms, s *roomsource.Source, m *manifest.Manifest) (<-chan *fetch.Snapshot, *fetch.Refresher) {
 	t.Helper()
 	m.Entries = append(m.Entries, manifest.Entry{Name: "ZERO", Value: manifest.Expr{optional("zero")}})
-	f := &fetch.Refresher{Source: s, Interval: time.Hour, Debounce: time.Millisecond}
+	f := &fetch.Refresher{Sources: mux(s), Interval: time.Hour, Debounce: time.Millisecond}
 	ctx, cancel := context.WithCancel(t.Context())
-	last, err := fetch.Resolve(ctx, m, s)
+	last, err := fetch.Resolve(ctx, m, mux(s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,7 @@ func pushing(t *testing.T, r *rooms, s *fetch.Rooms, m *manifest.Manifest) (<-ch
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for s := range f.Follow(ctx, m, last) {
+		for s := range f.Run(ctx, m, last) {
 			snapshots <- s
 		}
 	}()
@@ -210,7 +211,7 @@ func TestFollowRequest(t *testing.T) {
 	if err := alice.Secrets().DeleteRequested(t.Context(), tg.Param("url"), tg.Param("type"), ""); err != nil {
 		t.Fatal(err)
 	}
-	s := await(t, snapshots, "it is asked for again", func(s *fetch.Snapshot) bool { return len(s.Pending()) > 0 })
+	s := await(t, snapshots, "it is asked for again", func(s *fetch.Snapshot) bool { return s.State(tg).Status() == fetch.Pending })
 	if v, ok := s.Value(tg); !ok || string(v.Reveal()) != "sk-1" {
 		t.Error("the value did not stay")
 	}

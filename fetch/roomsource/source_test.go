@@ -1,4 +1,4 @@
-package fetch_test
+package roomsource_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/fetch/roomsource"
 	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
@@ -76,8 +77,8 @@ func (r *rooms) config(name, identity string) room.Config {
 }
 
 // source returns a Rooms that is closed with the test.
-func (r *rooms) source(t testing.TB) *fetch.Rooms {
-	s := fetch.NewRooms(r.dial)
+func (r *rooms) source(t testing.TB) *roomsource.Source {
+	s := roomsource.New(r.dial)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -122,7 +123,7 @@ func TestRooms(t *testing.T) {
 			values = append(values, manifest.Expr{{Reference: &manifest.Reference{Target: tg}}})
 		}
 	}
-	snapshot, err := fetch.Resolve(t.Context(), file(values...), r.source(t))
+	snapshot, err := fetch.Resolve(t.Context(), file(values...), mux(r.source(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +169,7 @@ func TestRoomsSayWhy(t *testing.T) {
 		"own failure": {noDial, manifest.KindSecret, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := fetch.NewRooms(test.dial)
+			s := roomsource.New(test.dial)
 			defer s.Close()
 			_, err := s.Resolve(t.Context(), manifest.Target{Scheme: manifest.SchemeRoom, Path: string(test.kind) + "/missing"})
 			if err == nil {
@@ -185,7 +186,7 @@ func TestRoomsSayWhy(t *testing.T) {
 
 func TestAFailedDialIsNotRepeated(t *testing.T) {
 	var dials atomic.Int64
-	s := fetch.NewRooms(func(context.Context, string) (*room.Client, error) {
+	s := roomsource.New(func(context.Context, string) (*room.Client, error) {
 		dials.Add(1)
 		return nil, fmt.Errorf("%w: refused", room.ErrUnreachable)
 	})
@@ -193,7 +194,7 @@ func TestAFailedDialIsNotRepeated(t *testing.T) {
 	for i := range values {
 		values[i] = manifest.Expr{ref(fmt.Sprint(i))}
 	}
-	_, err := fetch.Resolve(t.Context(), file(values...), s)
+	_, err := fetch.Resolve(t.Context(), file(values...), mux(s))
 	table, ok := errors.AsType[*fetch.Error](err)
 	if !ok || len(table.Failures) != 1000 {
 		t.Errorf("got %v", err)

@@ -1,4 +1,4 @@
-package fetch
+package roomsource
 
 import (
 	"cmp"
@@ -6,50 +6,50 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/secret"
 )
 
-// directAnswerTimeout is how long a room may take for an answer of its own, before it is
-// taken to wait for the participant.
+// directAnswerTimeout is how long a room may take for an answer of its own, before it
+// is taken to wait for the participant.
 const directAnswerTimeout = time.Second
 
-// reconnectGrace is how long one who was asked may be gone before they are asked again
-// on another connection. A browser that returns from a provider's page answers
-// on a new connection within less, and is not to be asked twice. Tests shorten
-// it.
+// reconnectGrace is how long a participant who was asked may be disconnected before
+// they are asked again on another connection. A browser that returns from a
+// provider's page answers on a new connection within less, and is not to be asked
+// twice. Tests shorten it.
 var reconnectGrace = 5 * time.Second
 
-// RequestStatus says how far a value is that somebody has to provide.
+// RequestStatus is the status of a request to a participant.
 type RequestStatus struct {
 	Target   manifest.Target
-	From     string // the name of who is asked
+	From     string // the name of the participant
 	Stage    Stage
-	Deadline time.Time // until when they may come and answer
-	Err      error     // when Ended: nil, or why there is no value
+	Deadline time.Time // when the request expires
+	Err      error     // when Done: nil, or why there is no value
 }
 
-// A Stage is how far a request is. Ended is the last, and comes once; the others
-// may come in any order and again.
+// A Stage is how far a request is. Done is the last, and comes once; the others may
+// come in any order and again.
 type Stage int
 
 // Stages. What a room answers by itself comes to none of them.
 const (
-	WaitingToJoin    Stage = iota // nobody of that name, who answers, is in the room
-	WaitingForAnswer              // and has not answered
+	WaitingToJoin    Stage = iota // no participant of that name is in the room, except those who do not answer requests
+	WaitingForAnswer              // of a participant who was asked
 	Done
 )
 
-// An pendingRequest is a value that somebody is asked for. It goes on when nobody waits
-// for it, so that a later call finds it.
+// A pendingRequest is a value that a participant is asked for. It continues when no
+// call waits for it, so that a later one finds it.
 type pendingRequest struct {
-	rooms    *Rooms
+	source   *Source
 	messages *room.Messaging
 	target   manifest.Target
 	from     string
@@ -57,8 +57,8 @@ type pendingRequest struct {
 	until    time.Time
 	ask      func(ctx context.Context, participantID string) (secret.Value, error)
 
-	started         chan struct{} // closed when it takes the participant
-	observed, ended bool          // so far; guarded by Rooms.observing
+	started        chan struct{} // closed when it takes the participant
+	reported, over bool          // guarded by Source.observing
 
 	done  chan struct{} // closed when value and err are the answer
 	value secret.Value
@@ -66,35 +66,38 @@ type pendingRequest struct {
 }
 
 // request asks the participant called from for the value of t.
-func (r *Rooms) request(
+func (s *Source) request(
 	ctx context.Context, client *room.Client, t manifest.Target, wait bool, from string,
 	ask func(ctx context.Context, participantID string) (secret.Value, error),
 ) (secret.Value, error) {
-	r.mu.Lock()
-	q := r.pending[t]
-	if q == nil {
-		seconds, _ := strconv.Atoi(t.Param("timeout"))
-		timeout := cmp.Or(time.Duration(seconds)*time.Second, room.DefaultRequestTimeout)
+	s.mu.Lock()
+	q := s.pending[t]
+	if q == nil && s.ctx.Err() == nil {
+		seconds, _ := time.ParseDuration(t.Param("timeout") + "s")
+		timeout := cmp.Or(seconds, room.DefaultRequestTimeout)
 		q = &pendingRequest{
-			rooms: r, messages: client.Messaging(), target: t, from: from, timeout: timeout, until: time.Now().Add(timeout), ask: ask,
+			source: s, messages: client.Messaging(), target: t, from: from, timeout: timeout, until: time.Now().Add(timeout), ask: ask,
 			started: make(chan struct{}), done: make(chan struct{}),
 		}
-		r.pending[t] = q
-		r.wg.Go(q.run)
+		s.pending[t] = q
+		s.running.Go(q.run)
 	}
-	r.mu.Unlock()
+	s.mu.Unlock()
+	if q == nil {
+		return secret.Value{}, errClosed
+	}
 
-	held := q.started
+	started := q.started
 	if wait {
-		held = nil
+		started = nil
 	}
 	select {
 	case <-q.done:
-	case <-held:
+	case <-started:
 		select {
 		case <-q.done:
 		default:
-			return secret.Value{}, &PendingError{from, q.until}
+			return secret.Value{}, &fetch.PendingError{From: from, Until: q.until}
 		}
 	case <-ctx.Done():
 		return secret.Value{}, context.Cause(ctx)
@@ -103,20 +106,20 @@ func (r *Rooms) request(
 }
 
 func (q *pendingRequest) run() {
-	ctx, cancel := context.WithDeadline(q.rooms.life, q.until)
+	ctx, cancel := context.WithDeadline(q.source.ctx, q.until)
 	defer cancel()
 	q.value, q.err = q.answer(ctx)
 	q.report(Done, q.err)
-	q.rooms.mu.Lock()
-	delete(q.rooms.pending, q.target)
-	q.rooms.mu.Unlock()
+	q.source.mu.Lock()
+	delete(q.source.pending, q.target)
+	q.source.mu.Unlock()
 	close(q.done)
 }
 
-// answer asks whoever is called from until somebody answers. Names are not
-// unique: who has gone, and a client that handles no requests, is passed over for
-// another of that name. What one who has gone was asked they may still answer, on
-// a connection that we do not see.
+// answer asks participants called from until one answers. Names are not unique: one
+// who has left, and a client that handles no requests, is passed over for another of
+// that name. What one who has left was asked they may still answer, on a connection
+// that the room does not show.
 func (q *pendingRequest) answer(ctx context.Context) (secret.Value, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -125,7 +128,7 @@ func (q *pendingRequest) answer(ctx context.Context) (secret.Value, error) {
 		err     error
 		settled sync.Once
 		asking  sync.WaitGroup
-		waits   atomic.Bool // somebody was asked who may answer
+		reached atomic.Bool // a participant who may answer
 		asked   = make(map[string]bool)
 	)
 	settle := func(v secret.Value, e error) {
@@ -139,42 +142,42 @@ func (q *pendingRequest) answer(ctx context.Context) (secret.Value, error) {
 			break
 		}
 		asked[id] = true
-		with, over := context.WithCancel(ctx)
+		with, passedOver := context.WithCancel(ctx)
 		asking.Go(func() {
-			defer over()
+			defer passedOver()
 			if v, e := q.askOne(ctx, id); !cannotAnswer(e) {
-				waits.Store(true)
+				reached.Store(true)
 				settle(v, e)
 			}
 		})
 		q.untilGone(with, id)
-		over()
+		passedOver()
 	}
 	asking.Wait()
 	settle(secret.Value{}, ctx.Err())
 	switch answer, _ := errors.AsType[*room.Error](err); {
 	case errors.Is(err, room.ErrOperationFailed):
-		return value, fmt.Errorf("%w: %s", ErrRejected, cmp.Or(answer.Text, "no reason was given"))
+		return value, fmt.Errorf("%w: %s", fetch.ErrRejected, cmp.Or(answer.Text, "no reason was given"))
 	case !errors.Is(err, room.ErrTimeout) && !errors.Is(err, context.DeadlineExceeded):
 		return value, classify(err)
-	case waits.Load():
-		return value, fmt.Errorf("%w: %s did not answer within %v", ErrNoAnswer, q.from, q.timeout)
+	case reached.Load():
+		return value, fmt.Errorf("%w: %s did not answer within %v", fetch.ErrNoAnswer, q.from, q.timeout)
 	}
-	return value, fmt.Errorf("%w: nobody called %s who answers came into the room within %v", ErrNoAnswer, q.from, q.timeout)
+	return value, fmt.Errorf("%w: nobody called %s who answers came into the room within %v", fetch.ErrNoAnswer, q.from, q.timeout)
 }
 
-// cannotAnswer reports whether who was asked has gone, or handles no requests.
+// cannotAnswer reports whether the participant has left, or handles no requests.
 func cannotAnswer(err error) bool {
 	answer, _ := errors.AsType[*room.Error](err)
 	return errors.Is(err, room.ErrNotFound) || errors.Is(err, room.ErrOperationFailed) && answer.Text == room.NoHandler
 }
 
-// find returns the id of who to ask next, and waits for them.
+// find returns the id of the participant to ask next, and waits for them to join.
 func (q *pendingRequest) find(ctx context.Context, asked map[string]bool) (string, error) {
 	wanted := func(p room.Participant) bool { return p.Name() == q.from && !asked[p.ID] }
 	err := q.messages.Enable(ctx)
 	if errors.Is(err, room.ErrNotFound) {
-		err = fmt.Errorf("%w: the room has no messaging, by which participants are found", ErrUnsupported)
+		err = fmt.Errorf("%w: the room has no messaging, by which participants are found", fetch.ErrUnsupported)
 	}
 	if err != nil {
 		return "", err
@@ -186,8 +189,8 @@ func (q *pendingRequest) find(ctx context.Context, asked map[string]bool) (strin
 	return p.ID, err
 }
 
-// untilGone returns when the participant has been gone for longer than
-// [absence], or when ctx ends.
+// untilGone returns when the participant has been disconnected for longer than
+// reconnectGrace, or when ctx ends.
 func (q *pendingRequest) untilGone(ctx context.Context, id string) {
 	is := func(p room.Participant) bool { return p.ID == id }
 	gone := func(here []room.Participant) bool { return !slices.ContainsFunc(here, is) }
@@ -197,7 +200,7 @@ func (q *pendingRequest) untilGone(ctx context.Context, id string) {
 		case <-ctx.Done():
 			return
 		}
-		// Without a connection nobody is here.
+		// Without a connection no participant is there.
 		if q.messages.Enable(ctx) == nil && gone(q.messages.Participants()) {
 			return
 		}
@@ -208,34 +211,32 @@ func (q *pendingRequest) untilGone(ctx context.Context, id string) {
 // itself.
 func (q *pendingRequest) askOne(ctx context.Context, participantID string) (secret.Value, error) {
 	answered := make(chan struct{})
-	q.rooms.wg.Go(func() {
-		timer := time.NewTimer(directAnswerTimeout)
-		defer timer.Stop()
+	defer close(answered)
+	q.source.running.Go(func() {
 		select {
-		case <-timer.C:
+		case <-time.After(directAnswerTimeout):
 			q.report(WaitingForAnswer, nil)
 		case <-answered:
 		}
 	})
-	defer close(answered)
 	return q.ask(ctx, participantID)
 }
 
-// report tells the observer. Nothing comes after Ended, which is no news of what
-// was not observed before.
+// report calls OnRequest. Nothing comes after Done, which is not reported of a request
+// of which nothing was reported before.
 func (q *pendingRequest) report(stage Stage, err error) {
-	q.rooms.observing.Lock()
-	defer q.rooms.observing.Unlock()
-	news := !q.ended && (stage != Done || q.observed)
-	q.ended = q.ended || stage == Done
-	if !news {
+	q.source.observing.Lock()
+	defer q.source.observing.Unlock()
+	if q.over || stage == Done && !q.reported {
+		q.over = true
 		return
 	}
-	if !q.observed {
-		q.observed = true
+	q.over = stage == Done
+	if !q.reported {
+		q.reported = true
 		close(q.started)
 	}
-	if q.rooms.OnRequest != nil {
-		q.rooms.OnRequest(RequestStatus{q.target, q.from, stage, q.until, err})
+	if q.source.OnRequest != nil {
+		q.source.OnRequest(RequestStatus{q.target, q.from, stage, q.until, err})
 	}
 }

@@ -1,0 +1,119 @@
+package roomsource
+
+import (
+	"context"
+	"time"
+
+	"github.com/roomenv/roomenv/internal/retry"
+	"github.com/roomenv/roomenv/room"
+)
+
+// The pause before a room is dialled again, which grows with each failure.
+const (
+	minRedial = time.Second
+	maxRedial = 30 * time.Second
+)
+
+// A roomConn is the connection to one room. Source.mu guards it.
+type roomConn struct {
+	*attempt // the last one
+	backoff  retry.Backoff
+}
+
+// An attempt to connect belongs to its roomConn: callers wait for it as long as their
+// contexts say, and it outlives them.
+type attempt struct {
+	done    chan struct{} // closed when client and err are set
+	client  *room.Client
+	err     error
+	retryAt time.Time // when the next one may begin
+	renew   bool      // the token was replaced meanwhile
+}
+
+// result returns what came of an attempt that is done.
+func (a *attempt) result() (*room.Client, error) {
+	if a.err != nil {
+		return nil, a.err
+	}
+	select {
+	case <-a.client.Done():
+		return nil, a.client.Err()
+	default:
+		return a.client, nil
+	}
+}
+
+// usable reports whether callers are to have a: it goes on, has a client, or failed
+// too recently for another one.
+func (a *attempt) usable() bool {
+	select {
+	case <-a.done:
+		_, err := a.result()
+		return err == nil || time.Now().Before(a.retryAt)
+	default:
+		return true
+	}
+}
+
+// client returns the client of the room, which is dialled if there is none.
+func (s *Source) client(ctx context.Context, name string) (*room.Client, error) {
+	a, err := s.connect(name)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-a.done:
+		return a.result()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// connect returns the attempt whose result callers are to wait for.
+func (s *Source) connect(name string) (*attempt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return nil, errClosed
+	}
+	c := s.conns[name]
+	if c == nil {
+		c = &roomConn{backoff: retry.Backoff{Min: minRedial, Max: maxRedial}}
+		s.conns[name] = c
+	} else if c.usable() {
+		return c.attempt, nil
+	}
+	before, a := c.attempt, &attempt{done: make(chan struct{})}
+	c.attempt = a
+	s.running.Go(func() {
+		if before != nil && before.client != nil {
+			_ = before.client.Close()
+		}
+		a.client, a.err = s.dial(s.ctx, name)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if a.err == nil {
+			c.backoff.Reset()
+		}
+		a.retryAt = time.Now().Add(c.backoff.Next())
+		close(a.done)
+		if a.renew {
+			c.reconnect()
+		}
+	})
+	return a, nil
+}
+
+// reconnect makes the client connect again with a new token. Without a client the
+// next call dials.
+func (c *roomConn) reconnect() {
+	select {
+	case <-c.done:
+		c.retryAt = time.Time{}
+		if c.client != nil {
+			c.client.Reconnect()
+		}
+	default:
+		c.renew = true
+	}
+}

@@ -1,0 +1,5 @@
+package roomsource
+
+import "time"
+
+func init() { reconnectGrace = 100 * time.Millisecond }
