@@ -19,18 +19,11 @@ type Error struct {
 	caret int // runes of Line before the place of the fault
 }
 
-// Error is the message for a person: one line, then the line at fault, a caret
-// below it, and the hint, where they exist.
+// Error is the message for a person: FILE:LINE:COLUMN: MESSAGE, then the line at fault, a
+// caret below it, and the hint, where they exist.
 func (e *Error) Error() string {
 	var b strings.Builder
-	switch {
-	case e.Pos.File == "":
-		fmt.Fprintf(&b, "cannot parse reference: %s", e.Message)
-	case e.Pos.Line == 0:
-		fmt.Fprintf(&b, "cannot read %s: %s", e.Pos.File, e.Message)
-	default:
-		fmt.Fprintf(&b, "cannot read %s:%d:%d: %s", e.Pos.File, e.Pos.Line, e.Pos.Column, e.Message)
-	}
+	fmt.Fprintf(&b, "%v: %s", e.Pos, e.Message)
 	if e.Line != "" {
 		fmt.Fprintf(&b, "\n    %s\n    %s^", e.Line, strings.Repeat(" ", e.caret))
 	}

@@ -26,7 +26,7 @@ type row struct {
 	word     string // for the type of the value
 	json     string // the JSON Schema of the value
 	requires string // the key that has to be beside it
-	merge    string // how it joins the value in an earlier file; "" is that it replaces it
+	merge    string // how the value in a later file joins it; "" is that it replaces it
 	doc      string
 }
 
@@ -121,6 +121,8 @@ type kind[V any] struct {
 	word, json string
 	read       func(s *source, f field) V
 }
+
+const namePattern = `^[A-Za-z_][A-Za-z0-9_]*$`
 
 var (
 	boolean = kind[bool]{"boolean", `{"type": "boolean"}`, func(s *source, f field) bool {

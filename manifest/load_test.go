@@ -113,16 +113,16 @@ func TestLoadBadFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for file, want := range map[string]string{
-		"missing.env": "cannot read missing.env: no such file or directory\n  hint: name another",
-		"folder":      "cannot read folder: is a directory",
-		"empty.env":   "cannot read empty.env: is empty\n  hint: ",
+		"missing.env": "missing.env: no such file or directory\n  hint: name another",
+		"folder":      "folder: is a directory",
+		"empty.env":   "empty.env: is empty\n  hint: ",
 		"blank.env":   "is empty",
 		"empty.yaml":  "is empty",
 		"fifo.env":    "is empty",
 		"/dev/null":   "is empty",
 		"nul.env":     "is not text",
 		"utf16.env":   "is UTF-16\n  hint: save it as UTF-8",
-		"latin1.env":  "cannot read latin1.env:2:5: is not UTF-8",
+		"latin1.env":  "latin1.env:2:5: is not UTF-8",
 		"large.env":   "larger than 1 MiB",
 		"huge.env":    "larger than 1 MiB",
 		"/dev/zero":   "larger than 1 MiB",
@@ -211,13 +211,13 @@ func TestLoadEnvironmentErrors(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	want := `cannot read environment: variable BROKEN: unknown kind of reference
+	want := `environment: variable BROKEN: unknown kind of reference
   hint: want one of secret, oauth, request
-cannot read environment: variable MORE: unknown key
+environment: variable MORE: unknown key
   hint: want one of type, name, delegated_to, optional, default, encoding, file, mode, on_change, max_stale, on_stale, on_revoked
-cannot read environment: invalid name of the variable "a.b"
+environment: invalid name of the variable "a.b"
   hint: a name has letters A-Z and a-z, digits and _, and does not start with a digit
-cannot read m.env:1:1: ${A:-…} within A, which is a reference in the environment
+m.env:1:1: ${A:-…} within A, which is a reference in the environment
     A=${A:-…}
     ^
   hint: write default= or optional=true into the reference, or use ${A}`
@@ -302,7 +302,7 @@ func TestErrorsAreBounded(t *testing.T) {
 		"wide.env": "A=" + strings.Repeat("${B}", 200) + "${room:x/y}" + strings.Repeat("${B}", 200),
 	})
 	_, err := manifest.Load([]string{"many.env"}, nil)
-	if s := err.Error(); strings.Count(s, "cannot read") != 20 || !strings.HasSuffix(s, "\nand 80 more") {
+	if s := err.Error(); strings.Count(s, "expected = after") != 20 || !strings.HasSuffix(s, "\nand 80 more") {
 		t.Errorf("got %s", s)
 	}
 	_, err = manifest.Load([]string{"wide.env"}, nil)

@@ -75,13 +75,13 @@ oauth:
 	if err == nil {
 		t.Fatal("no error")
 	}
-	want := `cannot read environment: INHERITED: the OAuth client is not defined
+	want := `environment: INHERITED: the OAuth client is not defined
   hint: define it under oauth: in a YAML manifest, also in another -m
-cannot read m.yaml:3:3: A: the OAuth client is not defined
+m.yaml:3:3: A: the OAuth client is not defined
     A: room:oauth/nope
     ^
   hint: define it under oauth: in a YAML manifest, also in another -m
-cannot read m.yaml:4:3: B: from requires that the OAuth client has a redirect_uri
+m.yaml:4:3: B: from requires that the OAuth client has a redirect_uri
     B: … ${C:-${room:oauth/mcp?from=alice}}
     ^
   hint: add redirect_uri to the client under oauth:`

@@ -116,7 +116,7 @@ var (
 		return &d
 	}}
 
-	change = kind[*OnChange]{"`restart`, `none`, `{signal: …}` or `{command: […]}`", `{"$ref": "#/$defs/on_change"}`, func(s *source, f field) *OnChange {
+	change = kind[*OnChange]{"`restart`, `none`, `{signal: …}` or `{command: […]}`", `{"$ref": "#/$defs/change"}`, func(s *source, f field) *OnChange {
 		if f.value.kind != mapNode {
 			return &OnChange{Kind: oneOf(ChangeRestart, ChangeNone).read(s, f)}
 		}

@@ -18,20 +18,20 @@ func Schema() []byte { return slices.Clone(schema) }
 // topKeys are the keys of a file.
 var topKeys = keys[layer]{
 	{row{name: "version", word: "`1`", json: `{"const": 1}`, doc: "Version of the format."}, (*source).version},
-	{row{name: "env", word: "mapping of NAME", json: `{"$ref": "#/$defs/env"}`, merge: "by NAME", doc: "Environment variables."}, func(s *source, l *layer, f field) {
+	{row{name: "env", word: "mapping of NAME", json: `{"$ref": "#/$defs/env"}`, merge: "replaces by NAME", doc: "Environment variables."}, func(s *source, l *layer, f field) {
 		l.items = append(l.items, s.env(f)...)
 	}},
-	{row{name: "files", word: "mapping of PATH", json: `{"$ref": "#/$defs/files"}`, merge: "by PATH", doc: "Files, by path below `$CREDENTIALS_DIRECTORY`."}, func(s *source, l *layer, f field) {
+	{row{name: "files", word: "mapping of PATH", json: `{"$ref": "#/$defs/files"}`, merge: "replaces by PATH", doc: "Files, by path below `$CREDENTIALS_DIRECTORY`."}, func(s *source, l *layer, f field) {
 		l.items = append(l.items, s.readFiles(f)...)
 	}},
-	{row{name: "oauth", word: "mapping of CLIENT", json: `{"$ref": "#/$defs/clients"}`, merge: "by CLIENT", doc: "OAuth clients that `room:oauth/CLIENT` and `{oauth: CLIENT}` name."}, func(s *source, l *layer, f field) {
+	{row{name: "oauth", word: "mapping of CLIENT", json: `{"$ref": "#/$defs/clients"}`, merge: "replaces by CLIENT", doc: "OAuth clients that `room:oauth/CLIENT` and `{oauth: CLIENT}` name."}, func(s *source, l *layer, f field) {
 		l.clients = s.clients(f)
 	}},
-	{row{name: "refresh", word: "mapping", json: `{"$ref": "#/$defs/refresh"}`, merge: "by key", doc: "How values are kept current while the command runs, and the policy of entries and files without one."}, func(s *source, l *layer, f field) {
+	{row{name: "refresh", word: "mapping", json: `{"$ref": "#/$defs/refresh"}`, merge: "replaces by key", doc: "How values are kept current while the command runs, and the policy of entries and files without one."}, func(s *source, l *layer, f field) {
 		refreshKeys.readMapping(s, f, "keys such as interval: 60s", l.settings)
 		l.settings.note(s, f)
 	}},
-	{row{name: "exec", word: "mapping", json: `{"$ref": "#/$defs/exec"}`, merge: "by key", doc: "How `roomenv exec` runs the command, unless its flags say otherwise."}, func(s *source, l *layer, f field) {
+	{row{name: "exec", word: "mapping", json: `{"$ref": "#/$defs/exec"}`, merge: "replaces by key", doc: "How `roomenv exec` runs the command, unless its flags say otherwise."}, func(s *source, l *layer, f field) {
 		execKeys.readMapping(s, f, "keys such as mask: true", &l.settings.exec)
 		l.settings.note(s, f)
 	}},
