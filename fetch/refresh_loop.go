@@ -75,8 +75,7 @@ type targetState struct {
 	fetching, again   bool        // an answer is awaited; another fetch follows it
 	waiter            *waiter     // for a participant; nil: there is none
 	fetchedAt         time.Time   // last
-	renewal           time.Time   // when to fetch a token, before it expires
-	due               time.Time   // when to fetch a token, since something has changed
+	due               time.Time   // when to fetch a token: it expires, or may have changed
 	failed, skip      int         // polls in a row; polls to leave it out
 }
 
@@ -133,7 +132,7 @@ func (l *refreshLoop) start(last *Snapshot) {
 		t := &targetState{Target: target, State: last.State(target), group: g, needed: needed[target]}
 		t.latest = l.fingerprint(t)
 		t.published = t.latest
-		t.plan(now)
+		t.renew(now)
 		l.targets, g.targets = append(l.targets, t), append(g.targets, t)
 		switch _, known := last.states[target]; {
 		case !known:
@@ -174,7 +173,7 @@ func (l *refreshLoop) next(offered bool) (next time.Time) {
 	}
 	for _, t := range l.targets {
 		if !t.fetching {
-			next = earliest(earliest(next, t.renewal), t.due)
+			next = earliest(next, t.due)
 		}
 	}
 	return earliest(next, l.now().Add(maxSleep))
@@ -193,11 +192,10 @@ func (g *groupState) plan(now time.Time) {
 	g.poll = now.Add(g.interval - g.interval/10 + rand.N(max(1, g.interval/5)))
 }
 
-// plan sets when to fetch a token that expires.
-func (t *targetState) plan(now time.Time) {
-	t.renewal = time.Time{}
+// renew plans to fetch a token before it expires.
+func (t *targetState) renew(now time.Time) {
 	if t.token() {
-		t.renewal = renewal(t.Expires, now)
+		t.due = earliest(t.due, renewal(t.Expires, now))
 	}
 }
 
@@ -222,7 +220,7 @@ func (l *refreshLoop) fetchDue(now, before time.Time) {
 		}
 	}
 	for _, t := range l.targets {
-		if next := earliest(t.renewal, t.due); !t.fetching && !next.IsZero() && !now.Before(next) {
+		if !t.fetching && !t.due.IsZero() && !now.Before(t.due) {
 			l.fetch(t)
 		}
 	}
@@ -264,7 +262,7 @@ func (t *targetState) polled() bool {
 	case t.request(), t.refused():
 		return false
 	}
-	return !t.group.pushes || t.token() && t.renewal.IsZero() && t.held
+	return !t.group.pushes || t.token() && t.due.IsZero() && t.held
 }
 
 // refused reports whether a participant was asked for t in vain: they are not asked
@@ -359,7 +357,7 @@ func (l *refreshLoop) answered(t *targetState, value secret.Value, err error) {
 	now := l.now()
 	t.record(value, err, now, t.needed)
 	t.answeredAt = now
-	t.plan(now)
+	t.renew(now)
 	switch {
 	case t.group.try != nil && errors.Is(err, ErrPending) && t.waiter == nil:
 		l.wait(t)

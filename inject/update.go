@@ -48,7 +48,7 @@ func (l *loop) advance() {
 		l.observe(Event{Kind: EventStopped})
 	case p == nil:
 		l.clock.cancel(l.retry)
-		l.failures = 0
+		l.backoff.Reset()
 		l.apply(u)
 		if l.restart() {
 			l.observe(Event{Kind: EventRestarted})
@@ -101,8 +101,7 @@ func (l *loop) crashed(code int, err error) {
 		l.fail(code, err)
 		return
 	}
-	wait := backoff(l.failures)
-	l.failures++
+	wait := l.backoff.Next()
 	l.retry = l.clock.after(wait, func() { l.restart() })
 	l.observe(Event{Kind: EventCrashed, Code: code, Err: err, Wait: wait})
 }

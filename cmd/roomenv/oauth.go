@@ -2,15 +2,14 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
+	"net/url"
 
 	"github.com/spf13/cobra"
 
+	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
-	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/secret"
 )
 
 func newOAuth(a *app) *cobra.Command {
@@ -26,7 +25,7 @@ func newOAuth(a *app) *cobra.Command {
 }
 
 func newOAuthRequest(a *app) *cobra.Command {
-	var q asking
+	var q requestOptions
 	var client oauthClient
 	cmd := &cobra.Command{
 		Use:   "request CLIENT [-m FILE]... [--from NAME]",
@@ -44,28 +43,14 @@ refreshed where it has to be, or else one for which the participant signs in.
 			if err := client.complete(args[0]); err != nil {
 				return err
 			}
+			if err := q.check(); err != nil {
+				return err
+			}
 			if q.from = cmp.Or(q.from, client.From); q.from == "" {
 				return hint(errors.New("cannot tell whom to ask"), "name a participant with --from, or below oauth: in the manifest")
 			}
-			return a.withRoom(cmd.Context(), func(*room.Config) {}, func(c *room.Client) error {
-				connector, oauth, err := client.wire(cmd.Context(), c.Secrets())
-				if err != nil {
-					return err
-				}
-				return q.run(cmd.Context(), c, fmt.Sprintf("an access token of %q", args[0]), func(ctx context.Context, id string) error {
-					token, err := c.Secrets().RequestOAuthToken(ctx, room.OAuthRequest{
-						ParticipantID: id,
-						Connector:     connector,
-						OAuth:         oauth,
-						RedirectURI:   client.RedirectURI,
-						DelegateTo:    q.delegateTo,
-					})
-					if err != nil {
-						return err
-					}
-					return printToken(cmd, token)
-				})
-			})
+			client.From = q.from
+			return client.printToken(cmd, a, q.params("delegated_to", q.delegateTo))
 		},
 	}
 	q.flags(cmd)
@@ -76,7 +61,7 @@ refreshed where it has to be, or else one for which the participant signs in.
 
 func newOAuthToken(a *app) *cobra.Command {
 	var client oauthClient
-	var query room.OfflineOAuthQuery
+	var to, by string
 	cmd := &cobra.Command{
 		Use:   "token CLIENT [-m FILE]...",
 		Short: "Print an access token that the room has, without asking anyone",
@@ -88,25 +73,17 @@ to be. It exits with 1 when there is none.
 			if err := client.complete(args[0]); err != nil {
 				return err
 			}
-			return a.withSecrets(cmd.Context(), func(s *room.Secrets) (err error) {
-				if query.Connector, query.OAuth, err = client.wire(cmd.Context(), s); err != nil {
-					return err
-				}
-				token, err := s.OfflineOAuthToken(cmd.Context(), query)
-				switch {
-				case errors.Is(err, room.ErrNotFound):
-					return exitError{exitAbsent, hint(fmt.Errorf("cannot get an access token of %q: the room has none", args[0]),
-						"ask someone to sign in with `roomenv oauth request "+args[0]+" --from NAME`")}
-				case err != nil:
-					return fmt.Errorf("cannot get an access token of %q: %w", args[0], err)
-				}
-				return printToken(cmd, token)
-			})
+			client.From = ""
+			err := client.printToken(cmd, a, url.Values{"delegated_to": {to}, "delegated_by": {by}}.Encode())
+			if errors.Is(err, fetch.ErrMissing) {
+				return exitError{exitAbsent, hint(err, "ask someone to sign in with `roomenv oauth request "+args[0]+" --from NAME`")}
+			}
+			return err
 		},
 	}
 	client.flags(cmd)
-	cmd.Flags().StringVar(&query.DelegatedTo, "delegated-to", "", "participant that the token is for (default this identity)")
-	cmd.Flags().StringVar(&query.DelegatedBy, "delegated-by", "", "participant who signed in (default this identity)")
+	cmd.Flags().StringVar(&to, "delegated-to", "", "participant that the token is for (default this identity)")
+	cmd.Flags().StringVar(&by, "delegated-by", "", "participant who signed in (default this identity)")
 	return cmd
 }
 
@@ -116,6 +93,7 @@ can describe a client that is in no manifest.`
 // oauthClient is a client of a provider, from flags and, where they say
 // nothing, from a manifest.
 type oauthClient struct {
+	name      string
 	manifests []string
 	manifest.OAuthClient
 }
@@ -132,6 +110,7 @@ func (c *oauthClient) flags(cmd *cobra.Command) {
 
 // complete adds what the manifest says of the client of that name.
 func (c *oauthClient) complete(name string) error {
+	c.name = name
 	files := c.manifests
 	if len(files) == 0 {
 		files = foundManifest()
@@ -158,33 +137,16 @@ func (c *oauthClient) complete(name string) error {
 	return nil
 }
 
-// wire is the client as a room is told of it, with its secret, which is in that
-// room.
-func (c *oauthClient) wire(ctx context.Context, s *room.Secrets) (*room.Connector, *room.OAuth, error) {
-	oauth := &room.OAuth{
-		ClientID:              c.ClientID,
-		AuthorizationEndpoint: c.AuthorizationEndpoint,
-		TokenEndpoint:         c.TokenEndpoint,
-		NoPKCE:                c.NoPKCE,
-		Scopes:                c.Scopes,
+// printToken prints an access token of the client.
+func (c *oauthClient) printToken(cmd *cobra.Command, a *app, params string) error {
+	t := c.Target(c.name)
+	t.Params = params
+	token, err := a.resolve(cmd.Context(), t, fmt.Sprintf("an access token of %q", c.name))
+	if err != nil {
+		return err
 	}
-	if t := c.ClientSecret; t != nil {
-		if t.Group != "" {
-			return nil, nil, hint(fmt.Errorf("cannot use the client secret %q: it is in another room", t.ID()), "choose that room with --room")
-		}
-		found, err := s.Get(ctx, room.SecretQuery{
-			ID: t.ID(), Type: t.Param("type"), Name: t.Param("name"), DelegatedTo: t.Param("delegated_to"),
-		})
-		if err != nil {
-			return nil, nil, failed("get", t.ID(), err)
-		}
-		oauth.ClientSecret = found.Value
-	}
-	var connector *room.Connector
-	if k := c.Connector; k != nil {
-		connector = &room.Connector{OpenAIConnectorID: k.OpenAIConnectorID, ServerURL: k.ServerURL, ClientSecretID: k.ClientSecretID}
-	}
-	return connector, oauth, nil
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", token.Reveal())
+	return err
 }
 
 func oneClient(cmd *cobra.Command, args []string) error {
@@ -192,9 +154,4 @@ func oneClient(cmd *cobra.Command, args []string) error {
 		return hint(fmt.Errorf("cannot %s: give the name of one OAuth client", cmd.Name()), "see `"+cmd.CommandPath()+" --help`")
 	}
 	return nil
-}
-
-func printToken(cmd *cobra.Command, token secret.Value) error {
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", token.Reveal())
-	return err
 }

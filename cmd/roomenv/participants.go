@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"text/tabwriter"
@@ -13,7 +14,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/fetch/roomsource"
+	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/secret"
 )
 
 func newParticipants(a *app) *cobra.Command {
@@ -63,67 +68,52 @@ func printParticipantsJSON(cmd *cobra.Command, list []room.Participant) error {
 	return encoder.Encode(all)
 }
 
-// asking is what all commands that ask a participant have in common.
-type asking struct {
+// requestOptions are the flags of all commands that ask a participant.
+type requestOptions struct {
 	from, delegateTo string
 	timeout          time.Duration
 }
 
-func (q *asking) flags(cmd *cobra.Command) {
+func (q *requestOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&q.from, "from", "", "`NAME` of the participant to ask, who need not be there yet")
 	f.StringVar(&q.delegateTo, "delegate-to", "", "participant to store it for (default this identity)")
 	f.DurationVar(&q.timeout, "timeout", room.DefaultRequestTimeout, "how long to wait, for the participant and for the answer")
 }
 
-// run asks whoever is called from, for what, until somebody answers. It waits
-// for one who is not there yet.
-func (q *asking) run(ctx context.Context, c *room.Client, what string, ask func(ctx context.Context, participantID string) error) error {
+// params are those of a target, with others in pairs.
+func (q *requestOptions) params(others ...string) string {
+	params := url.Values{"timeout": {fmt.Sprint(q.timeout.Seconds())}}
+	for pair := range slices.Chunk(others, 2) {
+		params.Set(pair[0], pair[1])
+	}
+	return params.Encode()
+}
+
+func (q *requestOptions) check() error {
 	if q.timeout <= 0 {
 		return hint(fmt.Errorf("cannot wait for %s", q.timeout), "give --timeout a duration such as 5m")
 	}
-	ctx, cancel := context.WithTimeout(ctx, q.timeout)
-	defer cancel()
-	m := c.Messaging()
-	if err := m.Enable(ctx); err != nil {
-		return fmt.Errorf("cannot look for the participant %q: %w", q.from, err)
-	}
-	// Names are not unique: who has gone, and a client that handles no
-	// requests, is passed over.
-	passed := make(map[string]bool)
-	wanted := func(p room.Participant) bool { return p.Name() == q.from && !passed[p.ID] }
-	for {
-		if !slices.ContainsFunc(m.Participants(), wanted) {
-			fmt.Fprintf(os.Stderr, "roomenv: waiting for %s to join the room\n", printable(q.from))
-		}
-		found, err := m.Find(ctx, wanted)
-		switch {
-		case errors.Is(err, context.DeadlineExceeded):
-			return hint(fmt.Errorf("cannot ask %q: no participant of that name joined the room in time", q.from),
-				"`roomenv participants` lists who is there; `roomenv requests` is what they run")
-		case err != nil:
-			return fmt.Errorf("cannot look for the participant %q: %w", q.from, err)
-		}
-		err = ask(ctx, found.ID)
-		answer, _ := errors.AsType[*room.Error](err)
-		if !errors.Is(err, room.ErrNotFound) && (answer == nil || answer.Text != room.NoHandler) {
-			return q.refused(what, err)
-		}
-		passed[found.ID] = true
-	}
+	return nil
 }
 
-// refused says in a person's words what became of a request. What is what was
-// asked for.
-func (q *asking) refused(what string, err error) error {
-	answer, _ := errors.AsType[*room.Error](err)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, room.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("cannot get %s: %q did not answer within %s", what, q.from, q.timeout)
-	case errors.Is(err, room.ErrOperationFailed):
-		return fmt.Errorf("cannot get %s from %q: %s", what, q.from, cmp.Or(answer.Text, "the request was rejected"))
+// resolve fetches t of the room that the user chose, or of the participant who is
+// asked for it. What is what it is to the user.
+func (a *app) resolve(ctx context.Context, t manifest.Target, what string) (_ secret.Value, err error) {
+	rooms, err := a.rooms()
+	if err != nil {
+		return secret.Value{}, err
 	}
-	return fmt.Errorf("cannot get %s from %q: %w", what, q.from, err)
+	source := roomsource.New(rooms.dial)
+	progress := newProgress(os.Stderr)
+	source.OnRequest = progress.observe
+	value, err := source.Resolve(ctx, t)
+	progress.close()
+	if err = errors.Join(err, source.Close(), rooms.close()); errors.Is(err, fetch.ErrNoAnswer) {
+		err = hint(err, "`roomenv participants` lists who is there; `roomenv requests` is what they run")
+	}
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("cannot get %s: %w", what, err)
+	}
+	return value, nil
 }

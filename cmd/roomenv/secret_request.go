@@ -1,22 +1,20 @@
 package main
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/secret"
 )
 
 // defaultType is the type of a secret when nobody says.
 const defaultType = "application/octet-stream"
 
 func newSecretRequest(a *app) *cobra.Command {
-	var q asking
-	var r room.SecretRequest
-	var out string
+	var q requestOptions
+	var address, typ, out string
 	cmd := &cobra.Command{
 		Use:   "request --from NAME --url U [--type T]",
 		Short: "Ask a participant for a secret and print its bytes",
@@ -27,14 +25,13 @@ and type is answered at once, until ` + "`roomenv secret delete-requested`" + `.
   roomenv secret request --from alice --url https://git.example.com --type git -o git.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var value secret.Value
-			err := a.withRoom(cmd.Context(), func(*room.Config) {}, func(c *room.Client) error {
-				return q.run(cmd.Context(), c, fmt.Sprintf("the secret for %q", r.URL), func(ctx context.Context, id string) (err error) {
-					r.ParticipantID, r.DelegateTo = id, q.delegateTo
-					value, err = c.Secrets().Request(ctx, r)
-					return err
-				})
-			})
+			if err := q.check(); err != nil {
+				return err
+			}
+			value, err := a.resolve(cmd.Context(), manifest.Target{
+				Scheme: manifest.SchemeRoom, Path: string(manifest.KindRequest) + "/" + q.from,
+				Params: q.params("url", address, "type", typ, "delegate_to", q.delegateTo),
+			}, fmt.Sprintf("the secret for %q", address))
 			if err != nil {
 				return err
 			}
@@ -43,7 +40,7 @@ and type is answered at once, until ` + "`roomenv secret delete-requested`" + `.
 	}
 	q.flags(cmd)
 	_ = cmd.MarkFlagRequired("from")
-	requestedFlags(cmd, &r.URL, &r.Type)
+	requestedFlags(cmd, &address, &typ)
 	cmd.Flags().StringVarP(&out, "output", "o", "-", "`FILE` to write, with mode 0600; - is stdout")
 	return cmd
 }

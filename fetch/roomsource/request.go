@@ -57,8 +57,8 @@ type pendingRequest struct {
 	until    time.Time
 	ask      func(ctx context.Context, participantID string) (secret.Value, error)
 
-	started        chan struct{} // closed when it takes the participant
-	reported, over bool          // guarded by Source.observing
+	started chan struct{} // closed when it takes the participant
+	start   func()        // closes it
 
 	done  chan struct{} // closed when value and err are the answer
 	value secret.Value
@@ -79,6 +79,7 @@ func (s *Source) request(
 			source: s, messages: client.Messaging(), target: t, from: from, timeout: timeout, until: time.Now().Add(timeout), ask: ask,
 			started: make(chan struct{}), done: make(chan struct{}),
 		}
+		q.start = sync.OnceFunc(func() { close(q.started) })
 		s.pending[t] = q
 		s.running.Go(q.run)
 	}
@@ -109,7 +110,11 @@ func (q *pendingRequest) run() {
 	ctx, cancel := context.WithDeadline(q.source.ctx, q.until)
 	defer cancel()
 	q.value, q.err = q.answer(ctx)
-	q.report(Done, q.err)
+	select {
+	case <-q.started:
+		q.report(Done, q.err)
+	default: // the room answered by itself
+	}
 	q.source.mu.Lock()
 	delete(q.source.pending, q.target)
 	q.source.mu.Unlock()
@@ -211,31 +216,24 @@ func (q *pendingRequest) untilGone(ctx context.Context, id string) {
 // itself.
 func (q *pendingRequest) askOne(ctx context.Context, participantID string) (secret.Value, error) {
 	answered := make(chan struct{})
-	defer close(answered)
-	q.source.running.Go(func() {
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
 		select {
 		case <-time.After(directAnswerTimeout):
 			q.report(WaitingForAnswer, nil)
 		case <-answered:
 		}
 	})
+	defer waiting.Wait()
+	defer close(answered)
 	return q.ask(ctx, participantID)
 }
 
-// report calls OnRequest. Nothing comes after Done, which is not reported of a request
-// of which nothing was reported before.
+// report calls OnRequest.
 func (q *pendingRequest) report(stage Stage, err error) {
+	q.start()
 	q.source.observing.Lock()
 	defer q.source.observing.Unlock()
-	if q.over || stage == Done && !q.reported {
-		q.over = true
-		return
-	}
-	q.over = stage == Done
-	if !q.reported {
-		q.reported = true
-		close(q.started)
-	}
 	if q.source.OnRequest != nil {
 		q.source.OnRequest(RequestStatus{q.target, q.from, stage, q.until, err})
 	}

@@ -24,15 +24,13 @@ import (
 	"time"
 
 	"github.com/roomenv/roomenv/internal/approval"
+	"github.com/roomenv/roomenv/internal/httpserver"
 	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/secret"
 )
 
 // maxBody leaves room for the other fields beside the largest secret.
 const maxBody = wire.DefaultMaxMessage + 64<<10
-
-// shutdownTimeout is how long the end waits for answers that are under way.
-const shutdownTimeout = 2 * time.Second
 
 // Config says what a [Server] shows.
 type Config struct {
@@ -55,9 +53,6 @@ type Server struct {
 // New returns a page that nobody has entered yet.
 func New(config Config) *Server {
 	s := &Server{config: config, link: rand.Text(), session: rand.Text()}
-	if s.config.Logger == nil {
-		s.config.Logger = slog.New(slog.DiscardHandler)
-	}
 	private := http.NewServeMux()
 	private.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { s.show(w, http.StatusOK, "", "") })
 	private.HandleFunc("GET /events", s.events)
@@ -83,28 +78,10 @@ func (s *Server) Path() string {
 
 // Serve serves the page until ctx ends.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	server := &http.Server{
-		Handler:           s.handler,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends the streams of events
-		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
-	}
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		defer cancel()
-		if server.Shutdown(grace) != nil {
-			_ = server.Close()
-		}
-	})
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		stop()
+	err := httpserver.Run(ctx, l, httpserver.Config{Handler: s.handler, Logger: s.config.Logger, MaxBody: maxBody})
+	if err != nil {
 		return fmt.Errorf("cannot serve the page: %w", err)
 	}
-	<-stopped
 	return nil
 }
 
@@ -112,13 +89,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // whoever owns it. Addresses and localhost cannot.
 func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Referrer-Policy", "same-origin")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Cache-Control", "no-store")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 		host := (&url.URL{Host: r.Host}).Hostname()
 		if host != "localhost" && net.ParseIP(host) == nil {
 			notice(w, http.StatusMisdirectedRequest, "Wrong address", "Use the address that roomenv printed.")
@@ -157,6 +128,9 @@ func (s *Server) members(next http.Handler) http.Handler {
 			notice(w, http.StatusForbidden, "Not here", "Open the link that roomenv printed. It works once; start roomenv requests --web again for a new one.")
 			return
 		}
+		// A member may take any time: for an upload, for events, for an answer of the room.
+		c := http.NewResponseController(w)
+		_ = errors.Join(c.SetReadDeadline(time.Time{}), c.SetWriteDeadline(time.Time{}))
 		next.ServeHTTP(w, r)
 	})
 }
@@ -178,8 +152,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	alive := time.NewTicker(20 * time.Second)
 	defer alive.Stop()
-	for text := "data: look\n\n"; ; {
-		changed := s.config.Inbox.Changed()
+	const look = "data: look\n\n"
+	changed := s.config.Inbox.Changed()
+	for text := look; ; {
 		if _, err := io.WriteString(w, text); err != nil {
 			return
 		}
@@ -190,7 +165,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case <-changed:
-			text = "data: look\n\n"
+			changed, text = s.config.Inbox.Changed(), look
 		case <-alive.C:
 			text = ": alive\n\n"
 		}
@@ -212,7 +187,6 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 // answer runs do with the form that came, and then shows the page again.
 func (s *Server) answer(do func(r *http.Request, id string) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		// All of it in memory: secrets do not go to temporary files.
 		if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) { //nolint:gosec // the body is bounded above
 			s.show(w, http.StatusBadRequest, r.PathValue("id"), fmt.Sprintf("the form cannot be read, or is larger than %d MiB", wire.DefaultMaxMessage>>20))

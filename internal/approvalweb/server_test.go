@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -347,6 +348,85 @@ func TestMarkup(t *testing.T) {
 	if answer, body := v.do(http.MethodGet, "/requests/2/consent", nil, nil); answer.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(body, "cannot open the authorization endpoint") {
 		t.Errorf("status %d: %s", answer.StatusCode, body)
 	}
+}
+
+// pipes is a listener whose connections need no network, for the clock of synctest.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }
+
+func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
+	client, server := net.Pipe()
+	p.conns <- server
+	return client, nil
+}
+
+// A member is not held to the times that others have: events come for as long as
+// the page is open, also one in the moment of a sign of life, and an upload may be
+// slow.
+func TestMembersTakeTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inbox := new(approval.Inbox)
+		defer inbox.Close()
+		page := approvalweb.New(approvalweb.Config{Inbox: inbox})
+		ctx, stop := context.WithCancel(t.Context())
+		served := make(chan error)
+		p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+		go func() { served <- page.Serve(ctx, p) }()
+		v := newVisitor(t, "http://localhost")
+		v.client.Transport = &http.Transport{DialContext: p.dial}
+		v.enter(page.Path())
+		day, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+		defer cancel()
+		request, _ := http.NewRequestWithContext(day, http.MethodGet, v.base+"/events", nil)
+		answer, err := v.client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		looks := 0
+		for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+			if lines.Text() != "data: look" {
+				continue
+			}
+			if looks++; looks == 2 {
+				break
+			}
+			time.AfterFunc(3*time.Hour, func() { _ = inbox.Add(stripe, 48*time.Hour, new(fakeRoom)) })
+		}
+		answer.Body.Close()
+		if looks != 2 {
+			t.Errorf("%d events", looks)
+		}
+
+		body, upload := io.Pipe()
+		go func() {
+			time.Sleep(time.Hour)
+			_, _ = io.WriteString(upload, "value=sk")
+			upload.Close()
+		}()
+		header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Sec-Fetch-Site": {"same-origin"}}
+		if answer, _ := v.do(http.MethodPost, "/requests/1/reject", body, header); answer.StatusCode != http.StatusSeeOther {
+			t.Errorf("a slow upload: status %d", answer.StatusCode)
+		}
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestEvents(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -15,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roomenv/roomenv/internal/httpserver"
 	"github.com/roomenv/roomenv/internal/peercred"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
@@ -207,12 +207,13 @@ func (e *Room) Serve(ctx context.Context, l net.Listener) error {
 	if h == nil {
 		return fmt.Errorf("cannot serve the room in %s: it is not held", e.dir)
 	}
-	defer context.AfterFunc(ctx, func() { l.Close() })()
-	err := h.http.Serve(corked{l})
-	if errors.Is(err, http.ErrServerClosed) || ctx.Err() != nil {
-		return nil
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(h.ctx, cancel)()
+	if err := h.serve(ctx, l); err != nil {
+		return fmt.Errorf("cannot serve the room in %s: %w", e.dir, err)
 	}
-	return fmt.Errorf("cannot serve the room in %s: %w", e.dir, err)
+	return nil
 }
 
 // Sign returns t as a token of this room's own key, whoever serves it.
@@ -263,7 +264,8 @@ func (e *Room) release() error {
 type leader struct {
 	store   *Store
 	server  *Server
-	http    *http.Server
+	ctx     context.Context
+	cancel  context.CancelFunc
 	serving sync.WaitGroup
 }
 
@@ -277,15 +279,15 @@ func (e *Room) newHolder() (*leader, error) {
 		return nil, errors.Join(fmt.Errorf("cannot serve the room in %s: %w", e.dir, err), store.Close())
 	}
 	server := NewServer(ServerConfig{Store: store, Key: e.options.VerifyKey, Logger: e.options.Logger})
-	h := &leader{store: store, server: server, http: &http.Server{
-		Handler:           server,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(server.log.Handler(), slog.LevelDebug),
-	}}
-	h.serving.Go(func() { _ = h.http.Serve(corked{peercred.Listener{UnixListener: l}}) })
+	h := &leader{store: store, server: server}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.serving.Go(func() { _ = h.serve(h.ctx, peercred.Listener{UnixListener: l}) })
 	return h, nil
+}
+
+// serve leaves it to the server to refuse connections in its own way.
+func (h *leader) serve(ctx context.Context, l net.Listener) error {
+	return httpserver.Run(ctx, corked{l}, httpserver.Config{Handler: h.server, Logger: h.server.log, MaxConnections: 2 * maxConnections})
 }
 
 // listen makes the socket. Whoever calls it holds the lock, so a socket that
@@ -309,7 +311,7 @@ func (e *Room) listen() (*net.UnixListener, error) {
 // close lets go of the lock last: whoever takes it finds no socket, and
 // nobody removes the socket of another.
 func (h *leader) close() error {
-	err := h.http.Close() // removes the socket
-	h.serving.Wait()
-	return errors.Join(err, h.server.Close(), h.store.Close())
+	h.cancel()
+	h.serving.Wait() // which removes the socket
+	return errors.Join(h.server.Close(), h.store.Close())
 }

@@ -23,7 +23,7 @@ func Listen(address string, report func() Report, log *slog.Logger) (*httpserver
 	if log != nil {
 		log.Info("listening http://" + l.Addr().String())
 	}
-	return httpserver.Serve(l, Handler(report), log), nil
+	return httpserver.Serve(l, httpserver.Config{Handler: Handler(report), Logger: log}), nil
 }
 
 // Handler has what is asked of a service, without the references of the manifest:

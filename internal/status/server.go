@@ -51,7 +51,7 @@ func Serve(report func() Report, refresh func(), log *slog.Logger) (*Server, err
 		refresh()
 		w.WriteHeader(http.StatusAccepted)
 	})
-	return &Server{dir, httpserver.Serve(peercred.Listener{UnixListener: l}, mux, log)}, nil
+	return &Server{dir, httpserver.Serve(peercred.Listener{UnixListener: l}, httpserver.Config{Handler: mux, Logger: log})}, nil
 }
 
 // Close removes the socket.

@@ -72,7 +72,7 @@ func Serve(network string, source Source, owner *syscall.Credential, log *slog.L
 	if err != nil {
 		return nil, fmt.Errorf("cannot serve tokens: %w", err)
 	}
-	s.http = httpserver.Serve(l, s, log)
+	s.http = httpserver.Serve(l, httpserver.Config{Handler: s, Logger: log})
 	return s, nil
 }
 

@@ -1,0 +1,101 @@
+package roomsource_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/fetch/roomsource"
+	"github.com/roomenv/roomenv/room"
+)
+
+// A call returns when its context ends, while the room is being dialled for another
+// one, and the dial goes on for who waits longer.
+func TestCallsEndWithTheirContexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dials atomic.Int64
+		late := errors.New("late")
+		s := roomsource.New(func(ctx context.Context, _ string) (*room.Client, error) {
+			dials.Add(1)
+			select {
+			case <-time.After(10 * time.Second):
+				return nil, late
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		})
+		start := time.Now()
+		var calls sync.WaitGroup
+		for _, patience := range []time.Duration{time.Second, 2 * time.Second, time.Minute} {
+			calls.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				want, after := context.DeadlineExceeded, patience
+				if patience > 10*time.Second {
+					want, after = late, 10*time.Second
+				}
+				if _, err := s.Resolve(ctx, target("a")); !errors.Is(err, want) || time.Since(start) != after {
+					t.Errorf("with %v: %v after %v, want %v after %v", patience, err, time.Since(start), want, after)
+				}
+			})
+			synctest.Wait()
+		}
+		calls.Wait()
+		if n := dials.Load(); n != 1 {
+			t.Errorf("%d dials", n)
+		}
+
+		// Close ends a dial, and what is resolved later.
+		time.Sleep(time.Minute)
+		calls.Go(func() {
+			if _, err := s.Resolve(t.Context(), target("a")); !errors.Is(err, context.Canceled) {
+				t.Errorf("closed: %v", err)
+			}
+		})
+		synctest.Wait()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		calls.Wait()
+		if _, err := s.Resolve(t.Context(), target("a")); !errors.Is(err, fetch.ErrUnreachable) {
+			t.Errorf("after Close: %v", err)
+		}
+	})
+}
+
+// The pause between two dials grows with each failure, up to half a minute, and has
+// jitter: rooms are not dialled by everybody at once.
+func TestRedialBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dialled []time.Time
+		s := roomsource.New(func(context.Context, string) (*room.Client, error) {
+			dialled = append(dialled, time.Now())
+			return nil, room.ErrUnreachable
+		})
+		for range 3000 { // five minutes
+			if _, err := s.Resolve(t.Context(), target("a")); !errors.Is(err, fetch.ErrUnreachable) {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		gaps := map[time.Duration]bool{}
+		for i := range len(dialled) - 1 {
+			gap, longest := dialled[i+1].Sub(dialled[i]), min(time.Second<<min(i, 5), 30*time.Second)
+			if gap < longest/2 || gap > longest+100*time.Millisecond {
+				t.Errorf("dial %d came after %v, want %v to %v", i+2, gap, longest/2, longest)
+			}
+			gaps[gap] = true
+		}
+		if len(dialled) < 10 || len(gaps) < 5 {
+			t.Errorf("%d dials, gaps %v", len(dialled), gaps)
+		}
+	})
+}
