@@ -19,7 +19,7 @@ type fingerprint struct {
 // A batch is the changes that are not published yet, and when they are to be.
 type batch struct {
 	changed map[*targetState]bool
-	since   time.Time // when its first change came; zero: there is none
+	since   time.Time // when its first change came; zero for an empty batch
 	first   bool      // which came after a quiet period
 	quiet   time.Time // when that for the next snapshot ends
 	// violation is when the next value will be stale for too long, which is

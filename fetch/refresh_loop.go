@@ -72,8 +72,8 @@ type targetState struct {
 	needed            bool
 	latest, published fingerprint // of the State, and of the one in the last snapshot
 	answeredAt        time.Time   // last
-	fetching, again   bool        // an answer is awaited; another fetch follows it
-	waiter            *waiter     // for a participant; nil: there is none
+	fetching, again   bool        // an answer is pending; another fetch follows it
+	waiter            *waiter     // for a participant; nil if it takes none
 	fetchedAt         time.Time   // last
 	due               time.Time   // when to fetch a token: it expires, or may have changed
 	failed, skip      int         // polls in a row; polls to leave it out
@@ -335,7 +335,7 @@ func (g *groupState) resolve(ctx context.Context, t manifest.Target) (secret.Val
 	return value, unanswered(ctx, err)
 }
 
-// wait waits for the participant who is asked for t.
+// wait waits for what a participant provides for t.
 func (l *refreshLoop) wait(t *targetState) {
 	ctx, stop := context.WithCancel(l.ctx)
 	w := &waiter{stop}
@@ -378,8 +378,8 @@ func (l *refreshLoop) answered(t *targetState, value secret.Value, err error) {
 	l.update(t, now)
 }
 
-// probed takes an answer for t as one for all that its group pushes changes of, and
-// fetches the others when there was none.
+// probed takes an answer for t as one for all that its group pushes changes of.
+// Without an answer it fetches the others.
 func (l *refreshLoop) probed(t *targetState, err error, now time.Time) {
 	for _, other := range t.group.targets {
 		switch {
@@ -427,7 +427,7 @@ func (l *refreshLoop) watch(w Watcher, g *groupState) {
 				l.fetchChanged(g, nil)
 			}
 		})
-		l.log.Debug("the room does not tell of changes", "room", g.name, "error", err)
+		l.log.Debug("watch ended, polling", "group", g.name, "interval", g.interval, "error", err)
 		if errors.Is(err, ErrUnsupported) {
 			return
 		}

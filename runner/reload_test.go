@@ -30,7 +30,7 @@ func TestReload(t *testing.T) {
 		w.answer(w.next(3), nil)
 
 		w.edit("env: {KEY: {secret: key}, OTHER: {secret: other}}\n")
-		w.wantReported("reload manifest (keeping the previous version): cannot resolve 1 reference\n  missing: ")
+		w.wantReported("reload manifest (keeping the previous version): resolve 1 reference\n  missing: ")
 		w.set("other", "o1")
 		w.answer(w.next(4), nil) // for the previous version
 		w.runner.Refresh()

@@ -18,7 +18,7 @@ func (e *execution) checkManifest(m *manifest.Manifest, flags *pflag.FlagSet) (e
 			_, err = parseSignal(fmt.Sprintf("on_change: {signal: %s} (%v)", o.Signal, where), o.Signal)
 		}
 	}
-	check(m.Exec.Pos[manifest.OnChangeKey], m.Exec.OnChange)
+	check(m.Exec.Pos["on_change"], m.Exec.OnChange)
 	for _, e := range m.Values() {
 		check(e.Pos, e.OnChange)
 	}
@@ -48,7 +48,7 @@ func (e *execution) applySettings(m *manifest.Manifest, flags *pflag.FlagSet) (e
 		command.StopTimeout = settings.StopTimeout
 	}
 	if !flags.Changed("stop-signal") {
-		if command.StopSignal, err = parseSignal(located(settings, manifest.StopSignalKey), settings.StopSignal); err != nil {
+		if command.StopSignal, err = parseSignal(located(settings, "stop_signal"), settings.StopSignal); err != nil {
 			return err
 		}
 	}
@@ -71,11 +71,11 @@ func checkOnce(settings manifest.Exec) error {
 		key  string
 		used bool
 	}{
-		{manifest.MaskKey, settings.Mask},
-		{manifest.StopSignalKey, settings.StopSignal != ""},
-		{manifest.StopTimeoutKey, settings.StopTimeout != 0},
-		{manifest.RestartKey, settings.Overlap},
-		{manifest.RestartOnFailureKey, settings.RestartOnFailure},
+		{"mask", settings.Mask},
+		{"stop_signal", settings.StopSignal != ""},
+		{"stop_timeout", settings.StopTimeout != 0},
+		{"restart", settings.Overlap},
+		{"restart_on_failure", settings.RestartOnFailure},
 	} {
 		if setting.used {
 			return hint(fmt.Errorf("cannot use --once: the manifest sets %s, for which roomenv has to stay", located(settings, setting.key)),
