@@ -20,11 +20,11 @@ type Violation struct {
 	Err       error     // why
 	// Action is what the manifest says: [manifest.ActionKeep], for a revoked value,
 	// [manifest.ActionWarn], [manifest.ActionStop] or [manifest.ActionExit].
-	Action string
+	Action manifest.Action
 }
 
 // actions, the strongest last.
-var actions = []string{manifest.ActionKeep, manifest.ActionWarn, manifest.ActionStop, manifest.ActionExit}
+var actions = []manifest.Action{manifest.ActionKeep, manifest.ActionWarn, manifest.ActionStop, manifest.ActionExit}
 
 // Violations returns those at the time now, the ones with the strongest action
 // first and else in the order of m. A reference in the operand of a variable counts,
