@@ -5,6 +5,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/roomenv/roomenv/internal/retry"
 )
 
 const hookTimeout = time.Minute
@@ -12,7 +14,7 @@ const hookTimeout = time.Minute
 // A hook is one that has not succeeded yet.
 type hook struct {
 	args     []string
-	failures int
+	backoff  retry.Backoff
 	again    *alarm // it waits to be run again
 	replaced bool   // the same one waits to be run
 }
@@ -31,7 +33,7 @@ func (l *loop) addHooks(hooks [][]string) {
 			l.clock.cancel(h.again)
 			return true
 		})
-		l.hooks = append(l.hooks, &hook{args: args})
+		l.hooks = append(l.hooks, &hook{args: args, backoff: newBackoff()})
 	}
 	l.nextHook()
 }
@@ -74,14 +76,13 @@ func (l *loop) runHook(h *hook) {
 func (l *loop) hookEnded(h *hook, err error) {
 	l.hook = nil
 	if err != nil && !h.replaced && !l.ending {
-		wait := backoff(h.failures)
-		h.failures++
+		wait := h.backoff.Next()
 		h.again = l.clock.after(wait, func() {
 			h.again = nil
 			l.nextHook()
 		})
 		l.hooks = append(l.hooks, h)
-		l.observe(Event{Kind: EventHookFailed, Hook: h.args, Err: err, Wait: wait, Failures: h.failures})
+		l.observe(Event{Kind: EventHookFailed, Hook: h.args, Err: err, Wait: wait, Failures: h.backoff.Failures()})
 	}
 	l.nextHook()
 }

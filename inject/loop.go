@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/retry"
 )
 
 // A loop is one call of Run. All that it knows is its goroutine's, which is locked
@@ -34,10 +36,10 @@ type loop struct {
 	candidate     *instance        // is to take its place
 	queuedSignals []syscall.Signal // for the next one
 
-	command  Command // what is started next
-	next     *Update // waits until it can be applied
-	failures int     // one after the other
-	retry    *alarm  // of what has failed
+	command Command       // what is started next
+	next    *Update       // waits until it can be applied
+	backoff retry.Backoff // of children that fail, one after the other
+	retry   *alarm        // of what has failed
 
 	auxProcesses map[*auxProcess]bool
 	hook         *hook   // runs
@@ -188,7 +190,7 @@ func (l *loop) cancelled(cause error) {
 // ended is for when a child has ended, and maybe not all of its group.
 func (l *loop) ended(p *instance) {
 	if time.Since(p.startedAt) >= stableAfter {
-		l.failures = 0
+		l.backoff.Reset()
 	}
 	switch {
 	case !p.exitedOnItsOwn:

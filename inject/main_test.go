@@ -64,23 +64,36 @@ func unignore() {
 }
 
 // roomenv does what the command does: catch, get ready, run, exit. With WAIT it
-// is not ready before a line comes on descriptor 3.
+// is not ready before a line comes on descriptor 3, at whose end it waits for its
+// context. With REPORT_SUSPEND=slow it is suspend that waits for that line.
 func roomenv() int {
 	ctx, signals := inject.NotifySignals(context.Background())
 	defer signals.Close()
-	if os.Getenv("REPORT_SUSPEND") != "" {
+	var gate *os.File
+	if os.Getenv("WAIT") != "" {
+		gate = os.NewFile(3, "gate")
+	}
+	report := os.Getenv("REPORT_SUSPEND")
+	if report != "" {
 		signals.OnSuspend(func() func() {
 			fmt.Println("is about to stop")
+			if report == "slow" {
+				_, _ = bufio.NewReader(gate).ReadString('\n')
+			}
 			return func() { fmt.Println("goes on") }
 		})
 	}
-	if os.Getenv("WAIT") != "" {
-		gate := os.NewFile(3, "gate")
+	if gate != nil {
 		fmt.Println("caught")
-		if _, err := bufio.NewReader(gate).ReadString('\n'); err != nil {
-			<-ctx.Done()
+		err := io.EOF
+		if report != "slow" {
+			_, err = bufio.NewReader(gate).ReadString('\n')
+			_ = gate.Close()
 		}
-		_ = gate.Close()
+		if err != nil {
+			<-ctx.Done()
+			fmt.Println("interrupted")
+		}
 	}
 	c := inject.Command{Args: os.Args[1:], Env: childEnv(), Signals: signals}
 	maskIn(&c)

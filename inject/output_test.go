@@ -24,7 +24,7 @@ const canary = "hunter2-canary"
 
 func masker() *mask.Masker {
 	m := new(mask.Masker)
-	m.Add(mask.Secret{Name: "CANARY", Value: secret.New([]byte(canary))})
+	m.Set(mask.Secret{Name: "CANARY", Value: secret.New([]byte(canary))})
 	return m
 }
 
@@ -361,7 +361,7 @@ func BenchmarkMask(b *testing.B) {
 			for i := range values {
 				values[i] = mask.Secret{Name: "X", Value: secret.New(fmt.Appendf(nil, "%x-a password of usual length+%d", i*7919, i))}
 			}
-			m.Add(values...)
+			m.Set(values...)
 			var cat, masked time.Duration
 			for b.Loop() {
 				cat += carry(`cat "$0" | cat`, nil)

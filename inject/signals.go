@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,11 +32,13 @@ type Signals struct {
 	quit   chan struct{}
 	ended  chan struct{}
 
-	mu      sync.Mutex
-	ctx     context.Context
-	claimed bool // there is a child, or is about to be
-	suspend func() (resume func())
-	resume  func() // what SIGCONT does; nil is nothing
+	mu        sync.Mutex
+	ctx       context.Context
+	claimed   bool // there is a child, or is about to be
+	suspend   func() (resume func())
+	continued chan struct{}  // SIGCONT closes it; nil: roomenv is not to stop
+	resumed   chan struct{}  // closed when the last suspend is undone, or nil
+	working   sync.WaitGroup // suspends and resumes
 }
 
 // SignalError is the cause of a context that a signal cancelled.
@@ -107,6 +110,7 @@ func (s *Signals) Close() {
 		close(s.quit)
 		<-s.ended
 		s.cancel(nil)
+		s.working.Wait()
 	})
 }
 
@@ -151,9 +155,9 @@ func (s *Signals) forChild(sig syscall.Signal) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sig == unix.SIGCONT && s.resume != nil {
-		s.resume()
-		s.resume = nil
+	if sig == unix.SIGCONT && s.continued != nil {
+		close(s.continued)
+		s.continued = nil
 	}
 	switch {
 	case sig == unix.SIGPIPE:
@@ -182,12 +186,17 @@ func withoutChild(sig syscall.Signal, interrupt context.CancelCauseFunc, stop fu
 
 // OnSuspend has suspend called before roomenv stops itself, with its command or
 // alone, so that nothing that others wait for stops with it. What suspend returns
-// is called when roomenv goes on. A SIGSTOP of others is not known before.
+// is called when roomenv continues. Signals are acted on meanwhile, and roomenv stops
+// after a second even if suspend has not returned. A SIGSTOP of others is not known
+// before.
 func (s *Signals) OnSuspend(suspend func() (resume func())) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.suspend = suspend
 }
+
+// suspendTimeout is how long roomenv does not stop because of suspend.
+const suspendTimeout = time.Second
 
 // stop stops roomenv, or its process group for 0.
 func (s *Signals) stop(target int) {
@@ -197,12 +206,44 @@ func (s *Signals) stop(target int) {
 }
 
 // stopNow is stop for who holds the lock. A process may run on for a moment after
-// it has stopped itself, so that it is SIGCONT that tells when it goes on.
+// it has stopped itself, so that it is SIGCONT that tells when it continues.
 func (s *Signals) stopNow(target int) {
-	if s.suspend != nil && s.resume == nil {
-		s.resume = s.suspend()
+	switch {
+	case s.suspend == nil:
+		_ = unix.Kill(target, unix.SIGSTOP)
+		return
+	case s.continued != nil:
+		return // it is about to stop
 	}
-	_ = unix.Kill(target, unix.SIGSTOP)
+	suspend, before := s.suspend, s.resumed
+	suspended, continued, resumed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	s.continued, s.resumed = continued, resumed
+	s.working.Go(func() {
+		defer close(resumed)
+		if before != nil {
+			<-before
+		}
+		resume := suspend()
+		close(suspended)
+		select {
+		case <-continued:
+			resume()
+		case <-s.ctx.Done():
+		}
+	})
+	s.working.Go(func() {
+		select {
+		case <-suspended:
+		case <-time.After(suspendTimeout):
+		case <-continued:
+		case <-s.ctx.Done():
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.continued == continued && s.ctx.Err() == nil {
+			_ = unix.Kill(target, unix.SIGSTOP)
+		}
+	})
 }
 
 // claim makes the signals the child's from now on. It fails when one came

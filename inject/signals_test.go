@@ -54,7 +54,7 @@ func TestSignalBeforeStartEndsRoomenv(t *testing.T) {
 		w, gate := gated(t, nil, "/bin/sh", "-c", "echo started")
 		w.signal(t, s)
 		_ = gate.Close()
-		w.end(t, "", 128+int(s))
+		w.end(t, "interrupted\n", 128+int(s))
 	}
 }
 
@@ -86,4 +86,42 @@ func TestStdoutIsGone(t *testing.T) {
 	w.signal(t, unix.SIGPIPE)
 	_ = w.stdin.Close()
 	w.end(t, "gone\n", 9)
+}
+
+// TestSignalWhileSuspending has what is done before a stop take its time: a signal
+// does not wait for it, and roomenv does not stop when it is about to end.
+func TestSignalWhileSuspending(t *testing.T) {
+	w, gate := gated(t, []string{"REPORT_SUSPEND=slow"}, "/bin/true")
+	w.signal(t, unix.SIGTSTP)
+	w.expect(t, "is about to stop")
+	w.signal(t, unix.SIGTERM)
+	w.expect(t, "interrupted")
+	_ = gate.Close()
+	w.end(t, "", 128+int(unix.SIGTERM))
+}
+
+// TestStopsWhileSuspending has what is done before a stop not return: roomenv stops
+// for all that, and undoes it when it continues.
+func TestStopsWhileSuspending(t *testing.T) {
+	w, gate := gated(t, []string{"REPORT_SUSPEND=slow"}, "/bin/true")
+	for range 2 {
+		w.signal(t, unix.SIGTSTP)
+		w.expect(t, "is about to stop")
+		stopped := make(chan bool, 1)
+		go func() {
+			var status unix.WaitStatus
+			_, err := unix.Wait4(w.Process.Pid, &status, unix.WUNTRACED, nil)
+			stopped <- err == nil && status.Stopped()
+		}()
+		if !wait(t, stopped, "stop of roomenv") {
+			t.Fatal("roomenv ended")
+		}
+		w.signal(t, unix.SIGCONT)
+		if _, err := gate.WriteString("go\n"); err != nil {
+			t.Fatal(err)
+		}
+		w.expect(t, "goes on")
+	}
+	w.signal(t, unix.SIGTERM)
+	w.end(t, "interrupted\n", 128+int(unix.SIGTERM))
 }

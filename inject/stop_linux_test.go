@@ -157,7 +157,7 @@ func TestReplacedAfterSignal(t *testing.T) {
 	w, gate := gated(t, []string{"EXEC=1"}, "/bin/sh", "-c", "echo started")
 	w.signal(t, unix.SIGTERM)
 	_ = gate.Close()
-	w.end(t, "", 128+int(unix.SIGTERM))
+	w.end(t, "interrupted\n", 128+int(unix.SIGTERM))
 }
 
 func TestUser(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/roomenv/roomenv/internal/retry"
 )
 
 // A Supervisor runs a command that may change while it runs.
@@ -22,7 +24,8 @@ type Supervisor struct {
 	Ready   Readiness
 
 	// RestartOnFailure has a child that fails started again, after a time that
-	// doubles from 100 ms to 30 s, and begins anew once a child has run for 10 s.
+	// doubles from 100 ms to 30 s, less a random part of up to a half, and starts over
+	// once a child has run for 10 s.
 	// What it leaves of its process group is stopped before. It has not failed if
 	// its code is 0, if SIGHUP, SIGINT, SIGQUIT or SIGTERM ended it (128 + N), or
 	// if SIGINT or SIGTERM was passed on to it.
@@ -91,6 +94,11 @@ const (
 	ActionKeep    Action = iota // it stays; Command is for the next start
 	ActionRestart               // it is stopped, and Command started
 	ActionStop                  // it is stopped; a Restart starts Command
+
+	// ActionWithdraw takes back the Update that is not applied yet, whose Applied gets
+	// [ErrDropped] at once. A new child that is not ready is stopped; a child that is
+	// being stopped stays so. The rest of the Update is not used.
+	ActionWithdraw
 )
 
 // replacing is u in place of one that came before and is not applied.
@@ -136,7 +144,7 @@ func (s *Supervisor) Run(ctx context.Context, c Command, updates <-chan Update) 
 	if len(c.Args) == 0 {
 		return 125, errNoCommand
 	}
-	l := &loop{Supervisor: *s, signals: c.Signals, command: c}
+	l := &loop{Supervisor: *s, signals: c.Signals, command: c, backoff: newBackoff()}
 	if l.signals == nil {
 		ctx, l.signals = NotifySignals(ctx)
 		defer l.signals.Close()
@@ -144,11 +152,7 @@ func (s *Supervisor) Run(ctx context.Context, c Command, updates <-chan Update) 
 	return l.run(ctx, updates)
 }
 
-// firstWait and maxWait are how long it takes until what failed is tried again.
-const (
-	firstWait = 100 * time.Millisecond
-	maxWait   = 30 * time.Second
-)
-
-// backoff is the time to wait after so many failures before.
-func backoff(failures int) time.Duration { return min(firstWait<<min(failures, 16), maxWait) }
+// newBackoff paces how what failed is tried again.
+func newBackoff() retry.Backoff {
+	return retry.Backoff{Min: 100 * time.Millisecond, Max: 30 * time.Second}
+}

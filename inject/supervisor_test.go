@@ -244,13 +244,16 @@ func TestTermWhileRestarting(t *testing.T) {
 	x.end("again\n", 5)
 }
 
+// within reports whether a wait is whole, less a random part of up to a half.
+func within(wait, whole time.Duration) bool { return wait >= whole/2 && wait <= whole }
+
 func TestCrashes(t *testing.T) {
 	x := supervise(t, inject.Supervisor{RestartOnFailure: true}, `echo start $N; read word; exit $word`)
 	for i, wait := range []time.Duration{100, 200, 400} {
 		x.event(inject.EventStarted)
 		x.expect("start 1")
 		x.say(strconv.Itoa(i + 1))
-		if e := x.event(inject.EventCrashed); e.Wait != wait*time.Millisecond || e.Code != i+1 || e.Err != nil {
+		if e := x.event(inject.EventCrashed); !within(e.Wait, wait*time.Millisecond) || e.Code != i+1 || e.Err != nil {
 			t.Errorf("got %+v", e)
 		}
 	}
@@ -409,7 +412,7 @@ func TestHooks(t *testing.T) {
 	failing := []string{"/bin/sh", "-c", "echo fails $N; [ $N = 5 ]"}
 	outcome(t, x.send(3, inject.Update{Hooks: [][]string{failing, second}}), nil)
 	x.expect("fails 3", "second 3")
-	if e := x.event(inject.EventHookFailed); e.Wait != 100*time.Millisecond || e.Failures != 1 || !slices.Equal(e.Hook, failing) || e.Err == nil {
+	if e := x.event(inject.EventHookFailed); !within(e.Wait, 100*time.Millisecond) || e.Failures != 1 || !slices.Equal(e.Hook, failing) || e.Err == nil {
 		t.Errorf("got %+v", e)
 	}
 	x.expect("fails 3")
@@ -530,9 +533,50 @@ func TestOverlapNewestWins(t *testing.T) {
 	x.restart(4)
 	x.expect("start 4")
 	o := x.send(5, inject.Update{Action: inject.ActionStop})
-	x.expect("end 4", "end 3")
+	x.both("end 4", "end 3")
 	outcome(t, o, nil)
 	x.event(inject.EventStopped)
+}
+
+// What is withdrawn is dropped at once, be it started already. The old child stays.
+func TestOverlapWithdraw(t *testing.T) {
+	x := supervise(t, inject.Supervisor{Overlap: true, Ready: never}, serve)
+	x.expect("start 1")
+	second := x.restart(2)
+	x.expect("start 2")
+	waiting := x.restart(4)
+	withdrawn := x.send(0, inject.Update{Action: inject.ActionWithdraw})
+	outcome(t, waiting, inject.ErrDropped)
+	outcome(t, second, inject.ErrDropped)
+	outcome(t, withdrawn, nil)
+	x.expect("end 2")
+	third := x.restart(3)
+	x.both("start 3", "end 1")
+	outcome(t, third, nil)
+	x.event(inject.EventRestarted)
+	outcome(t, x.send(0, inject.Update{Action: inject.ActionWithdraw}), nil) // of nothing
+	x.say("exit")
+	x.end("", 3)
+}
+
+// A child that is being stopped for what is withdrawn still is, and nothing is started
+// until there is an update.
+func TestWithdraw(t *testing.T) {
+	x := supervise(t, inject.Supervisor{}, `trap 'echo asked $N; read word; echo end $N; exit 0' TERM; echo start $N
+		while :; do read word || word=; [ "$word" = exit ] && exit $N; done`)
+	x.expect("start 1")
+	second := x.restart(2)
+	x.expect("asked 1")
+	outcome(t, x.send(0, inject.Update{Action: inject.ActionWithdraw}), nil)
+	outcome(t, second, inject.ErrDropped)
+	x.say("go")
+	x.expect("end 1")
+	third := x.restart(3)
+	x.expect("start 3")
+	outcome(t, third, nil)
+	x.event(inject.EventRestarted)
+	x.say("exit")
+	x.end("", 3)
 }
 
 // The signals of an update that comes meanwhile are for the one that serves then.

@@ -18,11 +18,29 @@ func (l *loop) update(u *Update) {
 		u.applied(ErrDropped)
 		return
 	}
+	if u.Action == ActionWithdraw {
+		l.withdraw()
+		u.applied(nil)
+		return
+	}
 	if l.next != nil {
 		u = u.replacing(l.next)
 	}
 	l.next = u
 	l.advance()
+}
+
+// withdraw takes back what is not applied yet.
+func (l *loop) withdraw() {
+	if l.next != nil {
+		l.next.applied(ErrDropped)
+		l.next = nil
+	}
+	if p := l.candidate; p != nil {
+		p.update.applied(ErrDropped)
+		p.update = new(Update)
+		l.abortCandidate(p, ErrDropped)
+	}
 }
 
 // advance goes on with the Update that waits, as far as it can. When a child is
@@ -34,6 +52,9 @@ func (l *loop) advance() {
 	case l.candidate != nil:
 		if u.Action != ActionKeep {
 			l.abortCandidate(l.candidate, ErrDropped)
+		}
+		if u.Action == ActionStop && p != nil {
+			p.stop() // beside the candidate
 		}
 	case u.Action == ActionKeep:
 		if p != nil && !p.exited {
@@ -48,7 +69,7 @@ func (l *loop) advance() {
 		l.observe(Event{Kind: EventStopped})
 	case p == nil:
 		l.clock.cancel(l.retry)
-		l.failures = 0
+		l.backoff.Reset()
 		l.apply(u)
 		if l.restart() {
 			l.observe(Event{Kind: EventRestarted})
@@ -101,8 +122,7 @@ func (l *loop) crashed(code int, err error) {
 		l.fail(code, err)
 		return
 	}
-	wait := backoff(l.failures)
-	l.failures++
+	wait := l.backoff.Next()
 	l.retry = l.clock.after(wait, func() { l.restart() })
 	l.observe(Event{Kind: EventCrashed, Code: code, Err: err, Wait: wait})
 }

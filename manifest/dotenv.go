@@ -53,7 +53,7 @@ func (d *dotenv) next() bool {
 // entry reads one entry. ok is false if its name is at fault.
 func (d *dotenv) entry() (it item, ok bool) {
 	d.export()
-	it = item{source: d.source, off: d.off}
+	it = item{place: place{d.source, d.off}}
 	it.Name = d.name()
 	it.Pos = d.position(it.off)
 	if it.Name == "" {

@@ -19,18 +19,11 @@ type Error struct {
 	caret int // runes of Line before the place of the fault
 }
 
-// Error is the message for a person: one line, then the line at fault, a caret
-// below it, and the hint, where they exist.
+// Error is the message for a person: FILE:LINE:COLUMN: MESSAGE, then the line at fault, a
+// caret below it, and the hint, where they exist.
 func (e *Error) Error() string {
 	var b strings.Builder
-	switch {
-	case e.Pos.File == "":
-		fmt.Fprintf(&b, "cannot parse reference: %s", e.Message)
-	case e.Pos.Line == 0:
-		fmt.Fprintf(&b, "cannot read %s: %s", e.Pos.File, e.Message)
-	default:
-		fmt.Fprintf(&b, "cannot read %s:%d:%d: %s", e.Pos.File, e.Pos.Line, e.Pos.Column, e.Message)
-	}
+	fmt.Fprintf(&b, "%v: %s", e.Pos, e.Message)
 	if e.Line != "" {
 		fmt.Fprintf(&b, "\n    %s\n    %s^", e.Line, strings.Repeat(" ", e.caret))
 	}
@@ -43,16 +36,16 @@ func (e *Error) Error() string {
 // Unwrap returns the cause, so that errors.Is(err, fs.ErrNotExist) works.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Errors are all faults of a manifest, in the order of its layers and their
+// manifestErrors are all faults of a manifest, in the order of its layers and their
 // lines.
-type Errors []*Error
+type manifestErrors []*Error
 
 // maxErrors bounds what one run prints: who gave the wrong file has no use for
 // a message for each of its lines.
 const maxErrors = 20
 
 // Error is the text of the first 20 errors, and how many there are beyond.
-func (es Errors) Error() string {
+func (es manifestErrors) Error() string {
 	var b strings.Builder
 	for i, e := range es {
 		if i == maxErrors {
@@ -68,7 +61,7 @@ func (es Errors) Error() string {
 }
 
 // Unwrap returns the errors for errors.Is and errors.As.
-func (es Errors) Unwrap() []error {
+func (es manifestErrors) Unwrap() []error {
 	all := make([]error, len(es))
 	for i, e := range es {
 		all[i] = e
@@ -121,47 +114,4 @@ func excerpt(line string, shown []bool, at int) (text string, caret int) {
 		out = append(out[:excerptWidth-1], '…')
 	}
 	return strings.TrimRightFunc(string(out), unicode.IsSpace), caret
-}
-
-// nearest returns the word of known that s is probably a misspelling of, or "".
-func nearest(s string, known ...string) string {
-	best, found := 3, ""
-	if len(s) > 64 {
-		return ""
-	}
-	for _, k := range known {
-		if d := distance(s, k); d < best && d < len(k) {
-			best, found = d, k
-		}
-	}
-	return found
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}
-
-// didYouMean is the hint for a word that is not among known.
-func didYouMean(s string, known ...string) string {
-	if word := nearest(s, known...); word != "" {
-		return fmt.Sprintf("did you mean %q?", word)
-	}
-	return "one of " + strings.Join(known, ", ")
 }

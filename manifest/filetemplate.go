@@ -26,38 +26,38 @@ var (
 // A goTemplate finds what a text/template needs. There are no loops and no
 // templates in it, so it takes a number of steps that is bounded by its text.
 type goTemplate struct {
-	*yamlFile
-	file *File
-	at   func(off int) int
-	seen map[string]bool
+	*source
+	at      func(off int) int
+	entries []Entry
+	seen    map[string]bool
 }
 
-// goTemplate sets the text and the entries of a file.
-func (y *yamlFile) goTemplate(file *File, f field) {
-	text, ok := y.textOf(f)
+// goTemplate returns the text of a template and an entry for each call of a source.
+func (s *source) goTemplate(f field) (string, []Entry) {
+	text, ok := s.textOf(f)
 	if !ok {
-		return
+		return "", nil
 	}
-	g := goTemplate{y, file, y.mapOffsets(f.value), map[string]bool{}}
+	g := &goTemplate{source: s, at: s.mapOffsets(f.value), seen: map[string]bool{}}
 	tree := tmpl.New("")
 	tree.Mode = tmpl.SkipFuncCheck
 	trees := map[string]*tmpl.Tree{}
 	if _, err := tree.Parse(text, "", "", trees); err != nil {
 		g.failParse(text, err)
-		return
+		return text, nil
 	}
-	file.Text = text
 	for name, t := range trees {
 		if name != "" {
-			y.fail(g.at(int(t.Root.Pos)), "define and block are not known in this template", "write the text where it is used")
+			s.fail(g.at(int(t.Root.Pos)), "define and block are not known in this template", "write the text where it is used")
 		}
 	}
 	g.node(tree.Root)
+	return text, g.entries
 }
 
 // failParse records an error of the parser, without what it quotes: the text
 // may hold a secret.
-func (g goTemplate) failParse(text string, err error) {
+func (g *goTemplate) failParse(text string, err error) {
 	line, message, _ := strings.Cut(strings.TrimPrefix(err.Error(), "template: :"), ": ")
 	n, _ := strconv.Atoi(line)
 	if i := strings.IndexAny(message, "\"'<+"); i >= 0 { // + as in U+0022
@@ -66,7 +66,7 @@ func (g goTemplate) failParse(text string, err error) {
 	g.fail(g.at(inText(text, n)), "line "+strconv.Itoa(n)+" of the template: "+strings.TrimRight(message, ": "), goHint)
 }
 
-func (g goTemplate) node(n tmpl.Node) {
+func (g *goTemplate) node(n tmpl.Node) {
 	switch n := n.(type) {
 	case *tmpl.ListNode:
 		if n != nil {
@@ -99,13 +99,13 @@ func (g goTemplate) node(n tmpl.Node) {
 	}
 }
 
-func (g goTemplate) branch(n *tmpl.BranchNode) {
+func (g *goTemplate) branch(n *tmpl.BranchNode) {
 	g.node(n.Pipe)
 	g.node(n.List)
 	g.node(n.ElseList)
 }
 
-func (g goTemplate) command(c *tmpl.CommandNode, piped bool) {
+func (g *goTemplate) command(c *tmpl.CommandNode, piped bool) {
 	if f, ok := c.Args[0].(*tmpl.IdentifierNode); ok && len(c.Args) == 2 && !piped && slices.Contains(valueFunctions, f.Ident) {
 		if argument, ok := c.Args[1].(*tmpl.StringNode); ok {
 			g.call(f.Ident, argument)
@@ -121,7 +121,7 @@ func (g goTemplate) command(c *tmpl.CommandNode, piped bool) {
 	}
 }
 
-func (g goTemplate) function(n *tmpl.IdentifierNode) {
+func (g *goTemplate) function(n *tmpl.IdentifierNode) {
 	if !slices.Contains(functions, n.Ident) {
 		g.fail(g.at(int(n.Pos)), "unknown function", didYouMean(n.Ident, functions...))
 	}
@@ -129,7 +129,7 @@ func (g goTemplate) function(n *tmpl.IdentifierNode) {
 
 // call adds the entry that a call of a source needs. The argument of env is a
 // name; that of the others is what follows room:KIND/ in a reference.
-func (g goTemplate) call(function string, argument *tmpl.StringNode) {
+func (g *goTemplate) call(function string, argument *tmpl.StringNode) {
 	at := g.at(int(argument.Pos))
 	e := Entry{Name: Call(function, argument.Text), Pos: g.position(at)}
 	if g.seen[e.Name] {
@@ -145,12 +145,12 @@ func (g goTemplate) call(function string, argument *tmpl.StringNode) {
 		r, f := g.parseReference(SchemeRoom + ":" + function + "/" + argument.Text)
 		if f != nil {
 			g.fail(at, f.message, f.hint)
-		} else if r.asks() {
+		} else if r.hasPolicy() {
 			g.fail(at, "a reference in a template says how it is kept current", nestedHint)
 		}
 		e.Value = Expr{{Reference: &r}}
 	}
-	g.file.Entries = append(g.file.Entries, e)
+	g.entries = append(g.entries, e)
 }
 
 // Call is the name of the entry for a call of function with argument in a

@@ -11,10 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"unicode/utf8"
-)
 
-// MaxSize is the largest manifest file, in bytes.
-const MaxSize = 1 << 20
+	"github.com/roomenv/roomenv/internal/text"
+)
 
 // environment is the Position.File of inherited variables.
 const environment = "environment"
@@ -73,12 +72,12 @@ func (s *source) position(off int) Position {
 }
 
 // errors returns the faults in the order of their places.
-func (s *source) errors() Errors {
+func (s *source) errors() manifestErrors {
 	if s.err != nil {
-		return Errors{s.err}
+		return manifestErrors{s.err}
 	}
 	slices.SortStableFunc(s.fault, func(a, b fault) int { return a.off - b.off })
-	var es Errors
+	var es manifestErrors
 	for i, f := range s.fault {
 		e := &Error{Pos: s.position(f.off), Message: f.message, Hint: f.hint}
 		if i < maxErrors && e.Pos.Line > 0 {
@@ -98,33 +97,33 @@ func open(name string) *source {
 		e := &Error{Pos: Position{File: name}, Message: message, Hint: hint, Err: err}
 		return &source{file: name, err: e}
 	}
-	tooLarge := fmt.Sprintf("larger than %d MiB", MaxSize>>20)
+	tooLarge := fmt.Sprintf("larger than %d MiB", maxSize>>20)
 	const rightFile = "is this the right file? a manifest is NAME=value lines or YAML"
 
 	// Without O_NONBLOCK opening a FIFO that nobody writes to waits for ever.
 	// Reading does wait for a writer that is there, as in -m <(command).
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fail(reason(err), "name another file with -m, or create this one with NAME=value lines", err)
+		return fail(text.Reason(err).Error(), "name another file with -m, or create this one with NAME=value lines", err)
 	} else if err != nil {
-		return fail(reason(err), "", err)
+		return fail(text.Reason(err).Error(), "", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	switch {
 	case err != nil:
-		return fail(reason(err), "", err)
+		return fail(text.Reason(err).Error(), "", err)
 	case info.IsDir():
 		return fail("is a directory", "name a file in it", nil)
-	case info.Size() > MaxSize:
+	case info.Size() > maxSize:
 		return fail(tooLarge, rightFile, nil)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	b = bytes.TrimPrefix(b, []byte("\ufeff"))
 	switch {
 	case err != nil:
-		return fail(reason(err), "", err)
-	case len(b) > MaxSize:
+		return fail(text.Reason(err).Error(), "", err)
+	case len(b) > maxSize:
 		return fail(tooLarge, rightFile, nil)
 	case bytes.HasPrefix(b, []byte("\xff\xfe")) || bytes.HasPrefix(b, []byte("\xfe\xff")):
 		return fail("is UTF-16", "save it as UTF-8", nil)
@@ -134,15 +133,6 @@ func open(name string) *source {
 		return fail("is not text: it has NUL bytes", rightFile, nil)
 	}
 	return newSource(name, strings.ReplaceAll(string(b), "\r\n", "\n"))
-}
-
-// reason is err without the operation and the name that package os puts before
-// it.
-func reason(err error) string {
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		err = pe.Err
-	}
-	return err.Error()
 }
 
 // checkUTF8 records the first byte that is not UTF-8.

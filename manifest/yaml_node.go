@@ -36,6 +36,7 @@ const (
 	boolNode
 	listNode
 	mapNode
+	queryNode // a text of a query, which may stand for each kind of scalar
 )
 
 // scalarKinds are the kinds of plain scalars by YAML tag. All others, such as
@@ -184,13 +185,13 @@ func (y *yamlFile) key(mapping, n *yaml.Node, inList bool) int {
 }
 
 // showKey shows a key and the colon after it.
-func (y *yamlFile) showKey(off int, key string) {
-	rest := y.text[off:]
+func (s *source) showKey(off int, key string) {
+	rest := s.text[off:]
 	for _, quote := range []string{"", `"`, "'"} {
 		after, ok := strings.CutPrefix(rest, quote+key+quote)
 		after = strings.TrimLeft(after, " \t")
 		if ok && strings.HasPrefix(after, ":") {
-			y.show(off, len(y.text)-len(after)+1, true)
+			s.show(off, len(s.text)-len(after)+1, true)
 		}
 	}
 }

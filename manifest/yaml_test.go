@@ -298,7 +298,7 @@ func TestYAMLRefuses(t *testing.T) {
 		{"version: 1\nenv:\n  Ä: 1\n  A: é room:secret/x ${room:secrt/x}", "m.yaml:4:30: unknown kind"},
 		{"version: 1\nenv:\n  A: \"é ${room:secrt/x}\"", "m.yaml:3:17: unknown kind"},
 		{"version: 1\nenv:\n  A: \"\\n ${room:secrt/x}\"", "m.yaml:3:6: unknown kind"},
-		{"version: 1\nenv:\n  A: room:secret/", "m.yaml:3:18: the reference has no id"},
+		{"version: 1\nenv:\n  A: room:secret/", "m.yaml:3:18: missing ID"},
 		{"version: 1\nenv:\n  A: |\n    ${B", `m.yaml:3:6: "${" is not closed`},
 	} {
 		_, errs := manifest.Parse("m.yaml", test.text)

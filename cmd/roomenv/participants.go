@@ -25,15 +25,15 @@ func newParticipants(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "participants",
-		Short: "List who else is in the room and can be asked",
-		Long: `participants lists who else is in the room and has messaging enabled: those
-whom ` + "`roomenv secret request --from NAME`" + ` finds. One who is connected twice is
+		Short: "List participants who can receive requests",
+		Long: `List the other participants of the room that have messaging enabled, which
+` + "`roomenv secret request --from NAME`" + ` finds. A participant with two connections is
 listed twice.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withRoom(cmd.Context(), func(*room.Config) {}, func(c *room.Client) error {
 				if err := c.Messaging().Enable(cmd.Context()); err != nil {
-					return fmt.Errorf("cannot list the participants: %w", err)
+					return fmt.Errorf("list participants: %w", err)
 				}
 				list := c.Messaging().Participants()
 				if asJSON {
@@ -76,9 +76,9 @@ type requestOptions struct {
 
 func (q *requestOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&q.from, "from", "", "`NAME` of the participant to ask, who need not be there yet")
-	f.StringVar(&q.delegateTo, "delegate-to", "", "participant to store it for (default this identity)")
-	f.DurationVar(&q.timeout, "timeout", room.DefaultRequestTimeout, "how long to wait, for the participant and for the answer")
+	f.StringVar(&q.from, "from", "", "`name` of the approver; waits for them to join")
+	f.StringVar(&q.delegateTo, "delegate-to", "", "`participant` to store the answer for (default: this identity)")
+	f.DurationVar(&q.timeout, "timeout", room.DefaultRequestTimeout, "how long to wait for the approver to join and answer")
 }
 
 // params are those of a target, with others in pairs.
@@ -92,13 +92,13 @@ func (q *requestOptions) params(others ...string) string {
 
 func (q *requestOptions) check() error {
 	if q.timeout <= 0 {
-		return hint(fmt.Errorf("cannot wait for %s", q.timeout), "give --timeout a duration such as 5m")
+		return fmt.Errorf("invalid --timeout %s: want a positive duration such as 5m", q.timeout)
 	}
 	return nil
 }
 
-// resolve fetches t of the room that the user chose, or of the participant who is
-// asked for it. What is what it is to the user.
+// resolve fetches t from the room that the user chose, or from a participant. The
+// user knows it as what.
 func (a *app) resolve(ctx context.Context, t manifest.Target, what string) (_ secret.Value, err error) {
 	rooms, err := a.rooms()
 	if err != nil {
@@ -110,10 +110,10 @@ func (a *app) resolve(ctx context.Context, t manifest.Target, what string) (_ se
 	value, err := source.Resolve(ctx, t)
 	progress.close()
 	if err = errors.Join(err, source.Close(), rooms.close()); errors.Is(err, fetch.ErrNoAnswer) {
-		err = hint(err, "`roomenv participants` lists who is there; `roomenv requests` is what they run")
+		err = hint(err, "`roomenv participants` lists participants; the approver runs `roomenv requests`")
 	}
 	if err != nil {
-		return secret.Value{}, fmt.Errorf("cannot get %s: %w", what, err)
+		return secret.Value{}, fmt.Errorf("get %s: %w", what, err)
 	}
 	return value, nil
 }

@@ -41,7 +41,7 @@ func BenchmarkWrite(b *testing.B) {
 	for _, n := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			var m mask.Masker
-			m.Add(passwords(n)...)
+			m.Set(passwords(n)...)
 			w := m.Writer(io.Discard)
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
@@ -54,14 +54,14 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
-func BenchmarkAdd(b *testing.B) {
+func BenchmarkSet(b *testing.B) {
 	for _, n := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			values := passwords(n)
 			b.ReportAllocs()
 			for b.Loop() {
 				var m mask.Masker
-				m.Add(values...)
+				m.Set(values...)
 			}
 		})
 	}

@@ -19,11 +19,10 @@ import (
 // take them from all output, and show by that what they are.
 const MinLength = 6
 
-// A Masker knows the values to mask. The zero Masker knows none. It may be used
-// by several goroutines.
+// A Masker knows the values to mask. The zero Masker knows none. Its writers may be
+// used by several goroutines.
 type Masker struct {
-	mu       sync.Mutex // for changes
-	forms    map[string]string
+	mu       sync.Mutex // for Set
 	unmasked map[string]bool
 	current  atomic.Pointer[automaton]
 }
@@ -34,42 +33,19 @@ type Secret struct {
 	Value secret.Value
 }
 
-// Add has values masked in all that is written from now on: one that is
-// rotated is added before anybody gets it. What was added before stays. Of two
-// names for one value the first one stays.
+// Set has values, and no others, masked in all that is written from now on: one that
+// is rotated is set before a process gets it. Of two names for one value the first
+// stays.
 //
 // It returns the names of the values that cannot be masked, each name once in
 // the life of m: they are shorter than [MinLength], or too common.
-func (m *Masker) Add(values ...Secret) (unmasked []string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	before := len(m.forms)
-	unmasked = m.add(values)
-	if len(m.forms) > before {
-		m.current.Store(build(m.forms))
-	}
-	return unmasked
-}
-
-// Set is Add that forgets what was added before, but for the names that it has
-// returned.
 func (m *Masker) Set(values ...Secret) (unmasked []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.forms = nil
-	unmasked = m.add(values)
-	m.current.Store(build(m.forms))
-	return unmasked
-}
-
-// add notes the forms of values; the caller holds the lock.
-func (m *Masker) add(values []Secret) (unmasked []string) {
-	if m.forms == nil {
-		m.forms = make(map[string]string)
-	}
 	if m.unmasked == nil {
 		m.unmasked = make(map[string]bool)
 	}
+	names := make(map[string]string) // of forms
 	for _, v := range values {
 		// Programs cut the newline off that files end with.
 		core := bytes.TrimSpace(v.Value.Reveal())
@@ -81,11 +57,12 @@ func (m *Masker) add(values []Secret) (unmasked []string) {
 			continue
 		}
 		for form := range forms(core) {
-			if _, known := m.forms[form]; !known {
-				m.forms[form] = v.Name
+			if _, known := names[form]; !known {
+				names[form] = v.Name
 			}
 		}
 	}
+	m.current.Store(build(names))
 	return unmasked
 }
 

@@ -65,13 +65,13 @@ func TestForms(t *testing.T) {
 		"export -p":           "p\\\"q'ä/😀<\\\\\\$\\`\n+ =&\te!",
 	} {
 		var m mask.Masker
-		m.Add(named("X", value))
+		m.Set(named("X", value))
 		if _, got := through(t, &m, "<"+text+">"); got != "<[X]>" {
 			t.Errorf("%s: %q became %q", name, text, got)
 		}
 	}
 	var m mask.Masker
-	m.Add(named("URL", "https://user:hunter2@host/"), named("PASSWORD", "hunter2+/"))
+	m.Set(named("URL", "https://user:hunter2@host/"), named("PASSWORD", "hunter2+/"))
 	if _, got := through(t, &m, (&url.URL{Scheme: "db", User: url.UserPassword("u", "hunter2+/"), Host: "h"}).String()); got != "db://u:[PASSWORD]@h" {
 		t.Errorf("in a URL: %q", got)
 	}
@@ -82,7 +82,7 @@ func TestForms(t *testing.T) {
 func TestBase64(t *testing.T) {
 	const value = "\xff\xfehunter2-hunter2\xfb"
 	var m mask.Masker
-	m.Add(named("X", value))
+	m.Set(named("X", value))
 	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
 		for before := range 5 {
 			for after := range 5 {
@@ -121,7 +121,7 @@ func TestWrite(t *testing.T) {
 		{"same value, first name", []mask.Secret{named("X", "hunter2"), named("Y", "hunter2")}, []string{"hunter2"}, "[X]", "[X]"},
 	} {
 		var m mask.Masker
-		if unmasked := m.Add(test.values...); unmasked != nil {
+		if unmasked := m.Set(test.values...); unmasked != nil {
 			t.Errorf("%s: cannot mask %q", test.name, unmasked)
 		}
 		before, all := through(t, &m, test.chunks...)
@@ -133,12 +133,12 @@ func TestWrite(t *testing.T) {
 
 func TestUnmasked(t *testing.T) {
 	var m mask.Masker
-	got := m.Add(named("PORT", "5432"), named("EMPTY", ""), named("REGION", "us-east-1"), named("HOST", "LocalHost"),
+	got := m.Set(named("PORT", "5432"), named("EMPTY", ""), named("REGION", "us-east-1"), named("HOST", "LocalHost"),
 		named("LINE", "----------"), named("PIN", " 12345 "), named("PORT", "5433"), named("OK", "543210"))
 	if want := []string{"PORT", "REGION", "HOST", "LINE", "PIN"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := m.Add(named("PORT", "5434"), named("NEW", "a")); !slices.Equal(got, []string{"NEW"}) {
+	if got := m.Set(named("PORT", "5434"), named("NEW", "a"), named("OK", "543210")); !slices.Equal(got, []string{"NEW"}) {
 		t.Errorf("later: %q", got)
 	}
 	const text = "5432 us-east-1 localhost ---------- 12345"
@@ -150,6 +150,7 @@ func TestUnmasked(t *testing.T) {
 // TestRotation adds values in the middle of text, of which one is being written.
 func TestRotation(t *testing.T) {
 	var m mask.Masker
+	var values []mask.Secret
 	var out bytes.Buffer
 	w := m.Writer(&out)
 	for _, step := range []struct{ add, text, want string }{
@@ -161,7 +162,8 @@ func TestRotation(t *testing.T) {
 		{"hunter2-hunter2-", "-hunter2.", "[hunter2-hunter2]."},
 	} {
 		if step.add != "" {
-			m.Add(named(step.add, step.add))
+			values = append(values, named(step.add, step.add))
+			m.Set(values...)
 		}
 		out.Reset()
 		if _, err := w.Write([]byte(step.text)); err != nil || out.String() != step.want {
@@ -197,16 +199,18 @@ func TestSet(t *testing.T) {
 	}
 }
 
-// TestAddWhileWriting rotates a value while another goroutine writes: who gets it
-// after Add may print it.
-func TestAddWhileWriting(t *testing.T) {
+// TestSetWhileWriting rotates a value while another goroutine writes: a process that
+// gets it after Set may print it.
+func TestSetWhileWriting(t *testing.T) {
 	var m mask.Masker
 	values := make(chan string)
 	go func() {
 		defer close(values)
+		var all []mask.Secret
 		for i := range 200 {
 			v := fmt.Sprintf("hunter2-%x", i*7919)
-			m.Add(named(fmt.Sprint(i), v))
+			all = append(all, named(fmt.Sprint(i), v))
+			m.Set(all...)
 			values <- v
 		}
 	}()
@@ -232,7 +236,7 @@ func TestAddWhileWriting(t *testing.T) {
 // beginning of a value may.
 func TestRelease(t *testing.T) {
 	var m mask.Masker
-	m.Add(named("X", "hunter2"), named("Y", "hunger-hunter2"))
+	m.Set(named("X", "hunter2"), named("Y", "hunger-hunter2"))
 	for text, want := range map[string][]string{
 		"> h.":             {">", " ", "h", "."},
 		"hunt.":            {"h", "u", "n", "", "t."},
@@ -265,7 +269,7 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, errBroken }
 
 func TestWriteError(t *testing.T) {
 	var m mask.Masker
-	m.Add(named("X", "hunter2"))
+	m.Set(named("X", "hunter2"))
 	w := m.Writer(brokenPipe{})
 	if _, err := w.Write([]byte("text h")); !errors.Is(err, errBroken) {
 		t.Errorf("Write: %v", err)
@@ -277,7 +281,7 @@ func TestWriteError(t *testing.T) {
 
 func TestNothingPrintsIt(t *testing.T) {
 	var m mask.Masker
-	m.Add(named("X", "hunter2-canary"))
+	m.Set(named("X", "hunter2-canary"))
 	w := m.Writer(new(bytes.Buffer))
 	_, _ = w.Write([]byte("hunter2-canar"))
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -330,13 +334,16 @@ func check(t *testing.T, text string, values []string, seed uint64) {
 	t.Helper()
 	var m mask.Masker
 	names := make(map[string]string)
+	var all []mask.Secret
 	for i, v := range values {
 		v = strings.TrimSpace(v)
 		name := fmt.Sprint(i)
-		if _, known := names[v]; !known && v != "" && m.Add(named(name, v)) == nil {
+		if _, known := names[v]; !known && v != "" && m.Set(named(name, v)) == nil {
 			names[v] = name
+			all = append(all, named(name, v))
 		}
 	}
+	m.Set(all...)
 	for _, v := range values {
 		// The reference knows no other forms.
 		if url.QueryEscape(strings.TrimSpace(v)) != strings.TrimSpace(v) {
@@ -422,7 +429,7 @@ func FuzzForms(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string) {
 		var m mask.Masker
 		value = strings.TrimSpace(value)
-		if value == "" || m.Add(named("X", value)) != nil {
+		if value == "" || m.Set(named("X", value)) != nil {
 			return
 		}
 		marshaled, err := json.Marshal(value)

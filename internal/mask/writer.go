@@ -7,9 +7,9 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// MaxPrefix is how many bytes [Writer.Release] shows of what may become a value. It
-// is less than half of the shortest one.
-const MaxPrefix = 3
+// maxPrefix is how many bytes [Writer.Release] shows of what may become a value. It
+// is less than half of the shortest value.
+const maxPrefix = 3
 
 // A Writer masks what is written to it. It is for one goroutine.
 //
@@ -50,7 +50,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), w.emit(len(w.text) - int(w.automaton.nodes[w.state].depth))
 }
 
-// Release passes on the first [MaxPrefix] bytes of what is held back, for a text
+// Release passes on the first few bytes, maxPrefix, of what is held back, for a text
 // that pauses there: a prompt whose end happens to be the beginning of a value.
 // The rest of the value, if it comes, is masked.
 func (w *Writer) Release() error {
@@ -68,7 +68,7 @@ func (w *Writer) Holds() bool { return w.shown < w.releasable() }
 
 // releasable is how much of held may be out: none of a value that is complete.
 func (w *Writer) releasable() int {
-	end := min(MaxPrefix, len(w.held))
+	end := min(maxPrefix, len(w.held))
 	if len(w.spans) > 0 {
 		end = min(end, w.spans[0].start)
 	}
@@ -82,8 +82,8 @@ func (w *Writer) Flush() error {
 	return w.emit(len(w.text))
 }
 
-// refresh takes up what was added to the Masker. What is held leads to a node of
-// the new automaton too, because it begins a needle of the old one.
+// refresh takes up what was set in the Masker. Of what is held, the end that begins
+// a needle of the new automaton stays held.
 func (w *Writer) refresh() {
 	current := w.masker.current.Load()
 	if current == w.automaton {
