@@ -71,7 +71,7 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 	// Flags after the command are the command's, with or without "--".
 	cmd.Flags().SetInterspersed(false)
 	cmd.Flags().StringArrayVarP(&e.config.Files, "manifest", "m", nil, "manifest to read; repeat to layer, the later one wins")
-	a.roomFlag(cmd.Flags())
+	a.roomFlags(cmd.Flags())
 	cmd.Flags().StringVar(&e.config.Dir, "dir", "", "folder on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm)")
 	cmd.Flags().BoolVar(&e.once, "once", false, "replace roomenv with the command, which then has its PID")
 	cmd.Flags().BoolVar(&e.config.Policy.Pristine, "pristine", false, "inherit only the variables that the manifest names")

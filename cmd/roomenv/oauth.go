@@ -19,7 +19,7 @@ func newOAuth(a *app) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  help,
 	}
-	a.roomFlag(cmd.PersistentFlags())
+	a.roomFlags(cmd.PersistentFlags())
 	cmd.AddCommand(newOAuthRequest(a), newOAuthToken(a))
 	return cmd
 }

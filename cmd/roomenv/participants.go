@@ -2,23 +2,16 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/roomenv/roomenv/fetch"
-	"github.com/roomenv/roomenv/fetch/roomsource"
-	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/secret"
 )
 
 func newParticipants(a *app) *cobra.Command {
@@ -49,7 +42,7 @@ listed twice.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array of {id, name, role}")
-	a.roomFlag(cmd.Flags())
+	a.roomFlags(cmd.Flags())
 	return cmd
 }
 
@@ -95,25 +88,4 @@ func (q *requestOptions) check() error {
 		return fmt.Errorf("invalid --timeout %s: want a positive duration such as 5m", q.timeout)
 	}
 	return nil
-}
-
-// resolve fetches t from the room that the user chose, or from a participant. The
-// user knows it as what.
-func (a *app) resolve(ctx context.Context, t manifest.Target, what string) (_ secret.Value, err error) {
-	rooms, err := a.rooms()
-	if err != nil {
-		return secret.Value{}, err
-	}
-	source := roomsource.New(rooms.dial)
-	progress := newProgress(os.Stderr)
-	source.OnRequest = progress.observe
-	value, err := source.Resolve(ctx, t)
-	progress.close()
-	if err = errors.Join(err, source.Close(), rooms.close()); errors.Is(err, fetch.ErrNoAnswer) {
-		err = hint(err, "`roomenv participants` lists participants; the approver runs `roomenv requests`")
-	}
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("get %s: %w", what, err)
-	}
-	return value, nil
 }

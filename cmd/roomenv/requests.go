@@ -68,7 +68,7 @@ which stores it and hands it to the one who asked.`,
 	o.source.flags(f)
 	cmd.MarkFlagsMutuallyExclusive("json", "web", "from-file", "from-command")
 	cmd.MarkFlagsMutuallyExclusive("web", "once")
-	a.roomFlag(cmd.PersistentFlags())
+	a.roomFlags(cmd.PersistentFlags())
 	cmd.AddCommand(newRequestsAnswer(a))
 	return cmd
 }

@@ -2,16 +2,12 @@ package main
 
 import (
 	"cmp"
-	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/roomenv/roomenv/internal/wire"
@@ -26,32 +22,10 @@ func newSecret(a *app) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  help,
 	}
-	a.roomFlag(cmd.PersistentFlags())
+	a.roomFlags(cmd.PersistentFlags())
 	cmd.AddCommand(newSecretList(a), newSecretGet(a), newSecretSet(a), newSecretExists(a), newSecretDelete(a),
 		newSecretRequest(a), newSecretDeleteRequested(a))
 	return cmd
-}
-
-// withSecrets runs do with the secrets of the room that the user chose.
-func (a *app) withSecrets(ctx context.Context, do func(*room.Secrets) error) error {
-	return a.withRoom(ctx, func(*room.Config) {}, func(c *room.Client) error { return do(c.Secrets()) })
-}
-
-// withRoom runs do in the room that the user chose.
-func (a *app) withRoom(ctx context.Context, configure func(*room.Config), do func(*room.Client) error) (err error) {
-	source, err := a.rooms()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, source.close()) }()
-	config := source.config("")
-	configure(&config)
-	client, err := room.Dial(ctx, config)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	return do(client)
 }
 
 func newSecretList(a *app) *cobra.Command {
@@ -120,27 +94,6 @@ func newSecretGet(a *app) *cobra.Command {
 	return cmd
 }
 
-// writeValue writes to stdout or replaces the file at path as a whole; pipes
-// and devices are written to as they are.
-func writeValue(stdout io.Writer, path string, value secret.Value) error {
-	if path == "-" {
-		_, err := stdout.Write(value.Reveal())
-		return err
-	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return fmt.Errorf("cannot write the secret: %w", err)
-		}
-		_, err = f.Write(value.Reveal())
-		return errors.Join(err, f.Close())
-	}
-	if err := renameio.WriteFile(path, value.Reveal(), 0o600, renameio.IgnoreUmask()); err != nil {
-		return fmt.Errorf("cannot write the secret: %w", err)
-	}
-	return nil
-}
-
 func newSecretSet(a *app) *cobra.Command {
 	var text, encoded, in string
 	var s room.NewSecret
@@ -184,35 +137,6 @@ command runs; --in - reads stdin and has no such problem.`,
 	f.StringVar(&s.DelegatedTo, "delegated-to", "", "participant to delegate the secret to")
 	f.StringVar(&s.ForIdentity, "for-identity", "", "identity to store it for; another's needs an admin token")
 	return cmd
-}
-
-// decode does not wrap the error of the decoder, which quotes its input.
-func decode(encoded string) (secret.Value, error) {
-	b, err := base64.StdEncoding.Strict().DecodeString(encoded)
-	if err != nil {
-		return secret.Value{}, hint(errors.New("cannot use the value of --base64: it is not standard base64 with padding"))
-	}
-	return secret.New(b), nil
-}
-
-// readValue refuses what no room would take before it has read it all.
-func readValue(stdin io.Reader, path string) (secret.Value, error) {
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return secret.Value{}, fmt.Errorf("cannot read the value: %w", err)
-		}
-		defer f.Close()
-		stdin = f
-	}
-	b, err := io.ReadAll(io.LimitReader(stdin, wire.DefaultMaxMessage+1))
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("cannot read the value: %w", err)
-	}
-	if len(b) > wire.DefaultMaxMessage {
-		return secret.Value{}, fmt.Errorf("cannot use the value: it is larger than %d MiB", wire.DefaultMaxMessage>>20)
-	}
-	return secret.New(b), nil
 }
 
 func newSecretExists(a *app) *cobra.Command {
