@@ -1,12 +1,9 @@
 package main
 
 import (
-	"cmp"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +12,12 @@ import (
 )
 
 func newParticipants(a *app) *cobra.Command {
+	// A participant is what --json prints of one.
+	type participant struct {
+		ID   string `json:"id"`
+		Name string `json:"name"`
+		Role string `json:"role"`
+	}
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "participants",
@@ -28,37 +31,21 @@ listed twice.`,
 				if err := c.Messaging().Enable(cmd.Context()); err != nil {
 					return fmt.Errorf("list participants: %w", err)
 				}
-				list := c.Messaging().Participants()
+				rows, all := [][]string{{"NAME", "ROLE", "ID"}}, []participant{}
+				for _, p := range c.Messaging().Participants() {
+					rows = append(rows, []string{p.Name(), p.Role, p.ID})
+					all = append(all, participant{p.ID, p.Name(), p.Role})
+				}
 				if asJSON {
-					return printParticipantsJSON(cmd, list)
+					return printJSON(cmd.OutOrStdout(), all)
 				}
-				table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintln(table, "NAME\tROLE\tID")
-				for _, p := range list {
-					fmt.Fprintf(table, "%s\t%s\t%s\n", printable(cmp.Or(p.Name(), "-")), printable(cmp.Or(p.Role, "-")), printable(p.ID))
-				}
-				return table.Flush()
+				return printTable(cmd.OutOrStdout(), rows)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array of {id, name, role}")
 	a.roomFlags(cmd.Flags())
 	return cmd
-}
-
-func printParticipantsJSON(cmd *cobra.Command, list []room.Participant) error {
-	type participant struct {
-		ID   string `json:"id"`
-		Name string `json:"name"`
-		Role string `json:"role"`
-	}
-	all := make([]participant, len(list))
-	for i, p := range list {
-		all[i] = participant{printable(p.ID), printable(p.Name()), printable(p.Role)}
-	}
-	encoder := json.NewEncoder(cmd.OutOrStdout())
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(all)
 }
 
 // requestOptions are the flags of all commands that ask a participant.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/roomenv/roomenv/internal/approval"
 	"github.com/roomenv/roomenv/internal/approvalweb"
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/room"
 )
 
@@ -118,7 +119,7 @@ func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *ap
 	case o.asJSON:
 		return follow(ctx, inbox, func(r approval.Request) error { return o.printed(printRequestJSON(stdout, r)) })
 	}
-	fmt.Fprintf(os.Stderr, "roomenv: waiting for requests to %s in the room %s\n", printable(us.Name), printable(us.RoomName))
+	fmt.Fprintf(os.Stderr, "roomenv: waiting for requests to %s in the room %s\n", text.Printable(us.Name, 0), text.Printable(us.RoomName, 0))
 	switch {
 	case o.url != "":
 		return follow(ctx, inbox, func(r approval.Request) error { return o.answer(ctx, stdout, inbox, r) })

@@ -122,29 +122,29 @@ func printProcess(w io.Writer, s runner.Status, now time.Time) error {
 	if s.State != "" {
 		command = s.Command + ", " + string(s.State)
 	}
-	fmt.Fprintf(w, "process %d: %s\n", s.PID, printable(command))
+	fmt.Fprintf(w, "process %d: %s\n", s.PID, text.Printable(command, 0))
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, reason := range s.Unready() {
-		fmt.Fprintf(table, "  not ready\t%s\n", printable(reason))
+		fmt.Fprintf(table, "  not ready\t%s\n", text.Printable(reason, 0))
 	}
 	fmt.Fprintf(table, "  up\t%s\n", elapsed(now, s.Started))
 	fmt.Fprintf(table, "  revision\t%d (%s, %s, %s)\n", s.Revision, text.Count(s.Restarts, "restart", "restarts"),
 		text.Count(s.Rollbacks, "rollback", "rollbacks"), text.Count(s.Crashes, "crash", "crashes"))
-	fmt.Fprintf(table, "  room\t%s\n", printable(cmp.Or(strings.Join(s.Rooms, ", "), "-")))
-	fmt.Fprintf(table, "  manifest\t%s\n", printable(cmp.Or(strings.Join(s.Manifest, ", "), "-")))
+	fmt.Fprintf(table, "  room\t%s\n", text.Printable(cmp.Or(strings.Join(s.Rooms, ", "), "-"), 0))
+	fmt.Fprintf(table, "  manifest\t%s\n", text.Printable(cmp.Or(strings.Join(s.Manifest, ", "), "-"), 0))
 	if err := table.Flush(); err != nil || len(s.Entries) == 0 {
 		return err
 	}
-	fmt.Fprintln(table, "\nNAME\tKIND\tAGE\tEXPIRES\tREV\tSOURCE\tSTATE")
+	rows := [][]string{{"NAME", "KIND", "AGE", "EXPIRES", "REV", "SOURCE", "STATE"}}
 	for _, e := range s.Entries {
-		revision := "-"
+		revision := ""
 		if e.Revision > 0 {
 			revision = strconv.Itoa(e.Revision)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(e.Name), e.Kind, elapsed(now, e.Confirmed), expiry(now, e.Expires),
-			revision, printable(e.Source), printable(describeValue(e.Value, now)))
+		rows = append(rows, []string{e.Name, string(e.Kind), elapsed(now, e.Confirmed), expiry(now, e.Expires), revision, e.Source, describeValue(e.Value, now)})
 	}
-	return table.Flush()
+	fmt.Fprintln(w)
+	return printTable(w, rows)
 }
 
 // describeValue is the state of a value with what belongs to it.
