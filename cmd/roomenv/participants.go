@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/room"
 )
 
@@ -34,7 +35,7 @@ listed twice.`,
 				rows, all := [][]string{{"NAME", "ROLE", "ID"}}, []participant{}
 				for _, p := range c.Messaging().Participants() {
 					rows = append(rows, []string{p.Name(), p.Role, p.ID})
-					all = append(all, participant{p.ID, p.Name(), p.Role})
+					all = append(all, participant{text.Printable(p.ID, 0), text.Printable(p.Name(), 0), text.Printable(p.Role, 0)})
 				}
 				if asJSON {
 					return printJSON(cmd.OutOrStdout(), all)

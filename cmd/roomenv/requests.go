@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -83,18 +84,16 @@ func (a *app) requests(cmd *cobra.Command, o *requests) error {
 	}
 	return a.withRoom(cmd.Context(), configure, func(c *room.Client) error {
 		ctx, cancel := context.WithCancel(cmd.Context())
+		var waiting sync.WaitGroup
+		defer waiting.Wait()
 		defer cancel()
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
+		waiting.Go(func() {
 			select {
 			case <-c.Done():
 				cancel()
 			case <-ctx.Done():
 			}
-		}()
-		defer func() { cancel(); <-ended }()
-
+		})
 		if err := c.Messaging().Enable(ctx); err != nil {
 			return fmt.Errorf("cannot be asked: %w", err)
 		}
@@ -117,7 +116,11 @@ func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *ap
 	case o.web:
 		return o.serve(ctx, stdout, approvalweb.Config{Inbox: inbox, Identity: us.Name, Room: us.RoomName, Logger: a.log})
 	case o.asJSON:
-		return follow(ctx, inbox, func(r approval.Request) error { return o.printed(printRequestJSON(stdout, r)) })
+		encoder := json.NewEncoder(stdout)
+		return follow(ctx, inbox, func(r approval.Request) error {
+			r.Expires = r.Expires.UTC()
+			return o.printed(encoder.Encode(r))
+		})
 	}
 	fmt.Fprintf(os.Stderr, "roomenv: waiting for requests to %s in the room %s\n", text.Printable(us.Name, 0), text.Printable(us.RoomName, 0))
 	switch {
@@ -129,23 +132,34 @@ func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *ap
 	return follow(ctx, inbox, func(r approval.Request) error { return o.printed(printRequest(stdout, r)) })
 }
 
-// follow calls show for each request that is new and for each that has ended,
-// in order of arrival, until show fails or ctx ends.
+// updates tells which requests of an inbox have changed.
+type updates struct {
+	inbox *approval.Inbox
+	seen  map[string]approval.State
+}
+
+// next returns the requests that are new or have ended since it was called last, in
+// order of arrival.
+func (u *updates) next() (changed []approval.Request) {
+	all := make(map[string]approval.State)
+	for _, r := range u.inbox.Requests() {
+		if all[r.ID] = r.State; u.seen[r.ID] != r.State {
+			changed = append(changed, r)
+		}
+	}
+	u.seen = all // forgets what the inbox has forgotten
+	return changed
+}
+
+// follow calls show for each update until show fails or ctx ends.
 func follow(ctx context.Context, inbox *approval.Inbox, show func(approval.Request) error) error {
-	seen := make(map[string]approval.State)
-	for {
+	for u := (updates{inbox: inbox}); ; {
 		changed := inbox.Changed()
-		now := make(map[string]approval.State)
-		for _, r := range inbox.Requests() {
-			now[r.ID] = r.State
-			if seen[r.ID] == r.State {
-				continue
-			}
+		for _, r := range u.next() {
 			if err := show(r); err != nil {
 				return err
 			}
 		}
-		seen = now // forgets what the inbox has forgotten
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -211,29 +225,6 @@ func openBrowser(address string) {
 		return
 	}
 	_ = cmd.Process.Release()
-}
-
-// printRequestJSON prints one line for people's scripts (docs/requests.md).
-func printRequestJSON(w io.Writer, r approval.Request) error {
-	return json.NewEncoder(w).Encode(struct {
-		ID                    string         `json:"id"`
-		State                 approval.State `json:"state"`
-		Reason                string         `json:"reason,omitempty"`
-		Kind                  string         `json:"kind"`
-		From                  string         `json:"from,omitempty"`
-		KeptFor               string         `json:"kept_for,omitempty"`
-		Expires               time.Time      `json:"expires"`
-		URL                   string         `json:"url,omitempty"`
-		Type                  string         `json:"type,omitempty"`
-		AuthorizationEndpoint string         `json:"authorization_endpoint,omitempty"`
-		ClientID              string         `json:"client_id,omitempty"`
-		Scopes                []string       `json:"scopes,omitempty"`
-		RedirectURI           string         `json:"redirect_uri,omitempty"`
-		CodeChallenge         string         `json:"code_challenge,omitempty"`
-	}{
-		r.ID, r.State, r.Reason, r.Kind, r.From, r.StoredFor, r.Expires.UTC().Round(0), r.URL, r.Type,
-		r.AuthorizationEndpoint, r.ClientID, r.Scopes, r.RedirectURI, r.Challenge,
-	})
 }
 
 // printRequest prints a request for a person: whole when it waits, one line

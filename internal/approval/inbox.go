@@ -68,27 +68,26 @@ const (
 )
 
 // A Request is what someone asks of us. Its texts hold no characters that do
-// not print.
+// not print. As JSON it is what `roomenv requests --json` prints (docs/requests.md).
 type Request struct {
-	ID        string
-	Kind      string
-	From      string // the identity that asks; "" where the room does not tell
-	StoredFor string // the identity that the answer is stored for; "" for the one who asks
-	Expires   time.Time
+	ID        string    `json:"id"`
+	State     State     `json:"state"`
+	Reason    string    `json:"reason,omitempty"` // of Rejected and Failed; of Pending: why the last answer did not arrive
+	Kind      string    `json:"kind"`
+	From      string    `json:"from,omitempty"`     // the identity that asks; "" where the room does not tell
+	StoredFor string    `json:"kept_for,omitempty"` // the identity that the answer is stored for; "" for the one who asks
+	Expires   time.Time `json:"expires"`
 
 	// Of a secret.
-	URL  string
-	Type string
+	URL  string `json:"url,omitempty"`
+	Type string `json:"type,omitempty"`
 
 	// Of an authorization.
-	AuthorizationEndpoint string
-	ClientID              string
-	Scopes                []string
-	RedirectURI           string
-	Challenge             string // PKCE S256; "" without PKCE
-
-	State  State
-	Reason string // of Rejected and Failed; of Pending: why the last answer did not arrive
+	AuthorizationEndpoint string   `json:"authorization_endpoint,omitempty"`
+	ClientID              string   `json:"client_id,omitempty"`
+	Scopes                []string `json:"scopes,omitempty"`
+	RedirectURI           string   `json:"redirect_uri,omitempty"`
+	Challenge             string   `json:"code_challenge,omitempty"` // PKCE S256; "" without PKCE
 }
 
 // An Inbox holds the requests to one participant. The zero Inbox is empty and
