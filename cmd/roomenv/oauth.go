@@ -13,14 +13,8 @@ import (
 )
 
 func newOAuth(a *app) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "oauth",
-		Short: "Get OAuth access tokens through the room",
-		Args:  cobra.NoArgs,
-		RunE:  help,
-	}
+	cmd := group("oauth", "Get OAuth access tokens through the room", newOAuthRequest(a), newOAuthToken(a))
 	a.roomFlags(cmd.PersistentFlags())
-	cmd.AddCommand(newOAuthRequest(a), newOAuthToken(a))
 	return cmd
 }
 

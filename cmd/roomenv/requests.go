@@ -258,30 +258,23 @@ func subject(r approval.Request) string {
 }
 
 func describe(r approval.Request) string {
-	var b strings.Builder
-	what := "a secret"
+	what, fields := "asks for a secret", [][2]string{{"for", r.URL}, {"type", r.Type}}
 	switch {
 	case r.Kind == approval.OAuth:
-		what = "you to sign in"
+		what = "asks you to sign in"
+		scopes := cmp.Or(strings.Join(r.Scopes, " "), "what the provider gives by default")
+		fields = [][2]string{{"at", r.Provider()}, {"client", r.ClientID}, {"scopes", scopes}}
 	case r.Type == approval.Git:
-		what = "a user name and a password"
+		what = "asks for a user name and a password"
 	}
-	verb := "asks for"
-	if r.Kind == approval.OAuth {
-		verb = "asks"
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s\n", cmp.Or(r.From, "someone"), what)
+	for _, f := range append(fields,
+		[2]string{"kept for", cmp.Or(r.StoredFor, "the one who asks")},
+		[2]string{"until", fmt.Sprintf("%s (%s left)", r.Expires.Local().Format(time.TimeOnly), time.Until(r.Expires).Round(time.Second))},
+	) {
+		fmt.Fprintf(&b, "  %-9s %s\n", f[0], f[1])
 	}
-	fmt.Fprintf(&b, "%s %s %s\n", cmp.Or(r.From, "someone"), verb, what)
-	field := func(name, value string) { fmt.Fprintf(&b, "  %-9s %s\n", name, value) }
-	if r.Kind == approval.OAuth {
-		field("at", r.Provider())
-		field("client", r.ClientID)
-		field("scopes", cmp.Or(strings.Join(r.Scopes, " "), "what the provider gives by default"))
-	} else {
-		field("for", r.URL)
-		field("type", r.Type)
-	}
-	field("kept for", cmp.Or(r.StoredFor, "the one who asks"))
-	field("until", fmt.Sprintf("%s (%s left)", r.Expires.Local().Format(time.TimeOnly), time.Until(r.Expires).Round(time.Second)))
 	return b.String()
 }
 

@@ -98,36 +98,31 @@ func (p *prompt) handle(ctx context.Context, r approval.Request, choice string) 
 }
 
 func (p *prompt) value(ctx context.Context, r approval.Request, choice string) (value secret.Value, err error) {
-	switch choice {
-	case "f":
-		path, err := p.line(ctx, "file: ", false)
-		if err != nil {
-			return secret.Value{}, err
+	ask := func(text string, hidden bool) (typed string) {
+		if err == nil {
+			typed, err = p.line(ctx, text, hidden)
 		}
-		return readValue(strings.NewReader(""), path)
-	case "c":
-		command, err := p.line(ctx, "command: ", false)
-		if err != nil {
-			return secret.Value{}, err
-		}
-		if lendErr := p.tty.lend(func() { value, err = commandValue(ctx, command) }); lendErr != nil {
-			return secret.Value{}, fmt.Errorf("cannot use the terminal: %w", lendErr)
-		}
-		return value, err
+		return typed
 	}
-	if r.Type == approval.Git {
-		username, err := p.line(ctx, "user name: ", false)
-		if err != nil {
-			return secret.Value{}, err
+	switch {
+	case choice == "f":
+		if path := ask("file: ", false); err == nil {
+			value, err = readValue(strings.NewReader(""), path)
 		}
-		password, err := p.line(ctx, "password, which is not shown: ", true)
-		if err != nil {
-			return secret.Value{}, err
+	case choice == "c":
+		if command := ask("command: ", false); err == nil {
+			lendErr := p.tty.lend(func() { value, err = commandValue(ctx, command) })
+			err = errors.Join(lendErr, err)
 		}
-		return approval.GitValue(username, password)
+	case r.Type == approval.Git:
+		username, password := ask("user name: ", false), ask("password, which is not shown: ", true)
+		if err == nil {
+			value, err = approval.GitValue(username, password)
+		}
+	default:
+		value = secret.New([]byte(ask("value, which is not shown: ", true)))
 	}
-	typed, err := p.line(ctx, "value, which is not shown: ", true)
-	return secret.New([]byte(typed)), err
+	return value, err
 }
 
 // signIn sends the person to the provider, and waits for the redirect or for

@@ -12,15 +12,10 @@ import (
 )
 
 func newSecret(a *app) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "secret",
-		Short: "List, get, set, delete and ask for secrets of the room",
-		Args:  cobra.NoArgs,
-		RunE:  help,
-	}
-	a.roomFlags(cmd.PersistentFlags())
-	cmd.AddCommand(newSecretList(a), newSecretGet(a), newSecretSet(a), newSecretExists(a), newSecretDelete(a),
+	cmd := group("secret", "List, get, set, delete and ask for secrets of the room",
+		newSecretList(a), newSecretGet(a), newSecretSet(a), newSecretExists(a), newSecretDelete(a),
 		newSecretRequest(a), newSecretDeleteRequested(a))
+	a.roomFlags(cmd.PersistentFlags())
 	return cmd
 }
 

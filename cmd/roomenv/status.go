@@ -3,10 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -60,7 +60,7 @@ The exit code is 1 when no roomenv exec process is running.`,
 				all = append(all, s)
 			}
 			if asJSON {
-				err = printStatusJSON(cmd.OutOrStdout(), all)
+				err = printJSON(cmd.OutOrStdout(), all)
 			} else {
 				err = printStatus(cmd.OutOrStdout(), all, time.Now())
 			}
@@ -79,15 +79,7 @@ func pidFlag(cmd *cobra.Command, pid *int) {
 // findProcesses returns the process, or all for 0; there is at least one.
 func findProcesses(ctx context.Context, to string, pid int) ([]status.Process, error) {
 	all := status.Find(ctx)
-	found := all
-	if pid != 0 {
-		found = nil
-		for _, p := range all {
-			if p.PID == pid {
-				found = append(found, p)
-			}
-		}
-	}
+	found := slices.DeleteFunc(slices.Clone(all), func(p status.Process) bool { return pid != 0 && p.PID != pid })
 	switch {
 	case len(found) > 0:
 		return found, nil
@@ -96,13 +88,6 @@ func findProcesses(ctx context.Context, to string, pid int) ([]status.Process, e
 	}
 	return nil, exitError{exitAbsent, hint(fmt.Errorf("%s: no roomenv exec process is running", to),
 		"start one with `roomenv exec -- COMMAND`, without --once")}
-}
-
-func printStatusJSON(w io.Writer, all []runner.Status) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(all)
 }
 
 func printStatus(w io.Writer, all []runner.Status, now time.Time) error {

@@ -24,21 +24,19 @@ func writeValue(stdout io.Writer, path string, value secret.Value) error {
 		_, err := stdout.Write(value.Reveal())
 		return err
 	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return fmt.Errorf("cannot write the secret: %w", err)
-		}
-		_, err = f.Write(value.Reveal())
-		return errors.Join(err, f.Close())
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = os.WriteFile(path, value.Reveal(), 0)
+	} else {
+		err = renameio.WriteFile(path, value.Reveal(), 0o600, renameio.IgnoreUmask())
 	}
-	if err := renameio.WriteFile(path, value.Reveal(), 0o600, renameio.IgnoreUmask()); err != nil {
+	if err != nil {
 		return fmt.Errorf("cannot write the secret: %w", err)
 	}
 	return nil
 }
 
-// readValue refuses what no room would take before it has read it all.
+// readValue reads the file at path; - is stdin.
 func readValue(stdin io.Reader, path string) (secret.Value, error) {
 	if path != "-" {
 		f, err := os.Open(path)
@@ -48,14 +46,20 @@ func readValue(stdin io.Reader, path string) (secret.Value, error) {
 		defer f.Close()
 		stdin = f
 	}
-	b, err := io.ReadAll(io.LimitReader(stdin, wire.DefaultMaxMessage+1))
+	b, err := readLimited(stdin)
 	if err != nil {
 		return secret.Value{}, fmt.Errorf("cannot read the value: %w", err)
 	}
-	if len(b) > wire.DefaultMaxMessage {
-		return secret.Value{}, fmt.Errorf("cannot use the value: it is larger than %d MiB", wire.DefaultMaxMessage>>20)
-	}
 	return secret.New(b), nil
+}
+
+// readLimited refuses what no room would take before it has read it all.
+func readLimited(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, wire.DefaultMaxMessage+1))
+	if len(b) > wire.DefaultMaxMessage {
+		return nil, fmt.Errorf("it is larger than %d MiB", wire.DefaultMaxMessage>>20)
+	}
+	return b, err
 }
 
 // decode does not wrap the error of the decoder, which quotes its input.
@@ -87,29 +91,30 @@ func (v *valueSource) value(ctx context.Context) (secret.Value, error) {
 // commandValue is what the command prints. It has the terminal, for those that
 // ask for a passphrase.
 func commandValue(ctx context.Context, command string) (secret.Value, error) {
-	failed := func(err error) (secret.Value, error) {
+	b, err := runCommand(ctx, command)
+	if b = bytes.TrimSuffix(b, []byte("\n")); err == nil && len(b) == 0 {
+		err = errors.New("it prints nothing")
+	}
+	if err != nil {
 		return secret.Value{}, fmt.Errorf("cannot get the value from the command %q: %w", command, err)
 	}
+	return secret.New(b), nil
+}
+
+func runCommand(ctx context.Context, command string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Stdin, cmd.Stderr = os.Stdin, os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return failed(err)
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return failed(err)
+		return nil, err
 	}
-	b, readErr := io.ReadAll(io.LimitReader(stdout, wire.DefaultMaxMessage+1))
+	b, err := readLimited(stdout)
 	_ = stdout.Close() // a command that prints more than a secret can be ends
-	err = errors.Join(cmd.Wait(), readErr)
-	switch {
-	case len(b) > wire.DefaultMaxMessage:
-		return failed(fmt.Errorf("it prints more than %d MiB", wire.DefaultMaxMessage>>20))
-	case err != nil:
-		return failed(err)
+	if waitErr := cmd.Wait(); err == nil {
+		err = waitErr
 	}
-	if b = bytes.TrimSuffix(b, []byte("\n")); len(b) == 0 {
-		return failed(errors.New("it prints nothing"))
-	}
-	return secret.New(b), nil
+	return b, err
 }
