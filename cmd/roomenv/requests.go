@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,15 +12,16 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/roomenv/roomenv/internal/approval"
+	"github.com/roomenv/roomenv/internal/approvalterm"
 	"github.com/roomenv/roomenv/internal/approvalweb"
 	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/secret"
 )
 
 // requests is what the flags of `roomenv requests` say.
@@ -127,35 +127,16 @@ func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *ap
 	case o.url != "":
 		return follow(ctx, inbox, func(r approval.Request) error { return o.answer(ctx, stdout, inbox, r) })
 	case term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())):
-		return o.converse(ctx, inbox)
+		return o.prompt(ctx, inbox)
 	}
 	return follow(ctx, inbox, func(r approval.Request) error { return o.printed(printRequest(stdout, r)) })
 }
 
-// updates tells which requests of an inbox have changed.
-type updates struct {
-	inbox *approval.Inbox
-	seen  map[string]approval.State
-}
-
-// next returns the requests that are new or have ended since it was called last, in
-// order of arrival.
-func (u *updates) next() (changed []approval.Request) {
-	all := make(map[string]approval.State)
-	for _, r := range u.inbox.Requests() {
-		if all[r.ID] = r.State; u.seen[r.ID] != r.State {
-			changed = append(changed, r)
-		}
-	}
-	u.seen = all // forgets what the inbox has forgotten
-	return changed
-}
-
 // follow calls show for each update until show fails or ctx ends.
 func follow(ctx context.Context, inbox *approval.Inbox, show func(approval.Request) error) error {
-	for u := (updates{inbox: inbox}); ; {
+	for u := (approval.Updates{Inbox: inbox}); ; {
 		changed := inbox.Changed()
-		for _, r := range u.next() {
+		for _, r := range u.Next() {
 			if err := show(r); err != nil {
 				return err
 			}
@@ -213,6 +194,22 @@ func (o *requests) serve(ctx context.Context, stdout io.Writer, config approvalw
 	return page.Serve(ctx, listener)
 }
 
+func (o *requests) prompt(ctx context.Context, inbox *approval.Inbox) error {
+	config := approvalterm.Config{Inbox: inbox, Once: o.once, RunCommand: commandValue}
+	config.ReadFile = func(path string) (secret.Value, error) { return readValue(strings.NewReader(""), path) }
+	if o.open {
+		config.OpenBrowser = openBrowser
+	}
+	err := approvalterm.Run(ctx, config)
+	switch {
+	case !errors.Is(err, approvalterm.ErrLeft):
+		return err
+	case o.once:
+		return exitError{code: 128 + 2} // as SIGINT would
+	}
+	return nil
+}
+
 // openBrowser is a convenience: the address was printed.
 func openBrowser(address string) {
 	opener := "xdg-open"
@@ -230,9 +227,9 @@ func openBrowser(address string) {
 // printRequest prints a request for a person: whole when it waits, one line
 // when it has ended.
 func printRequest(w io.Writer, r approval.Request) error {
-	text := ended(r)
+	text := r.Outcome()
 	if r.State == approval.Pending {
-		text = describe(r) + "  answer    roomenv requests answer " + shellWord(r.ID) + "\n"
+		text = r.Describe() + "  answer    roomenv requests answer " + shellWord(r.ID) + "\n"
 	}
 	_, err := io.WriteString(w, text)
 	return err
@@ -247,47 +244,4 @@ func shellWord(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-// subject is what a request is about.
-func subject(r approval.Request) string {
-	if r.Kind == approval.OAuth {
-		return r.Provider()
-	}
-	return r.URL
-}
-
-func describe(r approval.Request) string {
-	what, fields := "asks for a secret", [][2]string{{"for", r.URL}, {"type", r.Type}}
-	switch {
-	case r.Kind == approval.OAuth:
-		what = "asks you to sign in"
-		scopes := cmp.Or(strings.Join(r.Scopes, " "), "what the provider gives by default")
-		fields = [][2]string{{"at", r.Provider()}, {"client", r.ClientID}, {"scopes", scopes}}
-	case r.Type == approval.Git:
-		what = "asks for a user name and a password"
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s\n", cmp.Or(r.From, "someone"), what)
-	for _, f := range append(fields,
-		[2]string{"kept for", cmp.Or(r.StoredFor, "the one who asks")},
-		[2]string{"until", fmt.Sprintf("%s (%s left)", r.Expires.Local().Format(time.TimeOnly), time.Until(r.Expires).Round(time.Second))},
-	) {
-		fmt.Fprintf(&b, "  %-9s %s\n", f[0], f[1])
-	}
-	return b.String()
-}
-
-func ended(r approval.Request) string {
-	text := map[approval.State]string{
-		approval.Provided: "provided",
-		approval.Rejected: "rejected",
-		approval.Expired:  "expired, nobody answered in time",
-		approval.Closed:   "no longer wanted",
-		approval.Failed:   "failed",
-	}[r.State]
-	if r.Reason != "" {
-		text += " (" + r.Reason + ")"
-	}
-	return subject(r) + ": " + text + "\n"
 }

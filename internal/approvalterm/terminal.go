@@ -1,4 +1,4 @@
-package main
+package approvalterm
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 // maxTyped is where x/term stops to take characters, without a word.
 const maxTyped = 4096
 
-// errLeft is Ctrl-C or Ctrl-D at a prompt.
-var errLeft = errors.New("left")
+// ErrLeft is Ctrl-C or Ctrl-D at a prompt.
+var ErrLeft = errors.New("left")
 
 // A tty is the terminal that we talk with a person on: lines are read while
 // others are written above them. It is in raw mode until it is closed.
@@ -116,7 +116,7 @@ func (t *tty) ask(ctx context.Context, q question, again <-chan struct{}, look f
 			t.reading = false
 			switch {
 			case errors.Is(l.err, io.EOF):
-				return "", errLeft
+				return "", ErrLeft
 			case l.err != nil:
 				return "", fmt.Errorf("cannot read from the terminal: %w", l.err)
 			case len(l.text) >= maxTyped:

@@ -1,4 +1,6 @@
-package main
+// Package approvalterm shows an inbox (package approval) on a terminal and asks a
+// person for the answers.
+package approvalterm
 
 import (
 	"context"
@@ -10,38 +12,48 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
+// Config says what [Run] shows and how it gets answers.
+type Config struct {
+	Inbox       *approval.Inbox
+	Once        bool // return after one request is closed
+	ReadFile    func(path string) (secret.Value, error)
+	RunCommand  func(ctx context.Context, command string) (secret.Value, error) // it has the terminal
+	OpenBrowser func(address string)                                            // nil: the person opens addresses
+}
+
+// errOnce ends a prompt with Once.
+var errOnce = errors.New("one request is closed")
+
 // A prompt shows requests on a terminal and asks for answers, one request at a time,
 // while others arrive.
 type prompt struct {
-	*requests
-	updates
-	tty   *tty
-	later map[string]bool // what the person put off
+	Config
+	updates approval.Updates
+	tty     *tty
+	later   map[string]bool // what the person put off
 }
 
-func (o *requests) converse(ctx context.Context, inbox *approval.Inbox) error {
+// Run shows requests on the terminal that is stdin and stderr, and asks for answers,
+// until ctx ends. It fails with [ErrLeft] when the person leaves.
+func Run(ctx context.Context, c Config) error {
 	t, err := openTTY()
 	if err != nil {
 		return err
 	}
 	defer t.close()
-	p := prompt{o, updates{inbox: inbox}, t, make(map[string]bool)}
-	for {
-		err := p.next(ctx)
-		switch {
-		case errors.Is(err, errLeft) && o.once:
-			return exitError{code: 128 + 2} // as SIGINT would
-		case errors.Is(err, errLeft):
-			return nil
-		case err != nil:
-			return err
-		}
+	p := prompt{c, approval.Updates{Inbox: c.Inbox}, t, make(map[string]bool)}
+	for err == nil {
+		err = p.next(ctx)
 	}
+	if errors.Is(err, errOnce) {
+		return nil
+	}
+	return err
 }
 
 // next asks one question.
 func (p *prompt) next(ctx context.Context) error {
-	changed := p.inbox.Changed()
+	changed := p.Inbox.Changed()
 	if err := p.printUpdates(); err != nil {
 		return err
 	}
@@ -57,16 +69,16 @@ func (p *prompt) next(ctx context.Context) error {
 		}
 		return err
 	}
-	text := subject(r) + ": [p]rovide, from a [f]ile or a [c]ommand, [r]eject, [l]ater? "
+	text := r.Subject() + ": [p]rovide, from a [f]ile or a [c]ommand, [r]eject, [l]ater? "
 	if r.Kind == approval.OAuth {
-		text = subject(r) + ": [s]ign in, [r]eject, [l]ater? "
+		text = r.Subject() + ": [s]ign in, [r]eject, [l]ater? "
 	}
 	choice, err := p.tty.ask(ctx, question{text: text}, changed, p.until(func() bool { return !p.waits(r.ID) }))
 	if err != nil || p.tty.reading {
 		return err
 	}
 	err = p.handle(ctx, r, strings.ToLower(strings.TrimSpace(choice)))
-	if err == nil || errors.Is(err, errLeft) || errors.Is(err, errOnce) || ctx.Err() != nil {
+	if err == nil || errors.Is(err, ErrLeft) || errors.Is(err, errOnce) || ctx.Err() != nil {
 		return err
 	}
 	p.print(err.Error())
@@ -84,7 +96,7 @@ func (p *prompt) handle(ctx context.Context, r approval.Request, choice string) 
 		if err != nil {
 			return err
 		}
-		return p.inbox.Reject(ctx, r.ID, reason)
+		return p.Inbox.Reject(ctx, r.ID, reason)
 	case choice == "s" && r.Kind == approval.OAuth:
 		return p.signIn(ctx, r)
 	case r.Kind == approval.Secret && (choice == "p" || choice == "f" || choice == "c"):
@@ -92,7 +104,7 @@ func (p *prompt) handle(ctx context.Context, r approval.Request, choice string) 
 		if err != nil {
 			return err
 		}
-		return p.inbox.Provide(ctx, r.ID, value)
+		return p.Inbox.Provide(ctx, r.ID, value)
 	}
 	return nil // asks again
 }
@@ -107,11 +119,11 @@ func (p *prompt) value(ctx context.Context, r approval.Request, choice string) (
 	switch {
 	case choice == "f":
 		if path := ask("file: ", false); err == nil {
-			value, err = readValue(strings.NewReader(""), path)
+			value, err = p.ReadFile(path)
 		}
 	case choice == "c":
 		if command := ask("command: ", false); err == nil {
-			lendErr := p.tty.lend(func() { value, err = commandValue(ctx, command) })
+			lendErr := p.tty.lend(func() { value, err = p.RunCommand(ctx, command) })
 			err = errors.Join(lendErr, err)
 		}
 	case r.Type == approval.Git:
@@ -128,33 +140,33 @@ func (p *prompt) value(ctx context.Context, r approval.Request, choice string) (
 // signIn sends the person to the provider, and waits for the redirect or for
 // the address that the person pastes.
 func (p *prompt) signIn(ctx context.Context, r approval.Request) error {
-	address, err := p.inbox.Consent(r.ID)
+	address, err := p.Inbox.Consent(r.ID)
 	if err != nil {
 		return err
 	}
 	p.print("open " + address)
-	if p.open {
-		openBrowser(address)
+	if p.OpenBrowser != nil {
+		p.OpenBrowser(address)
 	}
-	changed := p.inbox.Changed()
+	changed := p.Inbox.Changed()
 	pasted, err := p.tty.ask(ctx, question{text: "waiting for the browser; if it is on another machine, paste the address that it ended at: "},
 		changed, p.until(func() bool { return !p.waits(r.ID) }))
 	if err != nil || p.tty.reading || strings.TrimSpace(pasted) == "" {
 		return err
 	}
-	return p.inbox.CompleteRedirect(ctx, r.ID, strings.TrimSpace(pasted))
+	return p.Inbox.CompleteRedirect(ctx, r.ID, strings.TrimSpace(pasted))
 }
 
 // line reads a line about the request that is in turn. What arrives is shown
 // meanwhile.
 func (p *prompt) line(ctx context.Context, text string, hidden bool) (string, error) {
-	return p.tty.ask(ctx, question{text, hidden}, p.inbox.Changed(), p.until(func() bool { return false }))
+	return p.tty.ask(ctx, question{text, hidden}, p.Inbox.Changed(), p.until(func() bool { return false }))
 }
 
 // until is for [tty.ask]: it shows the news, and is over when done says so.
 func (p *prompt) until(done func() bool) func() (<-chan struct{}, error) {
 	return func() (<-chan struct{}, error) {
-		changed := p.inbox.Changed()
+		changed := p.Inbox.Changed()
 		if err := p.printUpdates(); err != nil || done() {
 			return nil, err
 		}
@@ -165,16 +177,16 @@ func (p *prompt) until(done func() bool) func() (<-chan struct{}, error) {
 // printUpdates shows what is new and what has ended.
 func (p *prompt) printUpdates() error {
 	closed := false
-	for _, r := range p.updates.next() {
+	for _, r := range p.updates.Next() {
 		if r.State == approval.Pending {
-			p.print("\n" + describe(r))
+			p.print("\n" + r.Describe())
 			continue
 		}
 		delete(p.later, r.ID)
-		p.print(ended(r))
+		p.print(r.Outcome())
 		closed = true
 	}
-	if closed && p.once {
+	if closed && p.Once {
 		return errOnce
 	}
 	return nil
@@ -185,7 +197,7 @@ func (p *prompt) print(text string) {
 }
 
 func (p *prompt) current() (approval.Request, bool) {
-	for _, r := range p.inbox.Requests() {
+	for _, r := range p.Inbox.Requests() {
 		if r.State == approval.Pending && !p.later[r.ID] {
 			return r, true
 		}
@@ -194,6 +206,6 @@ func (p *prompt) current() (approval.Request, bool) {
 }
 
 func (p *prompt) waits(id string) bool {
-	r, ok := p.inbox.Request(id)
+	r, ok := p.Inbox.Request(id)
 	return ok && r.State == approval.Pending
 }
