@@ -73,7 +73,7 @@ func (c *Consumer) Apply(ctx context.Context, rev *runner.Revision, change runne
 	u.Command.Env = append(rev.Environ(), c.Command.Env...)
 	u.Command.ExtraFiles = rev.ExtraFiles
 	if c.Mask {
-		u.Command.Mask = &c.masker
+		u.Command.masker = &c.masker
 	}
 	if !c.started {
 		return c.start(u.Command)

@@ -448,7 +448,8 @@ func TestHookIsMasked(t *testing.T) {
 	x := supervise(t, inject.Supervisor{}, serve)
 	x.expect("start 1")
 	u := inject.Update{Command: x.command(2), Hooks: [][]string{{"/bin/sh", "-c", "echo " + canary}}}
-	u.Command.Mask, u.Command.Stderr = masker(), x.base.Stdout
+	u.Command.Stderr = x.base.Stdout
+	inject.SetMasker(&u.Command, masker())
 	x.send(2, u)
 	x.expect("[CANARY]")
 }
@@ -621,7 +622,7 @@ func TestOverlapMasked(t *testing.T) {
 	x := supervise(t, inject.Supervisor{Overlap: true}, serve)
 	x.expect("start 1")
 	c := x.command(2)
-	c.Mask = masker()
+	inject.SetMasker(&c, masker())
 	c.Args = []string{"/bin/sh", "-c", "echo " + canary + "; " + serve}
 	o := x.send(2, inject.Update{Action: inject.ActionRestart, Command: c})
 	x.expect("[CANARY]", "start 2", "end 1") // a second later
