@@ -138,13 +138,17 @@ func (r *Runner) load() (*manifest.Manifest, error) {
 	return m, err
 }
 
-// Manifest returns the manifest that New read. It is not modified.
-func (r *Runner) Manifest() *manifest.Manifest { return r.view.manifest }
+// Manifest returns the manifest that is in use. It is not modified.
+func (r *Runner) Manifest() *manifest.Manifest {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.view.manifest
+}
 
 // HasReferences reports whether the manifest refers to any source. One that does not
 // is read once: Run has nothing to keep current, and no source is opened.
 func (r *Runner) HasReferences() bool {
-	for range targets(r.view.manifest) {
+	for range targets(r.Manifest()) {
 		return true
 	}
 	return false

@@ -248,6 +248,21 @@ func TestEffectAfterAll(t *testing.T) {
 	})
 }
 
+// Row 9 after row 8: with an error nothing is left of what was tried.
+func TestRejectAfterSupersede(t *testing.T) {
+	run(t, twoKeys, twoValues(), func(w *world) {
+		w.set("key", "v2")
+		w.next(2)
+		w.set("sig", "s2")
+		w.answer(w.next(3), errors.New("it does not start"))
+		w.set("key", "v1")
+		c := w.next(4)
+		w.wantChange(c, "SIG", false, "HUP")
+		w.answer(c, nil)
+		w.wantStatus(runner.CommandRunning, 4, 1, 1, 4)
+	})
+}
+
 // Row 6: revoked values do not wait for a call in flight.
 func TestSuspendInFlight(t *testing.T) {
 	run(t, oneKey, oneValue(), func(w *world) {
