@@ -37,7 +37,7 @@ func consume(t *testing.T, s inject.Supervisor, script string) *consumed {
 		t.Fatal(err)
 	}
 	c := &consumed{&inject.Consumer{Supervisor: s, Command: sh(script)}, t, bufio.NewReader(r), stdin}
-	c.Command.Stdin, c.Command.Stdout = in, out
+	c.Command.Stdin, c.Command.Stdout, c.Command.Stderr = in, out, out
 	t.Cleanup(func() {
 		c.Stop(nil)
 		for _, f := range []*os.File{in, stdin, r, out} {
@@ -106,8 +106,29 @@ func TestConsumer(t *testing.T) {
 	}
 	c.expect("end 3")
 	c.status(runner.CommandStarting, 1)
+	c.apply("3", restart, nil)
+	c.expect("start 3")
+
+	// A hook that fails is run again with what was applied, also while it is suspended.
+	c.apply("3", runner.Change{Hooks: [][]string{{"/bin/sh", "-c", "echo hook $N; exit 1"}}}, nil)
+	c.expect("hook 3")
+	if err := c.Suspend(t.Context(), errors.New("revoked")); err != nil {
+		t.Fatal(err)
+	}
+	for suspended := false; ; {
+		line, err := c.lines.ReadString('\n')
+		if err != nil || line != "hook 3\n" && line != "end 3\n" {
+			t.Fatalf("got %q, %v", line, err)
+		}
+		if suspended && line == "hook 3\n" {
+			break
+		}
+		suspended = suspended || line == "end 3\n"
+	}
 	c.apply("4", restart, nil)
-	c.expect("start 4")
+	for line := ""; line != "start 4\n"; {
+		line, _ = c.lines.ReadString('\n')
+	}
 	_, _ = c.stdin.WriteString("exit\n")
 	<-c.Done()
 	if err := c.Apply(t.Context(), revision("5"), restart); err == nil {
@@ -192,20 +213,20 @@ func TestConsumerOverlap(t *testing.T) {
 
 // The exit of the command ends an Apply that waits for it, without being its error.
 func TestConsumerExits(t *testing.T) {
-	c := consume(t, inject.Supervisor{}, `trap 'trap "" TERM; echo asked $N; read word; exit 9' TERM; echo start $N
+	c := consume(t, inject.Supervisor{}, `trap '' INT; trap 'trap "" TERM; echo asked $N; while :; do read word; done' TERM; echo start $N
 		while :; do read word; done`)
 	c.apply("1", restart, nil)
 	c.expect("start 1")
 	applied := make(chan error)
 	go func() { applied <- c.Apply(t.Context(), revision("2"), restart) }()
 	c.expect("asked 1")
-	toSelf(t, unix.SIGTERM)
-	_, _ = c.stdin.WriteString("go\n")
+	toSelf(t, unix.SIGTERM) // the exit of roomenv
+	toSelf(t, unix.SIGINT)  // at once
 	if err := <-applied; err == nil {
 		t.Error("it was applied")
 	}
 	<-c.Done()
-	if code, err := c.Stop(nil); code != 9 || err != nil {
+	if code, err := c.Stop(nil); code != 137 || err != nil {
 		t.Errorf("Stop: %d, %v", code, err)
 	}
 }

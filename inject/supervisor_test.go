@@ -558,6 +558,24 @@ func TestOverlapWithdraw(t *testing.T) {
 	outcome(t, x.send(0, inject.Update{Action: inject.ActionWithdraw}), nil) // of nothing
 	x.say("exit")
 	x.end("", 3)
+	if len(second)+len(waiting) > 0 {
+		t.Error("a withdrawn update has two outcomes")
+	}
+}
+
+// A stop does not wait for a new child that takes its time to stop.
+func TestOverlapStop(t *testing.T) {
+	x := supervise(t, inject.Supervisor{Overlap: true, Ready: never}, `end() { [ $N = 1 ] || { echo asked; read word; }; echo end $N; exit; }
+		trap end TERM; echo start $N; while :; do read word; done`)
+	x.expect("start 1")
+	x.restart(2)
+	x.expect("start 2")
+	o := x.send(0, inject.Update{Action: inject.ActionStop})
+	x.both("asked", "end 1")
+	x.say("go")
+	x.expect("end 2")
+	outcome(t, o, nil)
+	x.event(inject.EventStopped)
 }
 
 // A child that is being stopped for what is withdrawn still is, and nothing is started

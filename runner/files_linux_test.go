@@ -117,6 +117,14 @@ func TestExtraFiles(t *testing.T) {
 		if got := content(second.revision); got != "closed" {
 			t.Errorf("got %q", got)
 		}
+		w.remove("sealed")
+		w.answer(w.next(0), nil)
+		w.set("sealed", "s4")
+		fourth := w.next(4)
+		w.answer(fourth, errors.New("it does not start"))
+		if got := content(fourth.revision); got != "s4" { // it was in use before
+			t.Errorf("got %q", got)
+		}
 		w.set("sealed", "s5")
 		last := w.next(5)
 		w.end()
