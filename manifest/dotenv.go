@@ -9,53 +9,37 @@ import "strings"
 //	comment = "#" to the end of the line; after text, with white space before it
 //
 // docs/manifest.md has the rules in words.
-type dotenv struct {
-	*source
-	off int
-}
+type dotenv struct{ scanner }
 
 func parseDotenv(s *source) []item {
-	d := dotenv{source: s}
-	seen := map[string]int{}
+	d := dotenv{scanner{src: s, text: s.text, at: func(off int) int { return off }}}
 	var items []item
-	for d.next() {
-		start := len(d.fault)
-		if it, ok := d.entry(); ok {
-			if first, twice := seen[it.Name]; twice {
-				d.fail(it.off, it.Name+" is set twice", duplicateHint(d.position(first)))
-			} else {
-				seen[it.Name] = it.off
-			}
-			items = append(items, it)
-		}
-		if len(d.fault) > start {
-			d.off = d.lineEnd()
-		}
-	}
-	return items
-}
-
-// next goes to the next entry, past white space and comments.
-func (d *dotenv) next() bool {
 	for d.off < len(d.text) {
-		switch c := d.text[d.off]; {
+		switch c := d.peek(); {
 		case c == '#':
-			d.off = d.lineEnd()
+			d.off = d.find('\n')
 		case c == '\n' || isBlank(c):
 			d.off++
 		default:
-			return true
+			faults := len(s.fault)
+			if it, ok := d.entry(); ok {
+				items = append(items, it)
+			}
+			if len(s.fault) > faults {
+				d.off = d.find('\n')
+			}
 		}
 	}
-	return false
+	checkNames(items)
+	return items
 }
 
 // entry reads one entry. ok is false if its name is at fault.
 func (d *dotenv) entry() (it item, ok bool) {
 	d.export()
-	it = item{place: place{d.source, d.off}}
-	it.Name = d.name()
-	it.Pos = d.position(it.off)
+	it = item{place: place{d.src, d.off}}
+	it.Name = d.entryName()
+	it.Pos = d.src.position(it.off)
 	if it.Name == "" {
 		return it, false
 	}
@@ -65,7 +49,7 @@ func (d *dotenv) entry() (it item, ok bool) {
 	case d.peek() == '=':
 	case d.peek() == ':' && (d.off+1 == len(d.text) || d.text[d.off+1] == '\n' || isBlank(d.text[d.off+1])):
 	case d.peek() == '\n' || d.peek() == '#' && d.off > nameEnd || d.off == len(d.text):
-		d.show(it.off, nameEnd, true)
+		d.show(it.off, nameEnd)
 		it.Value = inherit(it.Name)
 		return it, true
 	case d.peek() == ':':
@@ -78,7 +62,7 @@ func (d *dotenv) entry() (it item, ok bool) {
 		d.fail(d.off, "a character that cannot be in a name", nameHint)
 		return it, false
 	}
-	d.show(it.off, d.off+1, true)
+	d.show(it.off, d.off+1)
 	d.off++
 	it.Value = d.value()
 	return it, true
@@ -97,10 +81,10 @@ func (d *dotenv) export() {
 		d.off = from // a variable of that name
 		return
 	}
-	d.show(from, d.off, true)
+	d.show(from, d.off)
 }
 
-func (d *dotenv) name() string {
+func (d *dotenv) entryName() string {
 	from := d.off
 	for isName(d.peek()) {
 		d.off++
@@ -130,25 +114,25 @@ func (d *dotenv) value() Expr {
 			d.off = len(d.text)
 			return nil
 		}
-		d.show(from, from+1, true)
-		d.show(end, end+1, true)
+		d.show(from, from+1)
+		d.show(end, end+1)
 		value := d.quoted(quote, from+1, end)
 		d.off = end + 1
 		d.blanks()
 		if d.off < len(d.text) && d.peek() != '\n' && d.peek() != '#' {
 			d.fail(d.off, "text after the closing quote", `write quotes around the whole value, or \" for a quote in it`)
 		}
-		d.off = d.lineEnd()
+		d.off = d.find('\n')
 		return value
 	}
-	from, end := d.off, d.lineEnd()
+	from, end := d.off, d.find('\n')
 	for i := max(afterName+1, from); i < end; i++ {
 		if d.text[i] == '#' && isBlank(d.text[i-1]) {
 			end = i
 			break
 		}
 	}
-	d.off = d.lineEnd()
+	d.off = d.find('\n')
 	end = from + len(strings.TrimRight(d.text[from:end], blanks))
 	return d.scan(from, end, false)
 }
@@ -183,24 +167,10 @@ func (d *dotenv) quoted(quote byte, from, end int) Expr {
 	return Expr{{Literal: literal}}
 }
 
+// scan reads text[from:end], in which backslashes may be escapes.
 func (d *dotenv) scan(from, end int, escapes bool) Expr {
-	same := func(off int) int { return off }
-	t := scanner{src: d.source, text: d.text[:end], at: same, off: from, escapes: escapes}
+	t := scanner{src: d.src, text: d.text[:end], at: d.at, off: from, escapes: escapes}
 	return t.template(false)
-}
-
-func (d *dotenv) peek() byte {
-	if d.off < len(d.text) {
-		return d.text[d.off]
-	}
-	return 0
-}
-
-func (d *dotenv) lineEnd() int {
-	if i := strings.IndexByte(d.text[d.off:], '\n'); i >= 0 {
-		return d.off + i
-	}
-	return len(d.text)
 }
 
 func (d *dotenv) blanks() {

@@ -19,6 +19,13 @@ var keepingStructures = []structure{
 	{true, "version: 1\nrefresh: {interval: 60s, debounce: 500ms, max_stale: 0}"},
 	{true, "version: 1\nrefresh: {interval: 60s, debounce: 500ms, max_wait: 5s, max_stale: 1h, then: exit, on_revoked: keep}"},
 	{true, "version: 1\nrefresh: {max_stale: \"0\", on_revoked: stop}"},
+	{true, "version: 1\nrefresh: {max_stale: 1h, on_stale: stop}"},
+	{false, "version: 1\nrefresh: {max_stale: 1h, on_stale: stop, then: stop}"},
+	{false, "version: 1\nrefresh: {max_stale: 1h, on_stale: keep}"},
+	{true, "version: 1\nenv: {A: {secret: x, max_stale: 1h, on_stale: stop}}"},
+	{false, "version: 1\nenv: {A: {secret: x, on_stale: stop}}"},
+	{false, "version: 1\nenv: {A: {secret: x, max_stale: 1h, on_stale: stop, then: stop}}"},
+	{false, oneFile + "{template: x, max_stale: 1h, on_stale: stop, then: stop}}"},
 	{true, "version: 1\nrefresh: {max_stale: 0.0}"},
 	{true, "version: 1\nrefresh: {max_stale: 0s}"},
 	{false, "version: 1\nrefresh:"},
@@ -206,6 +213,41 @@ func TestRefreshLayers(t *testing.T) {
 	}
 }
 
+// then is an alias of on_stale, in each place.
+func TestOnStale(t *testing.T) {
+	write(t, map[string]string{
+		"m.env": "A=room:secret/a?max_stale=1m&then=stop\nB=room:secret/b?max_stale=1m&on_stale=stop\n",
+		"m.yaml": "version: 1\nenv:\n  C: {secret: c, max_stale: 1m, then: stop}\n  D: {secret: d, max_stale: 1m, on_stale: stop}\n" +
+			"  E: room:secret/e\n  F: {secret: f, max_stale: 0}\nrefresh: {max_stale: 1m, then: exit}\n",
+		"over.yaml": "version: 1\nrefresh: {on_stale: stop}\n",
+	})
+	m, err := manifest.Load([]string{"m.env", "m.yaml", "over.yaml"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range m.Entries {
+		want := manifest.StalePolicy{MaxStale: time.Minute, OnStale: manifest.ActionStop}
+		if e.Name == "F" {
+			want = manifest.StalePolicy{}
+		}
+		if e.StalePolicy != want {
+			t.Errorf("%s: got %+v, want %+v", e.Name, e.StalePolicy, want)
+		}
+	}
+	for file, text := range map[string]string{
+		"both.env":      "A=room:secret/a?max_stale=1m&then=stop&on_stale=stop",
+		"both.yaml":     "version: 1\nenv: {A: {secret: a, on_stale: stop, max_stale: 1m, then: stop}}",
+		"file.yaml":     "version: 1\nfiles: {p: {secret: a, on_stale: stop, max_stale: 1m, then: stop}}",
+		"refresh.yaml":  "version: 1\nrefresh: {max_stale: 1m, on_stale: stop, then: stop}",
+		"template.yaml": "version: 1\nfiles: {p: {template: x, max_stale: 1m, on_stale: stop, then: exit}}",
+	} {
+		_, errs := manifest.Parse(file, text)
+		if len(errs) != 1 || !strings.Contains(errs.Error(), "then is an alias of on_stale: both are given") {
+			t.Errorf("%s: got %v", text, errs)
+		}
+	}
+}
+
 func TestKeepingErrors(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
 		{"refresh: {interal: 1s}", "m.yaml:2:11: unknown key\n    refresh: {interal: …\n              ^\n  hint: did you mean \"interval\"?"},
@@ -236,7 +278,7 @@ func TestKeepingErrors(t *testing.T) {
 		{"files: {p: {oauth: x, expires_at: true}}" + oauthX, "m.yaml:2:23: unknown key"},
 		{"files: {p: {format: json, entries: {A: {secret: x, max_stale: 1m}}}}", "m.yaml:2:37: A has an update policy"},
 		{"files: {p: {format: json, entries: {A: \"${room:secret/x?max_stale=1m}\"}}}", "m.yaml:2:37: A has an update policy"},
-		{"files: {p: {template: \"{{ secret \\\"x?max_stale=1m\\\" }}\"}}", "a reference in a template says how it is kept current"},
+		{"files: {p: {template: \"{{ secret \\\"x?max_stale=1m\\\" }}\"}}", "a reference in a template has an update policy"},
 		{"oauth: {x: {client_id: c, client_secret: \"room:secret/s?max_stale=1m\", authorization_endpoint: https://a, token_endpoint: https://t}}", "invalid client_secret: want a whole secret"},
 	} {
 		write(t, map[string]string{"m.yaml": "version: 1\n" + test.text})
