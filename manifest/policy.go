@@ -171,20 +171,13 @@ func (it item) hasPolicy() bool {
 	return it.policy != (policy{})
 }
 
-// takePolicy moves the policies of the references in value to p.
-func (p *policy) takePolicy(value Expr, fail func(message, hint string)) {
-	for part := range value.parts(true) {
-		r := part.Reference
-		if r == nil {
-			continue
-		}
-		switch {
-		case r.policy == (policy{}):
-		case *p == (policy{}):
-			*p = r.policy
-		case !reflect.DeepEqual(*p, r.policy):
-			fail("references with different update policies", "write on_change, max_stale, on_stale and on_revoked into one of them")
-		}
-		r.policy = policy{}
+// join adds the policy of a reference, of which those of one value may not differ.
+func (p *policy) join(of policy, fail func(message, hint string)) {
+	switch {
+	case of == (policy{}):
+	case *p == (policy{}):
+		*p = of
+	case !reflect.DeepEqual(*p, of):
+		fail("references with different update policies", "write on_change, max_stale, on_stale and on_revoked into one of them")
 	}
 }
