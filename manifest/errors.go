@@ -36,38 +36,27 @@ func (e *Error) Error() string {
 // Unwrap returns the cause, so that errors.Is(err, fs.ErrNotExist) works.
 func (e *Error) Unwrap() error { return e.Err }
 
-// manifestErrors are all faults of a manifest, in the order of its layers and their
-// lines.
-type manifestErrors []*Error
+// manifestErrors are an [*Error] for each fault of a manifest, in the order of its layers
+// and their lines.
+type manifestErrors []error
 
-// maxErrors bounds what one run prints: who gave the wrong file has no use for
-// a message for each of its lines.
+// maxErrors bounds what one run prints, for example for a file that is not a manifest.
 const maxErrors = 20
 
-// Error is the text of the first 20 errors, and how many there are beyond.
+// Error is the text of the first maxErrors errors, and how many more there are.
 func (es manifestErrors) Error() string {
-	var b strings.Builder
-	for i, e := range es {
-		if i == maxErrors {
-			fmt.Fprintf(&b, "\nand %d more", len(es)-maxErrors)
-			break
-		}
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		b.WriteString(e.Error())
+	var texts []string
+	for _, e := range es[:min(len(es), maxErrors)] {
+		texts = append(texts, e.Error())
 	}
-	return b.String()
+	if more := len(es) - maxErrors; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, "\n")
 }
 
 // Unwrap returns the errors for errors.Is and errors.As.
-func (es manifestErrors) Unwrap() []error {
-	all := make([]error, len(es))
-	for i, e := range es {
-		all[i] = e
-	}
-	return all
-}
+func (es manifestErrors) Unwrap() []error { return es }
 
 // excerptWidth is how many columns of a long line are shown around a fault.
 const excerptWidth = 100

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// MaxSize is the largest manifest file, in bytes.
+// maxSize is the largest manifest file, in bytes.
 const maxSize = 1 << 20
 
 // Load reads the layers of a manifest: the variables of environ whose whole
@@ -31,7 +31,7 @@ func Load(files, environ []string, also ...string) (*Manifest, error) {
 		s := open(file)
 		s.schemes = known
 		sources = append(sources, s)
-		if s.err == nil && s.checkUTF8() {
+		if s.err == nil && s.fault == nil {
 			l := parse(s, &settings)
 			layers = append(layers, l.items)
 			maps.Copy(clients, l.clients)
