@@ -3,6 +3,7 @@ package manifest
 import (
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // maxDepth bounds ${A:-${B:-${C…}}}.
@@ -176,32 +177,30 @@ func (t *scanner) reference(end int) *Reference {
 	return &r
 }
 
-// showReference shows what of a reference is a name. A default is a value, what
-// follows an unknown key may be one, and what is no URI is perhaps no
-// reference.
+// queryPair has a key of a query and its value, or what follows "=" in a fragment.
+var queryPair = regexp.MustCompile(`[?&]([^=&#]*)(=[^&#]*)?|#[^=]*=(.*)`)
+
+// showReference shows names in a reference. A default is a value, the value of an
+// unknown key may be one, and a text that is not a URI may not be a reference.
 func (t *scanner) showReference(from int, text string) {
 	const secret = "default"
-	end := 0
-	for end < len(text) && isURI(text[end]) && !strings.HasSuffix(text[:end], secret) {
-		end++
+	if i := strings.Index(text, secret); i >= 0 {
+		text = text[:i+len(secret)]
 	}
-	path, rest, _ := strings.Cut(text[:end], "?")
-	t.show(from, from+end)
-	at := from + len(path) + 1
-	query, fragment, _ := strings.Cut(rest, "#")
-	for pair := range strings.SplitSeq(query, "&") {
-		key, _, ok := strings.Cut(pair, "=")
+	if i := strings.IndexFunc(text, func(r rune) bool { return r > unicode.MaxASCII || !isURI(byte(r)) }); i >= 0 {
+		text = text[:i]
+	}
+	t.show(from, from+len(text))
+	for _, m := range queryPair.FindAllStringSubmatchIndex(text, -1) {
 		switch {
-		case isQueryKey(key):
-		case ok:
-			t.hide(at+len(key)+1, at+len(pair))
+		case m[6] >= 0:
+			t.hide(from+m[6], from+m[7])
+		case isQueryKey(text[m[2]:m[3]]):
+		case m[4] >= 0:
+			t.hide(from+m[4]+1, from+m[5])
 		default:
-			t.hide(at, at+len(pair))
+			t.hide(from+m[2], from+m[3])
 		}
-		at += len(pair) + 1
-	}
-	if i := strings.IndexByte(fragment, '='); i >= 0 {
-		t.hide(at+i+1, at+len(fragment))
 	}
 }
 
