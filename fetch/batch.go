@@ -9,10 +9,8 @@ import (
 // A fingerprint is what makes a snapshot with one State differ from one with
 // another.
 type fingerprint struct {
-	value   secret.Sum
-	held    bool
+	value   secret.Sum // zero if there is no value
 	status  Status
-	reason  error
 	expires time.Time
 }
 
@@ -49,7 +47,7 @@ func (l *refreshLoop) update(t *targetState, now time.Time) {
 }
 
 func (l *refreshLoop) fingerprint(t *targetState) fingerprint {
-	f := fingerprint{held: t.held, status: t.Status(), reason: reason(t.Err), expires: t.Expires}
+	f := fingerprint{status: t.Status(), expires: t.Expires}
 	if t.held {
 		f.value = l.hasher.Sum(t.value)
 	}
@@ -86,5 +84,5 @@ func (l *refreshLoop) publish(snapshot *Snapshot) {
 	}
 	clear(l.changed)
 	l.since, l.quiet = time.Time{}, now.Add(l.debounce)
-	l.violation = snapshot.nextViolation(l.manifest, now)
+	_, l.violation = snapshot.violations(l.manifest, now)
 }

@@ -533,9 +533,50 @@ func TestOverlapNewestWins(t *testing.T) {
 	x.restart(4)
 	x.expect("start 4")
 	o := x.send(5, inject.Update{Action: inject.ActionStop})
-	x.expect("end 4", "end 3")
+	x.both("end 4", "end 3")
 	outcome(t, o, nil)
 	x.event(inject.EventStopped)
+}
+
+// What is withdrawn is dropped at once, be it started already. The old child stays.
+func TestOverlapWithdraw(t *testing.T) {
+	x := supervise(t, inject.Supervisor{Overlap: true, Ready: never}, serve)
+	x.expect("start 1")
+	second := x.restart(2)
+	x.expect("start 2")
+	waiting := x.restart(4)
+	withdrawn := x.send(0, inject.Update{Action: inject.ActionWithdraw})
+	outcome(t, waiting, inject.ErrDropped)
+	outcome(t, second, inject.ErrDropped)
+	outcome(t, withdrawn, nil)
+	x.expect("end 2")
+	third := x.restart(3)
+	x.both("start 3", "end 1")
+	outcome(t, third, nil)
+	x.event(inject.EventRestarted)
+	outcome(t, x.send(0, inject.Update{Action: inject.ActionWithdraw}), nil) // of nothing
+	x.say("exit")
+	x.end("", 3)
+}
+
+// A child that is being stopped for what is withdrawn still is, and nothing is started
+// until there is an update.
+func TestWithdraw(t *testing.T) {
+	x := supervise(t, inject.Supervisor{}, `trap 'echo asked $N; read word; echo end $N; exit 0' TERM; echo start $N
+		while :; do read word || word=; [ "$word" = exit ] && exit $N; done`)
+	x.expect("start 1")
+	second := x.restart(2)
+	x.expect("asked 1")
+	outcome(t, x.send(0, inject.Update{Action: inject.ActionWithdraw}), nil)
+	outcome(t, second, inject.ErrDropped)
+	x.say("go")
+	x.expect("end 1")
+	third := x.restart(3)
+	x.expect("start 3")
+	outcome(t, third, nil)
+	x.event(inject.EventRestarted)
+	x.say("exit")
+	x.end("", 3)
 }
 
 // The signals of an update that comes meanwhile are for the one that serves then.

@@ -21,6 +21,8 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+
+	"github.com/roomenv/roomenv/internal/text"
 )
 
 // Exit codes, beside those of a child (docs/environment.md).
@@ -68,8 +70,8 @@ func report(w io.Writer, err error) int {
 			return code
 		}
 	}
-	text := strings.TrimRight(withRoomHints(err).Error(), "\n")
-	fmt.Fprintf(w, "roomenv: %s\n", strings.ReplaceAll(text, "\nhint: ", "\nroomenv: hint: "))
+	message := strings.TrimRight(withRoomHints(err).Error(), "\n")
+	fmt.Fprintf(w, "roomenv: %s\n", strings.ReplaceAll(message, "\nhint: ", "\nroomenv: hint: "))
 	return code
 }
 
@@ -106,3 +108,6 @@ func (p prefixer) Write(record []byte) (int, error) {
 	}
 	return len(record), nil
 }
+
+// printable is s without what could play tricks on a terminal.
+func printable(s string) string { return text.Printable(s, 0) }

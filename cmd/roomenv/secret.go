@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"text/tabwriter"
 
 	"github.com/google/renameio/v2"
@@ -278,14 +277,4 @@ func failed(verb, id string, err error) error {
 			"`roomenv secret list` shows what is there; a delegated secret needs --delegated-to")}
 	}
 	return fmt.Errorf("cannot %s the secret %q: %w", verb, id, err)
-}
-
-// printable quotes what could play tricks on a terminal.
-func printable(s string) string {
-	for _, r := range s {
-		if !strconv.IsPrint(r) {
-			return strconv.Quote(s)
-		}
-	}
-	return s
 }

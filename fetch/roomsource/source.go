@@ -38,6 +38,12 @@ type Source struct {
 	pending map[manifest.Target]*pendingRequest
 }
 
+var _ interface {
+	fetch.TryResolver
+	fetch.Watcher
+	fetch.Reconnector
+} = (*Source)(nil)
+
 // New returns a source that calls dial when the first target of a room is fetched,
 // with its name; that of the default room is "". It calls dial again when that failed
 // or the client has ended for good, with exponential backoff; until then all that is
