@@ -2,6 +2,8 @@ package manifest
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -61,39 +63,38 @@ func (es manifestErrors) Unwrap() []error { return es }
 // excerptWidth is how many columns of a long line are shown around a fault.
 const excerptWidth = 100
 
+var (
+	spaces = regexp.MustCompile(` +`)
+	hidden = regexp.MustCompile(`…( ?…)*`) // how many words there are is a secret too
+)
+
 // excerpt returns line with what is not in shown as "…", bounded to
 // excerptWidth runes, and the index of the rune that stands for the byte at.
 func excerpt(line string, shown []bool, at int) (text string, caret int) {
-	var out []rune
-	visible := false
-	for i, r := range line {
-		c := r
-		switch {
-		case unicode.IsSpace(r):
-			c = ' '
-		case !shown[i]:
-			c = '…'
-		case !unicode.IsPrint(r):
-			c = utf8.RuneError
-		}
-		switch n := len(out); {
-		case c == ' ' && (n == 0 || out[n-1] == ' '):
-		case c == '…' && n > 0 && out[n-1] == '…':
-		case c == '…' && n > 1 && out[n-1] == ' ' && out[n-2] == '…': // how many words is a secret too
-			out = out[:n-1]
-		default:
-			out = append(out, c)
-		}
-		visible = visible || shown[i]
-		if i <= at {
-			caret = max(len(out)-1, 0)
-		}
-	}
-	if !visible {
+	if !slices.Contains(shown, true) {
 		return "", 0
 	}
-	if at >= len(line) {
-		caret = len(out)
+	redacted := func(end int) []rune {
+		var b strings.Builder
+		for i, r := range line[:end] {
+			switch {
+			case unicode.IsSpace(r):
+				r = ' '
+			case !shown[i]:
+				r = '…'
+			case !unicode.IsPrint(r):
+				r = utf8.RuneError
+			}
+			b.WriteRune(r)
+		}
+		all := spaces.ReplaceAllString(strings.TrimLeft(b.String(), " "), " ")
+		return []rune(hidden.ReplaceAllString(all, "…"))
+	}
+	out := redacted(len(line))
+	caret = len(out)
+	if at < len(line) {
+		_, width := utf8.DecodeRuneInString(line[at:])
+		caret = max(len(redacted(at+width))-1, 0)
 	}
 	if from := caret - excerptWidth*2/3; from > 0 {
 		out = append([]rune{'…'}, out[from:]...)

@@ -71,21 +71,24 @@ type settings struct {
 
 // note stores where the values of a mapping are.
 func (s *settings) note(src *source, f field) {
-	if s.at == nil {
-		s.at = map[string]place{}
-	}
 	for _, f := range f.value.fields {
-		s.at[f.key] = place{src, f.value.off}
-		if f.key == "then" {
-			s.at["on_stale"] = s.at[f.key]
+		name := f.key
+		if k := refreshKeys.find(name); k != nil && k.alias != "" {
+			name = k.alias
 		}
-		if execKeys.find(f.key) != nil {
-			if s.exec.Pos == nil {
-				s.exec.Pos = map[string]Position{}
-			}
-			s.exec.Pos[f.key] = src.position(f.value.off)
+		s.at[name] = place{src, f.value.off}
+	}
+}
+
+// pos returns where the values of the keys of exec: are.
+func (s *settings) pos() map[string]Position {
+	pos := map[string]Position{}
+	for _, k := range execKeys {
+		if at, ok := s.at[k.name]; ok {
+			pos[k.name] = at.source.position(at.off)
 		}
 	}
+	return pos
 }
 
 // check records what cannot be combined, also in several files.

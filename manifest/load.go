@@ -23,7 +23,7 @@ func Load(files, environ []string, also ...string) (*Manifest, error) {
 	layers := [][]item{known.inherited(environ)}
 	clients := map[string]OAuthClient{}
 	var sources []*source
-	var settings settings
+	settings := settings{at: map[string]place{}}
 	for _, it := range layers[0] {
 		sources = append(sources, it.source)
 	}
@@ -49,6 +49,7 @@ func Load(files, environ []string, also ...string) (*Manifest, error) {
 	if errs != nil {
 		return nil, errs
 	}
+	settings.exec.Pos = settings.pos()
 	m := &Manifest{OAuth: clients, Refresh: settings.refresh, Exec: settings.exec}
 	for _, f := range contents {
 		f.UpdatePolicy = f.policy.over(settings.policy)

@@ -16,15 +16,9 @@ type Refresh struct {
 }
 
 // An UpdatePolicy says what to do when the value of an entry or of a file changes, or when
-// it may not be current.
+// it may not be current. It includes what refresh: says for all.
 type UpdatePolicy struct {
 	OnChange *OnChange // nil is the default for an entry or a file
-	StalePolicy
-}
-
-// A StalePolicy says what to do with a value that may not be current. That of an entry
-// includes what refresh: says for all.
-type StalePolicy struct {
 	// MaxStale is how long a value may be used after the room last confirmed it; 0 is
 	// without limit. Then follows OnStale, where "" is [ActionWarn].
 	MaxStale time.Duration
@@ -76,7 +70,7 @@ func (p policy) over(general policy) UpdatePolicy {
 	if p.maxStale == nil {
 		p.maxStale, p.onStale = general.maxStale, general.onStale
 	}
-	u := UpdatePolicy{p.onChange, StalePolicy{OnRevoked: cmp.Or(p.onRevoked, general.onRevoked)}}
+	u := UpdatePolicy{OnChange: p.onChange, OnRevoked: cmp.Or(p.onRevoked, general.onRevoked)}
 	if p.maxStale != nil {
 		u.MaxStale, u.OnStale = *p.maxStale, p.onStale
 	}
@@ -91,7 +85,7 @@ func onChangeKey[T any](of func(*T) *policy) key[T] {
 	return on("on_change", change, "How the command learns of a changed value.", func(to *T, c *OnChange) { of(to).onChange = c })
 }
 
-// staleKeys are the keys of a [StalePolicy]; on_stale requires another.
+// staleKeys are the other keys of it; on_stale requires another.
 func staleKeys[T any](of func(*T) *policy, requires string) keys[T] {
 	onStale := on("on_stale", oneOf(ActionWarn, ActionStop, ActionExit), "What to do after `max_stale` (default `warn`).", func(to *T, a Action) { of(to).onStale = a }).needing(requires)
 	then := onStale

@@ -149,25 +149,28 @@ refresh: {max_stale: 1h, then: stop}
 		}
 	}
 	change := func(kind manifest.ChangeKind) *manifest.OnChange { return &manifest.OnChange{Kind: kind} }
-	hour := manifest.StalePolicy{MaxStale: time.Hour, OnStale: manifest.ActionStop}
 	want := keeping{
-		"INHERITED":        {nil, manifest.StalePolicy{MaxStale: 3 * time.Minute}},
-		"A":                {change(manifest.ChangeNone), manifest.StalePolicy{MaxStale: 10 * time.Minute, OnRevoked: manifest.ActionKeep}},
-		"B":                {nil, manifest.StalePolicy{MaxStale: time.Minute, OnStale: manifest.ActionExit}},
-		"C":                {change(manifest.ChangeRestart), hour},
-		"KEY":              {nil, hour},
-		"TOKEN":            {change(manifest.ChangeNone), hour},
-		"TOKEN_EXPIRES_AT": {change(manifest.ChangeNone), hour},
-		"PLAIN":            {nil, hour},
-		"FOREVER":          {nil, manifest.StalePolicy{}},
-		"HOOK":             {&manifest.OnChange{Kind: manifest.ChangeCommand, Command: []string{"sh", "-c", "x y"}}, hour},
-		"LITERAL":          {&manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "HUP"}, hour},
-		"OWN":              {nil, hour}, // a file
-		"OWN_EXPIRES_AT":   {change(manifest.ChangeNone), hour},
-		"OWN_FILE":         {nil, hour},
-		"tls/key.pem":      {change(manifest.ChangeRestart), hour},
-		"text":             {nil, manifest.StalePolicy{MaxStale: time.Hour, OnStale: manifest.ActionStop, OnRevoked: manifest.ActionKeep}},
-		"a.json":           {&manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "USR1"}, manifest.StalePolicy{MaxStale: 2 * time.Minute}},
+		"INHERITED": {MaxStale: 3 * time.Minute},
+		"A":         {OnChange: change(manifest.ChangeNone), MaxStale: 10 * time.Minute, OnRevoked: manifest.ActionKeep},
+		"B":         {MaxStale: time.Minute, OnStale: manifest.ActionExit},
+		"FOREVER":   {},
+		"text":      {MaxStale: time.Hour, OnStale: manifest.ActionStop, OnRevoked: manifest.ActionKeep},
+		"a.json":    {OnChange: &manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "USR1"}, MaxStale: 2 * time.Minute},
+	}
+	for name, c := range map[string]*manifest.OnChange{ // with the policy of refresh
+		"C":                change(manifest.ChangeRestart),
+		"KEY":              nil,
+		"TOKEN":            change(manifest.ChangeNone),
+		"TOKEN_EXPIRES_AT": change(manifest.ChangeNone),
+		"PLAIN":            nil,
+		"HOOK":             {Kind: manifest.ChangeCommand, Command: []string{"sh", "-c", "x y"}},
+		"LITERAL":          {Kind: manifest.ChangeSignal, Signal: "HUP"},
+		"OWN":              nil, // a file
+		"OWN_EXPIRES_AT":   change(manifest.ChangeNone),
+		"OWN_FILE":         nil,
+		"tls/key.pem":      change(manifest.ChangeRestart),
+	} {
+		want[name] = manifest.UpdatePolicy{OnChange: c, MaxStale: time.Hour, OnStale: manifest.ActionStop}
 	}
 	for name, k := range want {
 		if !reflect.DeepEqual(got[name], k) {
@@ -198,8 +201,8 @@ func TestRefreshLayers(t *testing.T) {
 	if m.Refresh != refresh {
 		t.Errorf("got %+v, want %+v", m.Refresh, refresh)
 	}
-	stale := manifest.StalePolicy{MaxStale: 5 * time.Minute, OnStale: manifest.ActionExit}
-	if got := m.Entries[0].StalePolicy; got != stale {
+	stale := manifest.UpdatePolicy{MaxStale: 5 * time.Minute, OnStale: manifest.ActionExit}
+	if got := m.Entries[0].UpdatePolicy; got != stale {
 		t.Errorf("got %+v, want %+v", got, stale)
 	}
 	e := m.Exec
@@ -226,12 +229,12 @@ func TestOnStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range m.Entries {
-		want := manifest.StalePolicy{MaxStale: time.Minute, OnStale: manifest.ActionStop}
+		want := manifest.UpdatePolicy{MaxStale: time.Minute, OnStale: manifest.ActionStop}
 		if e.Name == "F" {
-			want = manifest.StalePolicy{}
+			want = manifest.UpdatePolicy{}
 		}
-		if e.StalePolicy != want {
-			t.Errorf("%s: got %+v, want %+v", e.Name, e.StalePolicy, want)
+		if e.UpdatePolicy != want {
+			t.Errorf("%s: got %+v, want %+v", e.Name, e.UpdatePolicy, want)
 		}
 	}
 	for file, text := range map[string]string{
