@@ -9,20 +9,20 @@ import (
 	"unicode/utf8"
 )
 
-// An Error is one fault of a manifest. None of its texts holds a literal
-// value: a value that was written into a manifest may be a secret.
+// An Error is one error in a manifest. None of its texts holds a literal
+// value: a value in a manifest may be a secret.
 type Error struct {
-	Pos     Position // Line is 0 when the fault is not at one place of a file
-	Line    string   // the line at fault, all that may be secret replaced by "…"; "" when nothing of it may be shown
+	Pos     Position // Line is 0 if the error is not at one place of a file
+	Line    string   // the line of the error, with "…" for all that may be secret; "" if nothing of it may be shown
 	Message string
 	Hint    string // what to do about it, or ""
 	Err     error  // the cause, where there is one: an error of package os
 
-	caret int // runes of Line before the place of the fault
+	caret int // runes of Line before the place of the error
 }
 
-// Error is the message for a person: FILE:LINE:COLUMN: MESSAGE, then the line at fault, a
-// caret below it, and the hint, where they exist.
+// Error is the message for a person: FILE:LINE:COLUMN: MESSAGE, then the line, a caret
+// below it, and the hint.
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v: %s", e.Pos, e.Message)
@@ -38,8 +38,8 @@ func (e *Error) Error() string {
 // Unwrap returns the cause, so that errors.Is(err, fs.ErrNotExist) works.
 func (e *Error) Unwrap() error { return e.Err }
 
-// manifestErrors are an [*Error] for each fault of a manifest, in the order of its layers
-// and their lines.
+// manifestErrors are the errors of a manifest, each an [*Error], in the order of its
+// layers and their lines.
 type manifestErrors []error
 
 // maxErrors bounds what one run prints, for example for a file that is not a manifest.
@@ -60,7 +60,7 @@ func (es manifestErrors) Error() string {
 // Unwrap returns the errors for errors.Is and errors.As.
 func (es manifestErrors) Unwrap() []error { return es }
 
-// excerptWidth is how many columns of a long line are shown around a fault.
+// excerptWidth is how many columns of a long line are shown around an error.
 const excerptWidth = 100
 
 var (

@@ -17,7 +17,7 @@ const maxSize = 1 << 20
 // or .json is YAML, every other is .env-style. environ is in the form of os.Environ.
 // Beside those of [SchemeRoom] the references may be of the given schemes.
 //
-// The error joins an [*Error] for each fault of each layer.
+// The error joins an [*Error] for each error in each layer.
 func Load(files, environ []string, also ...string) (*Manifest, error) {
 	known := append(schemes{SchemeRoom}, also...)
 	layers := [][]item{known.inherited(environ)}
@@ -69,7 +69,7 @@ type item struct {
 	place
 }
 
-// A place is where a fault is recorded.
+// A place is where an error is recorded.
 type place struct {
 	source *source
 	off    int
@@ -236,6 +236,6 @@ func failCycle(items []item, cycle []int) {
 		names.WriteString(items[i].Name + " → ")
 	}
 	first := items[cycle[0]]
-	first.fail("these use each other: "+names.String()+first.Name,
+	first.fail("cycle of variables: "+names.String()+first.Name,
 		"only a name within its own value is the inherited variable")
 }

@@ -42,7 +42,7 @@ const (
 // OnChange says how the command learns of a changed value.
 type OnChange struct {
 	Kind    ChangeKind
-	Signal  string   // of [ChangeSignal], as it is written
+	Signal  string   // of [ChangeSignal], as in the manifest
 	Command []string // of [ChangeCommand]: name and arguments
 }
 
@@ -57,7 +57,7 @@ const (
 	ChangeNone    ChangeKind = "none"
 )
 
-// A policy is an [UpdatePolicy] as it is written.
+// A policy is what is written of an [UpdatePolicy].
 type policy struct {
 	onChange           *OnChange
 	maxStale           *time.Duration

@@ -13,8 +13,7 @@ import (
 )
 
 // A Reference names a value of a source: SCHEME:KIND/ID?QUERY#FIELD, or
-// SCHEME://GROUP/KIND/ID for a group that is not the default one, such as another
-// room.
+// SCHEME://GROUP/KIND/ID for another group, such as a room, than the default one.
 type Reference struct {
 	Target
 	Field    string  // path into a JSON value, "" for the value itself
@@ -34,8 +33,8 @@ type syntax struct {
 	policy
 }
 
-// String returns the reference as it is written, with what decides the value
-// and without the rest of the query: a default may be a secret.
+// String returns the reference without the part of the query that does not decide the
+// value: a default may be a secret.
 func (r Reference) String() string {
 	if r.Field == "" {
 		return r.Target.String()
@@ -203,7 +202,7 @@ func (k schemes) hint(scheme string) string {
 
 // parseReference parses SCHEME:KIND/ID?QUERY#FIELD or SCHEME://GROUP/KIND/ID, a URI
 // (RFC 3986): other characters than those of a URI are percent-encoded. The offset of its
-// fault is into text, which its texts do not quote.
+// fault is into text; its message does not quote text.
 func (k schemes) parseReference(text string) (Reference, *fault) {
 	s := &source{schemes: k}
 	v := spec{params: url.Values{}}

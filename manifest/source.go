@@ -52,8 +52,8 @@ func (s *source) fail(off int, message, hint string) {
 	s.fault = append(s.fault, fault{off, message, hint})
 }
 
-// show says whether text[from:to] may be printed: a name, punctuation, a
-// reference. What nobody spoke of is not.
+// show sets whether text[from:to] may be printed: a name, punctuation, a
+// reference. It starts as false.
 func (s *source) show(from, to int, may bool) {
 	for i := from; i < to; i++ {
 		s.shown[i] = may

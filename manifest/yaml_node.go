@@ -16,7 +16,7 @@ import (
 type node struct {
 	kind   nodeKind
 	off    int    // where it starts
-	text   string // of a scalar: a number or a boolean as it is written
+	text   string // of a scalar: numbers and booleans verbatim
 	fields []field
 	list   []node
 }
@@ -48,7 +48,7 @@ var scalarKinds = map[string]nodeKind{"!!null": nullNode, "!!bool": boolNode, "!
 type yamlFile struct {
 	*source
 	starts  []int // of lines as YAML counts them
-	refused bool  // what is more than this format has is in the file
+	refused bool  // the file cannot be used
 	// last is the latest position that was looked up: positions come in order, and
 	// a line of a million characters is walked once.
 	last struct{ line, column, off int }
@@ -57,7 +57,7 @@ type yamlFile struct {
 const textHint = `put quotes around a text that has { } [ ] , # or ": " in it, or starts with a special character`
 
 // read returns the root of the file, or a null node if the file has only
-// comments. ok is false if it is not the part of YAML that this format uses.
+// comments. ok is false if the file is not YAML or has YAML that is not supported.
 func (y *yamlFile) read() (root node, ok bool) {
 	y.starts = []int{0}
 	for i, r := range y.text {
@@ -97,8 +97,8 @@ func (y *yamlFile) refuse(off int, message, hint string) {
 // directive matches a file whose first line of content starts with %.
 var directive = regexp.MustCompile(`\A(?:[ \t]*(?:#.*)?\n)*%`)
 
-// node returns n without what this format has no use for, which is recorded. In
-// a list a text before a colon is no key.
+// node converts n, and records anchors, tags and other YAML that is not supported. It
+// shows keys, except in a list, where they may be values with a colon.
 func (y *yamlFile) node(n *yaml.Node, inList bool) node {
 	out := node{off: y.offset(n.Line, n.Column), text: n.Value}
 	switch {
