@@ -11,7 +11,7 @@ type Exec struct {
 	Pristine    bool
 	Strip       []string
 	Allow       []string
-	StopSignal  string // as it is written: which signals there are depends on the system
+	StopSignal  string // as in the manifest: its meaning depends on the system
 	StopTimeout time.Duration
 	OnChange    *OnChange // for variables without their own; nil is [ChangeRestart]
 	// Overlap starts the new process before the old one is stopped, once it is Ready.
@@ -32,8 +32,8 @@ type Readiness struct {
 
 var (
 	execKeys = keys[Exec]{
-		on("mask", boolean, "Masks fetched values in the output of the command, as `--mask`.", func(e *Exec, is bool) { e.Mask = is }),
-		on("pristine", boolean, "Inherits only the variables that the manifest names, as `--pristine`.", func(e *Exec, is bool) { e.Pristine = is }),
+		on("mask", boolean, "Masks fetched values in the output of the command; `--mask` does too.", func(e *Exec, is bool) { e.Mask = is }),
+		on("pristine", boolean, "Inherits only the variables that the manifest names; `--pristine` does too.", func(e *Exec, is bool) { e.Pristine = is }),
 		on("strip", listOf(variable), "Variables not to inherit, such as `MESHAGENT_TOKEN`; added to those of `--strip`.", func(e *Exec, names []string) { e.Strip = names }),
 		on("allow", listOf(variable), "Code-loading variables, such as `PATH`, that may have a value of the room; added to those of `--allow`.", func(e *Exec, names []string) { e.Allow = names }),
 		on("stop_signal", plainText, "Signal that the command gets when roomenv receives SIGTERM (default `TERM`); a number needs quotes.", func(e *Exec, signal string) { e.StopSignal = signal }),
@@ -71,21 +71,24 @@ type settings struct {
 
 // note stores where the values of a mapping are.
 func (s *settings) note(src *source, f field) {
-	if s.at == nil {
-		s.at = map[string]place{}
-	}
 	for _, f := range f.value.fields {
-		s.at[f.key] = place{src, f.value.off}
-		if f.key == "then" {
-			s.at["on_stale"] = s.at[f.key]
+		name := f.key
+		if k := refreshKeys.find(name); k != nil && k.alias != "" {
+			name = k.alias
 		}
-		if execKeys.find(f.key) != nil {
-			if s.exec.Pos == nil {
-				s.exec.Pos = map[string]Position{}
-			}
-			s.exec.Pos[f.key] = src.position(f.value.off)
+		s.at[name] = place{src, f.value.off}
+	}
+}
+
+// pos returns where the values of the keys of exec: are.
+func (s *settings) pos() map[string]Position {
+	pos := map[string]Position{}
+	for _, k := range execKeys {
+		if at, ok := s.at[k.name]; ok {
+			pos[k.name] = at.source.position(at.off)
 		}
 	}
+	return pos
 }
 
 // check records what cannot be combined, also in several files.

@@ -16,7 +16,7 @@ func Parse(file, text string) ([]Entry, manifestErrors) {
 	s := newSource(file, text)
 	s.schemes = schemes{SchemeRoom, "file"}
 	var entries []Entry
-	for _, it := range parse(s, new(settings)).items {
+	for _, it := range parse(s, &settings{at: map[string]place{}}).items {
 		entries = append(entries, it.Entry)
 	}
 	return entries, s.errors()

@@ -188,34 +188,14 @@ func collectFiles(sources []*source, items []item) ([]item, []fileItem) {
 	}
 	var out []item
 	for _, it := range items {
-		it.Value = slices.Clone(it.Value)
-		it.checkNested()
-		expiry := it.expiry(names)
-		own := it.referenceFiles(func(f fileItem) {
+		out = append(out, it.expand(names, func(f fileItem) {
 			if _, ok := index[f.Path]; ok {
 				f.fail(f.label()+" is defined twice", "give one of them another path; ${NAME} is the path in the variable NAME")
 				return
 			}
 			index[f.Path] = len(files)
 			files = append(files, f)
-		})
-		it.takePolicy(it.Value, it.fail)
-		if !own {
-			out = append(out, it)
-		} else {
-			// NAME itself is not set: programs that know NAME_FILE take it for an
-			// error if both are.
-			path := it
-			path.Name, path.Value = it.Name+"_FILE", Expr{{File: it.Name}}
-			if names[path.Name] {
-				it.fail(path.Name+" is set twice", "file=true on "+it.Name+" sets it too")
-			}
-			it.Value, it.Unset = nil, true
-			out = append(out, it, path)
-		}
-		if expiry != nil {
-			out = append(out, *expiry)
-		}
+		})...)
 	}
 	for i := range files {
 		files[i].check(index)
@@ -223,67 +203,59 @@ func collectFiles(sources []*source, items []item) ([]item, []fileItem) {
 	return out, files
 }
 
-// checkNested records references within ${NAME:-…} that speak for the whole value.
-func (it item) checkNested() {
-	for p, within := range it.Value.parts(true) {
-		if p.Reference == nil || within == nil {
-			continue
+// expand does what the references of an entry say of it. It returns the entry and those
+// that file=true and expires_at=true add, whose names no other entry may have.
+func (it item) expand(names map[string]bool, add func(fileItem)) (all []item) {
+	sibling := func(suffix, because string, value Expr) item {
+		e := it
+		e.Name, e.Value = it.Name+suffix, value
+		if names[e.Name] {
+			it.fail(e.Name+" is set twice", because+" on "+it.Name+" sets it")
 		}
-		where := " within ${" + within.Name + within.Operator + "…}"
-		if p.Reference.file != "" {
-			it.fail("file="+where, "give the file a variable of its own")
-		}
-		if p.Reference.expiresAt {
-			it.fail("expires_at="+where, "give the token a variable of its own")
-		}
+		names[e.Name] = true
+		return e
 	}
-}
-
-// referenceFiles calls add for each reference of the value that asks for a
-// file, and puts the path in its place. own is whether there is one that asks
-// for a file of the entry's name.
-func (it *item) referenceFiles(add func(fileItem)) (own bool) {
-	for i, p := range it.Value {
-		if p.Reference == nil || p.Reference.file == "" {
+	own := false
+	for p, within := range it.Value.parts(true) {
+		r := p.Reference
+		if r == nil {
 			continue
 		}
-		r := *p.Reference
-		f := fileItem{File{Path: r.file, Mode: cmp.Or(r.mode, defaultMode), Pos: it.Pos}, r.policy, it.place}
-		if r.file == ownName {
+		said := r.syntax
+		r.syntax = syntax{}
+		if within != nil && (said.file != "" || said.expiresAt) {
+			it.fail("file= or expires_at= within ${"+within.Name+within.Operator+"…}", "give the reference a variable of its own")
+		}
+		if said.expiresAt {
+			e := sibling("_EXPIRES_AT", "expires_at=true", Expr{{Expiry: &r.Target}})
+			e.policy = said.policy
+			if said.file != "" && e.onChange == nil {
+				e.onChange = &OnChange{Kind: ChangeNone} // as the file
+			}
+			all = append(all, e)
+		}
+		if said.file == "" {
+			it.join(said.policy, it.fail)
+			continue
+		}
+		f := fileItem{File{Path: said.file, Mode: cmp.Or(said.mode, defaultMode), Pos: it.Pos}, said.policy, it.place}
+		if said.file == ownName {
 			own, f.Path = true, it.Name
 			if len(it.Value) > 1 {
 				it.fail("file=true is not the whole value", "write file=PATH, which stands for the path within text")
 			}
 		}
-		r.syntax = syntax{}
-		f.Entries = []Entry{{Value: Expr{{Reference: &r}}, Pos: it.Pos}}
-		it.Value[i] = Part{File: f.Path}
+		f.Entries = []Entry{{Value: Expr{{Reference: r}}, Pos: it.Pos}}
+		*p = Part{File: f.Path}
 		add(f)
 	}
-	return own
-}
-
-// expiry returns the item of NAME_EXPIRES_AT, if a reference in the value asks
-// for it. It changes as the value does.
-func (it item) expiry(names map[string]bool) *item {
-	var expiry *item
-	for _, p := range it.Value {
-		r := p.Reference
-		if r == nil || !r.expiresAt {
-			continue
-		}
-		r.expiresAt = false
-		e := it
-		e.Name, e.Value, e.policy = it.Name+"_EXPIRES_AT", Expr{{Expiry: &r.Target}}, r.policy
-		if r.file != "" && e.onChange == nil {
-			e.onChange = &OnChange{Kind: ChangeNone} // as the file
-		}
-		if expiry != nil || names[e.Name] {
-			it.fail(e.Name+" is set twice", "expires_at on a reference of "+it.Name+" sets it")
-		}
-		expiry = &e
+	if own {
+		// NAME itself is not set: programs that know NAME_FILE take it for an error if
+		// both are.
+		all = append(all, sibling("_FILE", "file=true", it.Value))
+		it.Value, it.Unset = nil, true
 	}
-	return expiry
+	return append([]item{it}, all...)
 }
 
 // check records a file within a file, and references in the content of f that ask for what
@@ -295,17 +267,16 @@ func (f *fileItem) check(index map[string]int) {
 		}
 	}
 	for _, e := range f.Entries {
-		f.takePolicy(e.Value, func(message, hint string) { f.fail(f.label()+": "+message, hint) })
 		for p := range e.Value.parts(true) {
 			if p.Reference == nil {
 				continue
 			}
-			if p.Reference.file != "" {
-				f.fail(f.label()+": a reference with file= in the content of a file", "leave file= out, or give it a variable of its own")
+			said := p.Reference.syntax
+			p.Reference.syntax = syntax{}
+			if said.file != "" || said.expiresAt {
+				f.fail(f.label()+": file= or expires_at= in the content of a file", "write the reference under env:")
 			}
-			if p.Reference.expiresAt {
-				f.fail(f.label()+": a reference with expires_at= in the content of a file", "write it under env:, where it may have file: PATH too")
-			}
+			f.join(said.policy, func(message, hint string) { f.fail(f.label()+": "+message, hint) })
 		}
 	}
 }

@@ -82,7 +82,7 @@ func (ks keys[T]) read(s *source, fields []field, to *T, unknown func(f field)) 
 }
 
 // readMapping is read for a mapping that has only keys of the table. It reports whether
-// there was no fault.
+// there was no error.
 func (ks keys[T]) readMapping(s *source, f field, want string, to *T) bool {
 	faults := len(s.fault)
 	ks.read(s, s.fields(f, want), to, func(f field) { s.unknown(f, ks.names()) })
@@ -101,7 +101,7 @@ func (s *source) fields(f field, want string) []field {
 	return f.value.fields
 }
 
-// unknown records a key that is none of known.
+// unknown records a key that is not among known.
 func (s *source) unknown(f field, known []string) {
 	if f.key == reservedKey {
 		s.fail(f.off, "the key broker is reserved", "delete it: this version passes every value to the command")

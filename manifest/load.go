@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// MaxSize is the largest manifest file, in bytes.
+// maxSize is the largest manifest file, in bytes.
 const maxSize = 1 << 20
 
 // Load reads the layers of a manifest: the variables of environ whose whole
@@ -17,13 +17,13 @@ const maxSize = 1 << 20
 // or .json is YAML, every other is .env-style. environ is in the form of os.Environ.
 // Beside those of [SchemeRoom] the references may be of the given schemes.
 //
-// The error joins an [*Error] for each fault of each layer.
+// The error joins an [*Error] for each error in each layer.
 func Load(files, environ []string, also ...string) (*Manifest, error) {
 	known := append(schemes{SchemeRoom}, also...)
 	layers := [][]item{known.inherited(environ)}
 	clients := map[string]OAuthClient{}
 	var sources []*source
-	var settings settings
+	settings := settings{at: map[string]place{}}
 	for _, it := range layers[0] {
 		sources = append(sources, it.source)
 	}
@@ -31,7 +31,7 @@ func Load(files, environ []string, also ...string) (*Manifest, error) {
 		s := open(file)
 		s.schemes = known
 		sources = append(sources, s)
-		if s.err == nil && s.checkUTF8() {
+		if s.err == nil && s.fault == nil {
 			l := parse(s, &settings)
 			layers = append(layers, l.items)
 			maps.Copy(clients, l.clients)
@@ -49,6 +49,7 @@ func Load(files, environ []string, also ...string) (*Manifest, error) {
 	if errs != nil {
 		return nil, errs
 	}
+	settings.exec.Pos = settings.pos()
 	m := &Manifest{OAuth: clients, Refresh: settings.refresh, Exec: settings.exec}
 	for _, f := range contents {
 		f.UpdatePolicy = f.policy.over(settings.policy)
@@ -68,7 +69,7 @@ type item struct {
 	place
 }
 
-// A place is where a fault is recorded.
+// A place is where an error is recorded.
 type place struct {
 	source *source
 	off    int
@@ -147,14 +148,16 @@ func checkNames(items []item) {
 func merge(layers [][]item) []item {
 	var items []item
 	place := map[string]int{}
-	references := map[string]Expr{}
+	references := map[string]*Reference{}
 	for _, it := range layers[0] {
-		references[it.Name] = it.Value
+		if it.Value != nil {
+			references[it.Name] = it.Value[0].Reference
+		}
 	}
 	for _, layer := range layers {
 		for _, it := range layer {
-			if own, ok := references[it.Name]; ok {
-				it.Value = it.replaceOwn(it.Value, own)
+			if own := references[it.Name]; own != nil {
+				it.replaceOwn(own)
 			}
 			if i, ok := place[it.Name]; ok {
 				items[i] = it
@@ -168,23 +171,18 @@ func merge(layers [][]item) []item {
 }
 
 // replaceOwn puts the inherited reference in the place of the entry's own name.
-func (it item) replaceOwn(value, own Expr) Expr {
-	var parts Expr
-	for _, p := range value {
+func (it item) replaceOwn(own *Reference) {
+	for p := range it.Value.parts(true) {
 		switch v := p.Variable; {
-		case v == nil || v.Name != it.Name && v.Operator == "":
-			parts = append(parts, p)
-		case v.Name != it.Name:
-			word := it.replaceOwn(v.Operand, own)
-			parts = append(parts, Part{Variable: &Variable{v.Name, v.Operator, word}})
+		case v == nil || v.Name != it.Name:
 		case v.Operator == "":
-			parts = append(parts, own...)
+			r := *own
+			*p = Part{Reference: &r}
 		default:
 			it.fail(fmt.Sprintf("${%s%s…} within %[1]s, which is a reference in the environment", v.Name, v.Operator),
 				"write default= or optional=true into the reference, or use ${"+v.Name+"}")
 		}
 	}
-	return parts
 }
 
 // maxCycle bounds how many names of a cycle are printed.
@@ -201,31 +199,29 @@ func checkCycles(items []item) {
 	place := make([]int, len(items)) // on the path, from 1
 	var path []int
 	var visit func(int)
-	use := func(from int, name string) {
-		to, ok := index[name]
-		switch {
-		case !ok || to == from || place[to] == done:
-		case place[to] > 0:
-			failCycle(items, path[place[to]-1:])
-		default:
-			visit(to)
-		}
-	}
 	visit = func(i int) {
+		switch {
+		case place[i] == done:
+			return
+		case place[i] > 0:
+			failCycle(items, path[place[i]-1:])
+			return
+		}
 		path = append(path, i)
 		place[i] = len(path)
 		for p := range items[i].Value.parts(true) {
-			if p.Variable != nil {
-				use(i, p.Variable.Name)
+			if p.Variable == nil {
+				continue
+			}
+			if to, ok := index[p.Variable.Name]; ok && to != i {
+				visit(to)
 			}
 		}
 		path = path[:len(path)-1]
 		place[i] = done
 	}
 	for i := range items {
-		if place[i] == 0 {
-			visit(i)
-		}
+		visit(i)
 	}
 }
 
@@ -240,6 +236,6 @@ func failCycle(items []item, cycle []int) {
 		names.WriteString(items[i].Name + " → ")
 	}
 	first := items[cycle[0]]
-	first.fail("these use each other: "+names.String()+first.Name,
+	first.fail("cycle of variables: "+names.String()+first.Name,
 		"only a name within its own value is the inherited variable")
 }

@@ -178,11 +178,11 @@ func TestLoadCycles(t *testing.T) {
 		files []string
 		want  []string // of each error
 	}{
-		{[]string{"two.env"}, []string{"two.env:1:1: these use each other: A → B → A"}},
+		{[]string{"two.env"}, []string{"two.env:1:1: cycle of variables: A → B → A"}},
 		{[]string{"word.env"}, []string{"A → B → A"}},
 		{[]string{"self.env"}, nil},
 		{[]string{"shared.env"}, nil},
-		{[]string{"base.env", "over.env"}, []string{"base.env:1:1: these use each other: A → B → A"}},
+		{[]string{"base.env", "over.env"}, []string{"base.env:1:1: cycle of variables: A → B → A"}},
 		{[]string{"both.env"}, []string{"A → B → A", "C → D → C"}},
 		{[]string{"long.env"}, []string{"V0 → V1 → V2 → V3 → V4 → V5 → V6 → V7 → V8 → V9 → ("}},
 	} {

@@ -1,5 +1,5 @@
-// Package manifest reads what the user asked for: which variables and files a
-// child gets and where their values come from. It knows neither network nor values.
+// Package manifest reads manifests: which environment variables and files a command gets,
+// and where their values come from. It uses no network and holds no values.
 package manifest
 
 import (
@@ -15,7 +15,7 @@ type Manifest struct {
 	Entries []Entry
 	// Files are one for each Path.
 	Files []File
-	// OAuth are the clients that references of the kind [OAuth] name.
+	// OAuth are the clients that references of [KindOAuth] name.
 	OAuth   map[string]OAuthClient
 	Refresh Refresh
 	Exec    Exec
@@ -25,14 +25,13 @@ type Manifest struct {
 type Entry struct {
 	Name  string
 	Value Expr
-	Unset bool // the variable is absent, whatever the environment has
+	Unset bool // the variable is unset, also if it is inherited
 	Pos   Position
 	UpdatePolicy
 }
 
 // Inherits reports whether the value of e is only the [Variable] of its own
-// name, without an operator. Such an entry is absent if the environment does
-// not have it.
+// name, without an operator. Such an entry is unset if the variable is not inherited.
 func (e Entry) Inherits() bool {
 	if len(e.Value) != 1 {
 		return false
@@ -62,7 +61,7 @@ type Expr []Part
 
 // A Part is one of a literal, a reference, a variable, a file (the path of one
 // of the manifest's Files, which stands for where it is) and when the token of a
-// target expires, which is absent if that is not known.
+// target expires, which is unset if that is unknown.
 type Part struct {
 	Literal   string
 	Reference *Reference

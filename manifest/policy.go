@@ -16,15 +16,9 @@ type Refresh struct {
 }
 
 // An UpdatePolicy says what to do when the value of an entry or of a file changes, or when
-// it may not be current.
+// it may not be current. It includes what refresh: says for all.
 type UpdatePolicy struct {
 	OnChange *OnChange // nil is the default for an entry or a file
-	StalePolicy
-}
-
-// A StalePolicy says what to do with a value that may not be current. That of an entry
-// includes what refresh: says for all.
-type StalePolicy struct {
 	// MaxStale is how long a value may be used after the room last confirmed it; 0 is
 	// without limit. Then follows OnStale, where "" is [ActionWarn].
 	MaxStale time.Duration
@@ -48,7 +42,7 @@ const (
 // OnChange says how the command learns of a changed value.
 type OnChange struct {
 	Kind    ChangeKind
-	Signal  string   // of [ChangeSignal], as it is written
+	Signal  string   // of [ChangeSignal], as in the manifest
 	Command []string // of [ChangeCommand]: name and arguments
 }
 
@@ -63,7 +57,7 @@ const (
 	ChangeNone    ChangeKind = "none"
 )
 
-// A policy is an [UpdatePolicy] as it is written.
+// A policy is what is written of an [UpdatePolicy].
 type policy struct {
 	onChange           *OnChange
 	maxStale           *time.Duration
@@ -76,7 +70,7 @@ func (p policy) over(general policy) UpdatePolicy {
 	if p.maxStale == nil {
 		p.maxStale, p.onStale = general.maxStale, general.onStale
 	}
-	u := UpdatePolicy{p.onChange, StalePolicy{OnRevoked: cmp.Or(p.onRevoked, general.onRevoked)}}
+	u := UpdatePolicy{OnChange: p.onChange, OnRevoked: cmp.Or(p.onRevoked, general.onRevoked)}
 	if p.maxStale != nil {
 		u.MaxStale, u.OnStale = *p.maxStale, p.onStale
 	}
@@ -91,7 +85,7 @@ func onChangeKey[T any](of func(*T) *policy) key[T] {
 	return on("on_change", change, "How the command learns of a changed value.", func(to *T, c *OnChange) { of(to).onChange = c })
 }
 
-// staleKeys are the keys of a [StalePolicy]; on_stale requires another.
+// staleKeys are the other keys of it; on_stale requires another.
 func staleKeys[T any](of func(*T) *policy, requires string) keys[T] {
 	onStale := on("on_stale", oneOf(ActionWarn, ActionStop, ActionExit), "What to do after `max_stale` (default `warn`).", func(to *T, a Action) { of(to).onStale = a }).needing(requires)
 	then := onStale
@@ -171,20 +165,13 @@ func (it item) hasPolicy() bool {
 	return it.policy != (policy{})
 }
 
-// takePolicy moves the policies of the references in value to p.
-func (p *policy) takePolicy(value Expr, fail func(message, hint string)) {
-	for part := range value.parts(true) {
-		r := part.Reference
-		if r == nil {
-			continue
-		}
-		switch {
-		case r.policy == (policy{}):
-		case *p == (policy{}):
-			*p = r.policy
-		case !reflect.DeepEqual(*p, r.policy):
-			fail("references with different update policies", "write on_change, max_stale, on_stale and on_revoked into one of them")
-		}
-		r.policy = policy{}
+// join adds the policy of a reference, of which those of one value may not differ.
+func (p *policy) join(of policy, fail func(message, hint string)) {
+	switch {
+	case of == (policy{}):
+	case *p == (policy{}):
+		*p = of
+	case !reflect.DeepEqual(*p, of):
+		fail("references with different update policies", "write on_change, max_stale, on_stale and on_revoked into one of them")
 	}
 }

@@ -19,6 +19,13 @@ var keepingStructures = []structure{
 	{true, "version: 1\nrefresh: {interval: 60s, debounce: 500ms, max_stale: 0}"},
 	{true, "version: 1\nrefresh: {interval: 60s, debounce: 500ms, max_wait: 5s, max_stale: 1h, then: exit, on_revoked: keep}"},
 	{true, "version: 1\nrefresh: {max_stale: \"0\", on_revoked: stop}"},
+	{true, "version: 1\nrefresh: {max_stale: 1h, on_stale: stop}"},
+	{false, "version: 1\nrefresh: {max_stale: 1h, on_stale: stop, then: stop}"},
+	{false, "version: 1\nrefresh: {max_stale: 1h, on_stale: keep}"},
+	{true, "version: 1\nenv: {A: {secret: x, max_stale: 1h, on_stale: stop}}"},
+	{false, "version: 1\nenv: {A: {secret: x, on_stale: stop}}"},
+	{false, "version: 1\nenv: {A: {secret: x, max_stale: 1h, on_stale: stop, then: stop}}"},
+	{false, oneFile + "{template: x, max_stale: 1h, on_stale: stop, then: stop}}"},
 	{true, "version: 1\nrefresh: {max_stale: 0.0}"},
 	{true, "version: 1\nrefresh: {max_stale: 0s}"},
 	{false, "version: 1\nrefresh:"},
@@ -142,25 +149,28 @@ refresh: {max_stale: 1h, then: stop}
 		}
 	}
 	change := func(kind manifest.ChangeKind) *manifest.OnChange { return &manifest.OnChange{Kind: kind} }
-	hour := manifest.StalePolicy{MaxStale: time.Hour, OnStale: manifest.ActionStop}
 	want := keeping{
-		"INHERITED":        {nil, manifest.StalePolicy{MaxStale: 3 * time.Minute}},
-		"A":                {change(manifest.ChangeNone), manifest.StalePolicy{MaxStale: 10 * time.Minute, OnRevoked: manifest.ActionKeep}},
-		"B":                {nil, manifest.StalePolicy{MaxStale: time.Minute, OnStale: manifest.ActionExit}},
-		"C":                {change(manifest.ChangeRestart), hour},
-		"KEY":              {nil, hour},
-		"TOKEN":            {change(manifest.ChangeNone), hour},
-		"TOKEN_EXPIRES_AT": {change(manifest.ChangeNone), hour},
-		"PLAIN":            {nil, hour},
-		"FOREVER":          {nil, manifest.StalePolicy{}},
-		"HOOK":             {&manifest.OnChange{Kind: manifest.ChangeCommand, Command: []string{"sh", "-c", "x y"}}, hour},
-		"LITERAL":          {&manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "HUP"}, hour},
-		"OWN":              {nil, hour}, // a file
-		"OWN_EXPIRES_AT":   {change(manifest.ChangeNone), hour},
-		"OWN_FILE":         {nil, hour},
-		"tls/key.pem":      {change(manifest.ChangeRestart), hour},
-		"text":             {nil, manifest.StalePolicy{MaxStale: time.Hour, OnStale: manifest.ActionStop, OnRevoked: manifest.ActionKeep}},
-		"a.json":           {&manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "USR1"}, manifest.StalePolicy{MaxStale: 2 * time.Minute}},
+		"INHERITED": {MaxStale: 3 * time.Minute},
+		"A":         {OnChange: change(manifest.ChangeNone), MaxStale: 10 * time.Minute, OnRevoked: manifest.ActionKeep},
+		"B":         {MaxStale: time.Minute, OnStale: manifest.ActionExit},
+		"FOREVER":   {},
+		"text":      {MaxStale: time.Hour, OnStale: manifest.ActionStop, OnRevoked: manifest.ActionKeep},
+		"a.json":    {OnChange: &manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "USR1"}, MaxStale: 2 * time.Minute},
+	}
+	for name, c := range map[string]*manifest.OnChange{ // with the policy of refresh
+		"C":                change(manifest.ChangeRestart),
+		"KEY":              nil,
+		"TOKEN":            change(manifest.ChangeNone),
+		"TOKEN_EXPIRES_AT": change(manifest.ChangeNone),
+		"PLAIN":            nil,
+		"HOOK":             {Kind: manifest.ChangeCommand, Command: []string{"sh", "-c", "x y"}},
+		"LITERAL":          {Kind: manifest.ChangeSignal, Signal: "HUP"},
+		"OWN":              nil, // a file
+		"OWN_EXPIRES_AT":   change(manifest.ChangeNone),
+		"OWN_FILE":         nil,
+		"tls/key.pem":      change(manifest.ChangeRestart),
+	} {
+		want[name] = manifest.UpdatePolicy{OnChange: c, MaxStale: time.Hour, OnStale: manifest.ActionStop}
 	}
 	for name, k := range want {
 		if !reflect.DeepEqual(got[name], k) {
@@ -191,8 +201,8 @@ func TestRefreshLayers(t *testing.T) {
 	if m.Refresh != refresh {
 		t.Errorf("got %+v, want %+v", m.Refresh, refresh)
 	}
-	stale := manifest.StalePolicy{MaxStale: 5 * time.Minute, OnStale: manifest.ActionExit}
-	if got := m.Entries[0].StalePolicy; got != stale {
+	stale := manifest.UpdatePolicy{MaxStale: 5 * time.Minute, OnStale: manifest.ActionExit}
+	if got := m.Entries[0].UpdatePolicy; got != stale {
 		t.Errorf("got %+v, want %+v", got, stale)
 	}
 	e := m.Exec
@@ -203,6 +213,41 @@ func TestRefreshLayers(t *testing.T) {
 	}
 	if !reflect.DeepEqual(e, exec) {
 		t.Errorf("got %+v, want %+v", e, exec)
+	}
+}
+
+// then is an alias of on_stale, in each place.
+func TestOnStale(t *testing.T) {
+	write(t, map[string]string{
+		"m.env": "A=room:secret/a?max_stale=1m&then=stop\nB=room:secret/b?max_stale=1m&on_stale=stop\n",
+		"m.yaml": "version: 1\nenv:\n  C: {secret: c, max_stale: 1m, then: stop}\n  D: {secret: d, max_stale: 1m, on_stale: stop}\n" +
+			"  E: room:secret/e\n  F: {secret: f, max_stale: 0}\nrefresh: {max_stale: 1m, then: exit}\n",
+		"over.yaml": "version: 1\nrefresh: {on_stale: stop}\n",
+	})
+	m, err := manifest.Load([]string{"m.env", "m.yaml", "over.yaml"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range m.Entries {
+		want := manifest.UpdatePolicy{MaxStale: time.Minute, OnStale: manifest.ActionStop}
+		if e.Name == "F" {
+			want = manifest.UpdatePolicy{}
+		}
+		if e.UpdatePolicy != want {
+			t.Errorf("%s: got %+v, want %+v", e.Name, e.UpdatePolicy, want)
+		}
+	}
+	for file, text := range map[string]string{
+		"both.env":      "A=room:secret/a?max_stale=1m&then=stop&on_stale=stop",
+		"both.yaml":     "version: 1\nenv: {A: {secret: a, on_stale: stop, max_stale: 1m, then: stop}}",
+		"file.yaml":     "version: 1\nfiles: {p: {secret: a, on_stale: stop, max_stale: 1m, then: stop}}",
+		"refresh.yaml":  "version: 1\nrefresh: {max_stale: 1m, on_stale: stop, then: stop}",
+		"template.yaml": "version: 1\nfiles: {p: {template: x, max_stale: 1m, on_stale: stop, then: exit}}",
+	} {
+		_, errs := manifest.Parse(file, text)
+		if len(errs) != 1 || !strings.Contains(errs.Error(), "then is an alias of on_stale: both are given") {
+			t.Errorf("%s: got %v", text, errs)
+		}
 	}
 }
 
@@ -229,14 +274,14 @@ func TestKeepingErrors(t *testing.T) {
 		{"env: {A: \"room:secret/x?then=stop\"}", "m.yaml:2:25: then requires max_stale"},
 		{"env: {A: \"room:secret/x?max_stale=1\"}", "m.yaml:2:35: invalid max_stale"},
 		{"env: {A: \"${room:secret/x?max_stale=1m} ${room:secret/y?max_stale=2m}\"}", "m.yaml:2:7: references with different update policies"},
-		{"env: {A: \"${B:-room:oauth/x?expires_at=true}\"}" + oauthX, "m.yaml:2:7: expires_at= within ${B:-…}"},
+		{"env: {A: \"${B:-room:oauth/x?expires_at=true}\"}" + oauthX, "m.yaml:2:7: file= or expires_at= within ${B:-…}"},
 		{"env: {A: {oauth: x, expires_at: true}, A_EXPIRES_AT: x}" + oauthX, "m.yaml:2:7: A_EXPIRES_AT is set twice"},
 		{"env: {A: \"${room:oauth/x?expires_at=true}${room:oauth/x?expires_at=true}\"}" + oauthX, "m.yaml:2:7: A_EXPIRES_AT is set twice"},
-		{"files: {p: \"room:oauth/x?expires_at=true\"}" + oauthX, "m.yaml:2:9: file \"p\": a reference with expires_at="},
+		{"files: {p: \"room:oauth/x?expires_at=true\"}" + oauthX, "m.yaml:2:9: file \"p\": file= or expires_at= in the content of a file"},
 		{"files: {p: {oauth: x, expires_at: true}}" + oauthX, "m.yaml:2:23: unknown key"},
 		{"files: {p: {format: json, entries: {A: {secret: x, max_stale: 1m}}}}", "m.yaml:2:37: A has an update policy"},
 		{"files: {p: {format: json, entries: {A: \"${room:secret/x?max_stale=1m}\"}}}", "m.yaml:2:37: A has an update policy"},
-		{"files: {p: {template: \"{{ secret \\\"x?max_stale=1m\\\" }}\"}}", "a reference in a template says how it is kept current"},
+		{"files: {p: {template: \"{{ secret \\\"x?max_stale=1m\\\" }}\"}}", "a reference in a template has an update policy"},
 		{"oauth: {x: {client_id: c, client_secret: \"room:secret/s?max_stale=1m\", authorization_endpoint: https://a, token_endpoint: https://t}}", "invalid client_secret: want a whole secret"},
 	} {
 		write(t, map[string]string{"m.yaml": "version: 1\n" + test.text})

@@ -13,8 +13,7 @@ import (
 )
 
 // A Reference names a value of a source: SCHEME:KIND/ID?QUERY#FIELD, or
-// SCHEME://GROUP/KIND/ID for a group that is not the default one, such as another
-// room.
+// SCHEME://GROUP/KIND/ID for another group, such as a room, than the default one.
 type Reference struct {
 	Target
 	Field    string  // path into a JSON value, "" for the value itself
@@ -34,8 +33,8 @@ type syntax struct {
 	policy
 }
 
-// String returns the reference as it is written, with what decides the value
-// and without the rest of the query: a default may be a secret.
+// String returns the reference without the part of the query that does not decide the
+// value: a default may be a secret.
 func (r Reference) String() string {
 	if r.Field == "" {
 		return r.Target.String()
@@ -203,7 +202,7 @@ func (k schemes) hint(scheme string) string {
 
 // parseReference parses SCHEME:KIND/ID?QUERY#FIELD or SCHEME://GROUP/KIND/ID, a URI
 // (RFC 3986): other characters than those of a URI are percent-encoded. The offset of its
-// fault is into text, which its texts do not quote.
+// fault is into text; its message does not quote text.
 func (k schemes) parseReference(text string) (Reference, *fault) {
 	s := &source{schemes: k}
 	v := spec{params: url.Values{}}
@@ -231,49 +230,48 @@ func (s *source) reference(v *spec, text string) {
 	if len(s.fault) > 0 {
 		return
 	}
-	path, fragment, hasFragment := strings.Cut(text, "#")
-	path, query, hasQuery := strings.Cut(path, "?")
-	at := len(v.Scheme + ":")
-	if rest, ok := strings.CutPrefix(path[at:], "//"); ok {
-		at += len("//")
-		group, _, ok := strings.Cut(rest, "/")
-		groupKeys.find("room").set(s, v, queryField("room", group, at))
-		if at += len(group); ok {
-			at++
+	at := referencePattern.FindStringSubmatchIndex(text) // matches each text with a colon
+	part := func(i int) (off int, part string, ok bool) {
+		if at[2*i] < 0 {
+			return 0, "", false
 		}
+		return at[2*i], text[at[2*i]:at[2*i+1]], true
 	}
-	kind, id, ok := strings.Cut(path[at:], "/")
+	if off, group, ok := part(1); ok {
+		groupKeys.find("room").set(s, v, queryField("room", group, off))
+	}
+	off, kind, _ := part(2)
 	switch {
 	case kind == "":
-		s.fail(at, "missing kind in reference", hints[""])
+		s.fail(off, "missing kind in reference", hints[""])
 	case v.Scheme == SchemeRoom && !slices.Contains(kinds, kind):
-		s.fail(at, "unknown kind of reference", didYouMean(kind, kinds...))
+		s.fail(off, "unknown kind of reference", didYouMean(kind, kinds...))
 	}
-	if at += len(kind); ok {
-		at++
-	}
-	id, ok = decode(id)
-	v.Path = kind + "/" + id
+	off, id, _ := part(3)
+	id, ok := decode(id)
 	switch {
 	case !ok:
-		s.fail(at, "invalid ID: want text", textOnly)
+		s.fail(off, "invalid ID: want text", textOnly)
 	case id == "":
-		s.fail(at, "missing ID in reference", hints[kind])
+		s.fail(off, "missing ID in reference", hints[kind])
 	}
-	if hasQuery {
-		s.query(v, query, len(path)+1)
+	v.Path = kind + "/" + id
+	if off, query, ok := part(4); ok {
+		s.query(v, query, off)
 	}
 	if missing := v.missing(); missing != "" {
-		s.fail(at, "missing `"+missing+"` in request", hints[kind])
+		s.fail(off, "missing `"+missing+"` in request", hints[kind])
 	}
-	if hasFragment {
-		at = len(text) - len(fragment)
+	if off, fragment, ok := part(5); ok {
 		if fragment, ok = decode(fragment); !ok {
-			s.fail(at, "invalid field: want text", textOnly)
+			s.fail(off, "invalid field: want text", textOnly)
 		}
-		groupKeys.find("field").set(s, v, queryField("field", fragment, at))
+		groupKeys.find("field").set(s, v, queryField("field", fragment, off))
 	}
 }
+
+// referencePattern has the group, kind, ID, query and fragment of a reference.
+var referencePattern = regexp.MustCompile(`^[^:]*:(?://([^/?#]*)/?)?([^/?#]*)/?([^?#]*)(?:\?([^#]*))?(?:#(.*))?$`)
 
 // queryField returns a field whose value is text, whatever its key wants.
 func queryField(key, text string, off int) field {

@@ -16,7 +16,7 @@ type Target struct {
 	// one order for equal ones; see [Target.Param].
 	Params string
 
-	client string // a reference to an OAuth client has it here, as JSON
+	client string // JSON of the OAuthClient of a reference of KindOAuth
 }
 
 // Kind is the part of the path before the first slash.

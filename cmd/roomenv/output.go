@@ -4,8 +4,9 @@ package main
 //
 //   - stdout belongs to the child and to the answer of a command. Nothing else
 //     is ever written there.
-//   - Everything else goes to stderr and starts with "roomenv: ". No capital
-//     at the start, no full stop at the end.
+//   - Everything else goes to stderr and starts with "roomenv: ", except the errors of a
+//     manifest, which start with their place. No capital at the start, no full stop at
+//     the end.
 //   - An error says what could not be done, to what, and why; below it come
 //     hints, each of which is something to do next.
 //   - When the child has run, its exit code is ours and roomenv says nothing:
@@ -26,6 +27,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/roomenv/roomenv/internal/text"
+	"github.com/roomenv/roomenv/manifest"
 )
 
 // Exit codes, beside those of a child (docs/environment.md).
@@ -74,7 +76,11 @@ func report(w io.Writer, err error) int {
 		}
 	}
 	message := strings.TrimRight(withRoomHints(err).Error(), "\n")
-	fmt.Fprintf(w, "roomenv: %s\n", strings.ReplaceAll(message, "\nhint: ", "\nroomenv: hint: "))
+	prefix := "roomenv: "
+	if e, ok := errors.AsType[*manifest.Error](err); ok && e.Pos.Line > 0 && strings.HasPrefix(message, e.Pos.String()) {
+		prefix = "" // an editor finds FILE:LINE:COLUMN at the start of a line
+	}
+	fmt.Fprintln(w, prefix+strings.ReplaceAll(message, "\nhint: ", "\n  hint: "))
 	return code
 }
 
