@@ -44,6 +44,13 @@ func (k key[T]) needing(name string) key[T] {
 	return k
 }
 
+// merging returns k as a key whose value in a later file replaces parts of that in an
+// earlier one.
+func (k key[T]) merging(part string) key[T] {
+	k.merge = "replaces by " + part
+	return k
+}
+
 func (ks keys[T]) find(name string) *key[T] {
 	for i := range ks {
 		if ks[i].name == name {
@@ -155,10 +162,10 @@ func scalar[V any](word, want, json string, parse func(text string) (V, bool)) k
 		text, ok := s.textOf(f)
 		if ok && text == "" {
 			s.fail(f.value.off, f.key+" is empty", "")
+		} else if parsed, valid := parse(text); ok && valid {
+			v = parsed
 		} else if ok {
-			if v, ok = parse(text); !ok {
-				s.invalid(f, want)
-			}
+			s.invalid(f, want)
 		}
 		return v
 	}}

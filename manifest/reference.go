@@ -93,7 +93,7 @@ var (
 		modeKey.needing("file"),
 	}
 	expiresKey = on("expires_at", boolean, "Sets NAME_EXPIRES_AT to the time when the token expires (RFC 3339).", func(v *spec, is bool) { v.expiresAt = is })
-	requestKey = key[spec]{row{name: string(KindRequest), word: "mapping", json: `{"$ref": "#/$defs/request"}`, doc: "What to ask a participant for if the room does not store it."}, (*source).request}
+	requestKey = on(string(KindRequest), anyMapping("request"), "What to ask a participant for if the room does not store it.", func(v *spec, f field) { v.request = f })
 	fromKey    = on("from", plainText, "The approver.", func(v *spec, id string) { v.Path += id })
 
 	// groupKeys are those that a reference has outside of its query.
