@@ -199,7 +199,8 @@ func (v *spec) expr() Expr {
 	if !slices.Contains(kinds, v.form) {
 		return v.literal
 	}
-	return Expr{{Reference: &v.Reference}}
+	r := v.Reference
+	return Expr{{Reference: &r}}
 }
 
 // expr reads a text with the syntax of all values.
