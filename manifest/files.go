@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 )
 
 // A File is one file that the command may read.
@@ -63,9 +64,9 @@ const (
 
 var (
 	filePath = scalar("PATH", fmt.Sprintf("a relative path such as tls/key.pem, without . and .., of at most %d bytes", maxPath), `{"$ref": "#/$defs/path"}`, func(s string) (string, bool) {
-		return s, len(s) <= maxPath && pathRegexp.MatchString(s)
+		return s, len(s) <= maxPath && pathRegexp().MatchString(s)
 	})
-	pathRegexp = regexp.MustCompile(pathPattern)
+	pathRegexp = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pathPattern) })
 
 	// destination is the file for the value of a reference.
 	destination = kind[string]{"PATH or `true`", `{"anyOf": [{"const": true}, {"$ref": "#/$defs/path"}]}`, func(s *source, f field) string {

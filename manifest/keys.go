@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -173,9 +174,9 @@ func scalar[V any](word, want, json string, parse func(text string) (V, bool)) k
 
 // matching is a kind of text that has a pattern.
 func matching(word, want, pattern string) kind[string] {
-	re := regexp.MustCompile(pattern)
+	re := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
 	return scalar(word, want, `{"type": "string", "pattern": `+strconv.Quote(pattern)+`}`, func(s string) (string, bool) {
-		return s, re.MatchString(s)
+		return s, re().MatchString(s)
 	})
 }
 
