@@ -73,7 +73,7 @@ func (c *Consumer) Apply(ctx context.Context, rev *runner.Revision, change runne
 	u.Command.Env = append(rev.Environ(), c.Command.Env...)
 	u.Command.ExtraFiles = rev.ExtraFiles
 	if c.Mask {
-		u.Command.Mask = &c.masker
+		u.Command.masker = &c.masker
 	}
 	if !c.started {
 		return c.start(u.Command)
@@ -185,7 +185,10 @@ func (c *Consumer) Report(s *runner.Status) {
 	defer c.mu.Unlock()
 	s.Command = filepath.Base(c.Command.Args[0])
 	s.Restarts, s.Crashes = c.restarts, c.crashes
-	if s.State == runner.CommandRunning && !c.running {
+	switch {
+	case c.running && s.State == runner.CommandStarting:
+		s.State = runner.CommandRunning
+	case !c.running && s.State == runner.CommandRunning:
 		s.State = runner.CommandStarting
 	}
 }

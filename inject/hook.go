@@ -56,8 +56,8 @@ func (l *loop) runHook(h *hook) {
 	c.Stderr = orOwn(c.Stderr, os.Stderr)
 	c.Stdout = c.Stderr
 	var masked output
-	if c.Mask != nil {
-		w, err := masked.pipe(c.Mask, c.Stderr)
+	if c.masker != nil {
+		w, err := masked.pipe(c.masker, c.Stderr)
 		if err != nil {
 			l.hookEnded(h, fmt.Errorf("cannot mask the output: %w", err))
 			return
@@ -66,7 +66,7 @@ func (l *loop) runHook(h *hook) {
 		masked.start()
 	}
 	l.do(c, hookTimeout, func(err error) {
-		if c.Mask != nil {
+		if c.masker != nil {
 			l.async(func() { masked.finish(l.ctx); masked.close() }, func() {})
 		}
 		l.hookEnded(h, err)

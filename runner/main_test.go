@@ -24,8 +24,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A source holds what a test puts there: by ID a text, an error, or nil for a value
-// that never comes. It pushes changes.
+// A source holds what a test puts there: by ID a text, an error, a channel of texts, or
+// nil for a value that never comes. It pushes changes.
 type source struct {
 	mu      sync.Mutex
 	holds   map[string]any
@@ -51,6 +51,12 @@ func (s *source) Resolve(ctx context.Context, t manifest.Target) (secret.Value, 
 		return secret.New([]byte(what)), nil
 	case error:
 		return secret.Value{}, what
+	case chan string:
+		select {
+		case text := <-what:
+			return secret.New([]byte(text)), nil
+		case <-ctx.Done():
+		}
 	}
 	if !ok {
 		return secret.Value{}, fmt.Errorf("%w: not here", fetch.ErrMissing)
@@ -100,16 +106,18 @@ func (c *consumer) Prepare(_ *runner.Revision, secrets []render.Variable) error 
 	for _, s := range secrets {
 		all = append(all, s.Name+"="+string(s.Value.Reveal()))
 	}
-	c.offered = append(c.offered, all)
+	if c.offered = append(c.offered, all); len(c.offered) > 10000 {
+		panic("prepared too often")
+	}
 	return c.refuse
 }
 
 func (c *consumer) Apply(ctx context.Context, rev *runner.Revision, change runner.Change) error {
-	return c.call(&call{revision: rev, change: change, ctx: ctx, answer: make(chan error)})
+	return c.call(&call{revision: rev, change: change, ctx: ctx, answer: make(chan error, 1)})
 }
 
 func (c *consumer) Suspend(ctx context.Context, why error) error {
-	return c.call(&call{why: why, ctx: ctx, answer: make(chan error)})
+	return c.call(&call{why: why, ctx: ctx, answer: make(chan error, 1)})
 }
 
 func (c *consumer) call(n *call) error {
@@ -245,12 +253,22 @@ func (w *world) end() {
 	}
 	w.over = true
 	w.cancel(nil)
-	<-w.ended
+	w.awaitEnd()
 	if err := w.runner.Close(); !errors.Is(err, w.closeError) {
 		w.t.Error(err)
 	}
 	if n := len(w.consumer.stopped); n != 1 {
 		w.t.Errorf("stopped %d times", n)
+	}
+}
+
+// awaitEnd waits until Run has returned.
+func (w *world) awaitEnd() {
+	w.t.Helper()
+	select {
+	case <-w.ended:
+	case <-time.After(24 * time.Hour):
+		w.t.Fatal("Run does not return")
 	}
 }
 

@@ -23,7 +23,9 @@ func (l *loop) plan() error {
 	}
 	if suspend != nil {
 		l.desired, l.rejected = &desired{suspend: suspend}, nil // any values are better than none
-		l.update(func(s *Status) { s.Reason = suspend.Error() })
+		if l.suspended {
+			l.update(func(s *Status) { s.Reason = suspend.Error() })
+		}
 		return nil
 	}
 	d, err := l.render(l.manifest, l.snapshot, l.dir)

@@ -35,8 +35,7 @@ import (
 //	 9  Apply                     an error          the applied ones stay, and their files are put
 //	                                                back; what was tried is rejected. The first one
 //	                                                ends Run
-//	10  Apply, before it          an error          the applied ones stay; if files could not be
-//	                                                written, again later
+//	10  before Apply              an error          the applied ones stay; again later
 //	11  Suspend                   nil               values are suspended: the next Apply is a
 //	                                                restart
 //	12  Suspend                   cause of context  the next Apply is a restart
@@ -149,9 +148,13 @@ func (l *loop) run(ctx context.Context) (cause error) {
 	}
 	defer l.endReload()
 	for {
-		if l.done() {
+		switch {
+		case l.done():
 			l.endCall(errSuperseded)
 			return nil
+		case ctx.Err() != nil:
+			l.endCall(context.Cause(ctx))
+			return context.Cause(ctx)
 		}
 		l.reconcile(ctx)
 		if l.session != nil {
@@ -160,7 +163,7 @@ func (l *loop) run(ctx context.Context) (cause error) {
 		var err error
 		select {
 		case s, ok := <-snapshots:
-			if ok { // else ctx has ended
+			if ok {
 				l.snapshot = s
 				err = l.plan()
 			}
@@ -182,7 +185,6 @@ func (l *loop) run(ctx context.Context) (cause error) {
 			}
 		case <-l.consumer.Done():
 		case <-ctx.Done():
-			err = context.Cause(ctx)
 		}
 		if err != nil {
 			l.endCall(err)
@@ -323,67 +325,47 @@ func (c *call) superseded() bool {
 func (l *loop) finish(c *call) error {
 	l.call = nil
 	defer c.cancel(nil)
-	failed := c.err != nil && !c.superseded()
-	switch {
-	case failed && l.done():
-		return nil // the next round finds it
-	case failed && c.revision != nil && l.applied == nil:
-		c.revision.close()
-		return c.err
-	case c.revision == nil:
-		l.finishSuspend(c, failed)
-		return nil
-	}
+	r, failed := c.revision, c.err != nil && !c.superseded()
 	if c.applying {
 		l.problem = ""
 		l.backoff.Reset()
 	}
 	switch {
+	case failed && l.done(): // run finds it
+	case failed && r != nil && l.applied == nil:
+		r.close()
+		return c.err
+	case c.err == nil && r == nil:
+		l.suspended = true
+		l.update(func(s *Status) { s.State, s.Reason = CommandStopped, c.want.suspend.Error() })
 	case c.err == nil:
-		if l.applied != nil && l.applied != c.revision {
-			l.applied.close()
-		}
-		l.applied, l.tried, l.restart = c.revision, render.Changes{}, false
-		l.update(func(s *Status) { s.Revision, s.State, s.Reason = c.revision.Number, CommandRunning, "" })
-		l.log.Info("revision applied", "revision", c.revision.Number)
-		return nil
-	case !failed && c.applying:
-		l.tried, l.restart = union(l.tried, c.change.Changes), c.change.Restart
-	case c.applying:
-		l.suspended, l.tried, l.rejected = c.suspended, render.Changes{}, c.revision.digest
-		l.config.OnError(fmt.Errorf("apply revision %d (rolled back): %w", c.revision.Number, c.err))
+		l.applied, r = r, l.applied
+		l.tried, l.restart = render.Changes{}, false
+		l.update(func(s *Status) { s.Revision, s.State, s.Reason = l.applied.Number, CommandRunning, "" })
+		l.log.Info("revision applied", "revision", l.applied.Number)
+	case failed && c.applying:
+		l.suspended, l.restart = c.suspended, c.suspended
+		l.tried, l.rejected = render.Changes{}, r.digest
+		l.update(func(s *Status) { s.Rollbacks++ })
+		l.config.OnError(fmt.Errorf("apply revision %d (rolled back): %w", r.Number, c.err))
 		if c.restoreErr != nil {
 			l.config.OnError(fmt.Errorf("restore files of the previous revision: %w", c.restoreErr))
 		}
-		l.update(func(s *Status) { s.Rollbacks++ })
-	default:
+	case failed:
 		l.suspended, l.unusable = c.suspended, c.want
-		l.later()
+		l.retry = time.After(l.backoff.Next())
 		l.report(c.err)
+	case r != nil:
+		l.tried, l.restart = union(l.tried, c.change.Changes), c.change.Restart
+	}
+	if r != nil && r != l.applied {
+		r.close()
 	}
 	if l.applied != nil {
 		l.show(l.applied)
 	}
-	if c.revision != l.applied {
-		c.revision.close()
-	}
 	return nil
 }
-
-func (l *loop) finishSuspend(c *call, failed bool) {
-	switch {
-	case c.err == nil:
-		l.suspended = true
-		l.update(func(s *Status) { s.State = CommandStopped })
-	case failed:
-		l.unusable = c.want
-		l.later()
-		l.report(c.err)
-	}
-}
-
-// later has what is desired tried again after a while.
-func (l *loop) later() { l.retry = time.After(l.backoff.Next()) }
 
 // report reports why values cannot be used, once for the same problem.
 func (l *loop) report(err error) {

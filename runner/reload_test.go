@@ -11,6 +11,7 @@ import (
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/render"
 	"github.com/roomenv/roomenv/runner"
 )
 
@@ -53,8 +54,23 @@ func TestReloadWaits(t *testing.T) {
 		c := w.next(3)
 		w.wantChange(c, "OTHER", true, "")
 		w.answer(c, nil)
-		w.source.put("slow", nil)
-		w.edit("env: {KEY: {secret: key}, SLOW: {secret: slow}}\n")
+		// What came meanwhile is not undone.
+		slow := make(chan string)
+		w.source.put("slow", slow)
+		w.edit("env: {KEY: {secret: key}, OTHER: x, SLOW: {secret: slow}}\n")
+		w.set("key", "v4")
+		w.answer(w.next(4), nil)
+		slow <- "s1"
+		w.settle()
+		w.source.put("slow", "s1")
+		c = w.next(5)
+		w.wantChange(c, "SLOW", true, "")
+		if got := value(t, c, "KEY"); got != "v4" {
+			t.Errorf("KEY is %q", got)
+		}
+		w.answer(c, nil)
+		w.source.put("slower", nil)
+		w.edit("env: {KEY: {secret: key}, SLOW: {secret: slower}}\n") // it does not hold up the end
 		w.wantReported()
 	})
 }
@@ -102,6 +118,19 @@ func TestCheck(t *testing.T) {
 				t.Errorf("pristine %v: got %v, %v", pristine, result, err)
 			}
 		}
+
+		// Its lists are joined with those of the policy.
+		w.write("env: {PATH: {secret: path}, LD_PRELOAD: {secret: preload}}\nexec: {allow: [PATH], strip: [INHERITED]}\n")
+		w.source.holds = map[string]any{"path": "/bin", "preload": "x.so"}
+		c.Policy = render.Policy{Allow: []string{"LD_PRELOAD"}, Strip: []string{"OTHER"}}
+		c.Environ = append(c.Environ, "OTHER=1")
+		r, err := runner.New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if result, err := r.Resolve(t.Context()); err != nil || len(result.Env) != 2 {
+			t.Errorf("got %v, %v", result, err)
+		}
 	})
 }
 
@@ -129,10 +158,16 @@ func TestNoReferences(t *testing.T) {
 
 type closing struct {
 	fetch.Source
-	close func() error
+	log   func(string)
+	error error
 }
 
-func (c closing) Close() error { return c.close() }
+func (c closing) Reconnect() { c.log("reconnect") }
+
+func (c closing) Close() error {
+	c.log("close")
+	return c.error
+}
 
 // A source is opened when a manifest first refers to its scheme, and closed in the
 // end. One that cannot be opened makes a manifest that cannot be used.
@@ -148,10 +183,7 @@ func TestSources(t *testing.T) {
 					if scheme == "bad" {
 						return nil, errors.New("not today")
 					}
-					return closing{source, func() error {
-						log = append(log, "close "+scheme)
-						return closeError
-					}}, nil
+					return closing{source, func(what string) { log = append(log, what+" "+scheme) }, closeError}, nil
 				}
 			}
 			c.Sources = map[string]func() (fetch.Source, error){"room": open("room"), "file": open("file"), "bad": open("bad")}
@@ -167,13 +199,13 @@ func TestSources(t *testing.T) {
 		w.answer(c, nil)
 		w.edit("env: {A: {secret: key}, B: 'bad:token/x'}\n")
 		w.wantReported("reload manifest (keeping the previous version): not today")
-		w.runner.Reconnect() // no source has connections
+		w.runner.Reconnect()
 		w.settle()
 		w.reported()
 		w.closeError = closeError
 		w.end()
 		slices.Sort(log)
-		if want := []string{"close file", "close room", "open bad", "open bad", "open file", "open room"}; !slices.Equal(log, want) {
+		if want := []string{"close file", "close room", "open bad", "open bad", "open file", "open room", "reconnect file", "reconnect room"}; !slices.Equal(log, want) {
 			t.Errorf("got %q", log)
 		}
 	})

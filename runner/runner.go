@@ -14,8 +14,8 @@ package runner
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"maps"
 	"os"
@@ -83,9 +83,11 @@ type Runner struct {
 	log    *slog.Logger
 	watch  func(ctx context.Context, changed func())
 	hasher *secret.Hasher
-	opened fetch.Mux
 	dir    *tmpfs.Dir // nil: there are no files
 	first  *desired   // what Resolve found
+
+	opening sync.Mutex // guards opened
+	opened  fetch.Mux
 
 	refreshes chan struct{} // somebody asked for one; one slot
 
@@ -136,13 +138,17 @@ func (r *Runner) load() (*manifest.Manifest, error) {
 	return m, err
 }
 
-// Manifest returns the manifest that New read. It is not modified.
-func (r *Runner) Manifest() *manifest.Manifest { return r.view.manifest }
+// Manifest returns the manifest that is in use. It is not modified.
+func (r *Runner) Manifest() *manifest.Manifest {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.view.manifest
+}
 
 // HasReferences reports whether the manifest refers to any source. One that does not
 // is read once: Run has nothing to keep current, and no source is opened.
 func (r *Runner) HasReferences() bool {
-	for range targets(r.view.manifest) {
+	for range targets(r.Manifest()) {
 		return true
 	}
 	return false
@@ -157,7 +163,7 @@ func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
 	if r.dir, err = r.openDir(r.dir, v.manifest); err != nil {
 		return nil, err
 	}
-	if v.sources, err = r.open(v.manifest); err != nil {
+	if v.sources, err = r.open(targets(v.manifest)); err != nil {
 		return nil, err
 	}
 	if v.snapshot, err = fetch.Resolve(ctx, v.manifest, v.sources); err != nil {
@@ -243,15 +249,17 @@ func (r *Runner) render(m *manifest.Manifest, s *fetch.Snapshot, dir *tmpfs.Dir)
 	return &desired{manifest: m, result: result, digest: result.Digest(r.hasher)}, nil
 }
 
-// open returns the sources of what m refers to, and of what was referred to before.
-func (r *Runner) open(m *manifest.Manifest) (fetch.Mux, error) {
-	for t := range targets(m) {
+// open returns all sources, with those of the targets.
+func (r *Runner) open(targets iter.Seq[manifest.Target]) (fetch.Mux, error) {
+	r.opening.Lock()
+	defer r.opening.Unlock()
+	for t := range targets {
 		if r.opened[t.Scheme] != nil {
 			continue
 		}
 		open := r.config.Sources[t.Scheme]
 		if open == nil {
-			return nil, fmt.Errorf("open source: %s: references are not supported", t.Scheme)
+			continue // fetch says so
 		}
 		s, err := open()
 		if err != nil {

@@ -57,7 +57,7 @@ func (l *loop) startReload(ctx context.Context) {
 	go func() { // ends before l.reload is nil
 		defer cancel()
 		if n.manifest, n.err = l.load(); n.err == nil {
-			n.sources, n.err = l.open(n.manifest)
+			n.sources, n.err = l.open(targets(n.manifest))
 		}
 		if n.err == nil {
 			n.snapshot, n.err = fetch.Resolve(ctx, n.manifest, n.sources)

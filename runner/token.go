@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
@@ -37,7 +38,11 @@ func (r *Runner) Token(ctx context.Context, client string) (secret.Value, time.T
 		ctx, cancel = context.WithTimeout(ctx, freshTokenTimeout)
 		defer cancel()
 	}
-	value, err := v.sources.TryResolve(ctx, target)
+	sources, err := r.open(slices.Values([]manifest.Target{target})) // a reference may be missing
+	if err != nil {
+		return secret.Value{}, time.Time{}, err
+	}
+	value, err := sources.TryResolve(ctx, target)
 	switch {
 	case err == nil:
 		return value, fetch.Expiry(value), nil

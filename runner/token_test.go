@@ -35,7 +35,9 @@ func TestToken(t *testing.T) {
 		w.settle()
 		check := func(client, want string, wantErr error) {
 			t.Helper()
-			value, expires, err := w.runner.Token(w.t.Context(), client)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			value, expires, err := w.runner.Token(ctx, client)
 			if string(value.Reveal()) != want || !errors.Is(err, wantErr) || expires.IsZero() != (want == "" || want == "opaque") {
 				t.Errorf("%s: got %q, expires %v, error %v; want %q, %v", client, value.Reveal(), expires, err, want, wantErr)
 			}
@@ -63,7 +65,10 @@ func TestToken(t *testing.T) {
 		if waited := time.Since(start); waited > 5*time.Second {
 			t.Errorf("waited %v", waited)
 		}
-		// unless that has expired, be it while it is waited for.
+		// unless the source says that there is none,
+		w.source.put("github", fetch.ErrMissing)
+		check("github", "", fetch.ErrMissing)
+		// or that has expired, be it while it is waited for.
 		w.source.put("github", unreachable)
 		time.Sleep(2*time.Hour - time.Since(start) - time.Second)
 		w.source.put("github", nil)
@@ -79,5 +84,7 @@ func TestToken(t *testing.T) {
 		time.Sleep(soon)
 		w.next(0).answer <- nil
 		check("github", "", fetch.ErrMissing)
+		w.source.put("github", unreachable)
+		check("github", "", fetch.ErrUnreachable)
 	})
 }

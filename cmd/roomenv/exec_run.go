@@ -70,12 +70,12 @@ func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err e
 		e.consumer.Command.Env = result.Environ()
 		return inject.Exec(ctx, e.consumer.Command)
 	}
+	stop, err := e.serve()
+	defer stop()
+	if err != nil {
+		return exitFailure, err
+	}
 	if e.runner.HasReferences() {
-		stop, err := e.serve()
-		defer stop()
-		if err != nil {
-			return exitFailure, err
-		}
 		var watching sync.WaitGroup
 		defer watching.Wait()
 		ctx, cancel := context.WithCancel(ctx)
@@ -160,10 +160,12 @@ func (e *execution) serve() (stop func(), err error) {
 			}
 		}
 	}
-	if s, err := status.Serve(e.status, e.runner.Refresh, e.log); err != nil {
-		e.log.Info("`roomenv status` will not find this process", "error", err)
-	} else {
-		closers = append(closers, s)
+	if e.runner.HasReferences() {
+		if s, err := status.Serve(e.status, e.runner.Refresh, e.log); err != nil {
+			e.log.Info("process not listed by roomenv status", "error", err)
+		} else {
+			closers = append(closers, s)
+		}
 	}
 	if e.listen != "" {
 		s, err := status.Listen(e.listen, e.status, e.log)
