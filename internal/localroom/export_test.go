@@ -25,8 +25,8 @@ func SetConnections(s *Server, n int) {
 	s.count = n
 }
 
-// HolderPID returns the process that serves the room of e, 0 for none.
-func HolderPID(e *Room) int { return e.holderPID() }
+// LeaderPID returns the process that serves the room of e, 0 for none.
+func LeaderPID(e *Room) int { return e.leaderPID() }
 
 const MaxEventBytes = maxEventBytes
 
@@ -53,12 +53,12 @@ func RequestedID(url, typ string) string {
 	return requestedID(wire.Nullable(url), wire.Nullable(typ))
 }
 
-// Askers returns how many wait for the answer to a request.
-func Askers(s *Server, requestID string) int {
+// Waiters returns how many wait for the answer to a request.
+func Waiters(s *Server, requestID string) int {
 	s.pending.mu.Lock()
 	defer s.pending.mu.Unlock()
 	if r := s.pending.byID[requestID]; r != nil {
-		return r.askers
+		return r.waiters
 	}
 	return 0
 }

@@ -35,11 +35,11 @@ func (s authorizations) request(ctx context.Context, caller *session, arguments 
 	if a.RedirectURI == "" {
 		return nil, wire.Error{Code: wire.InvalidRequest, Text: "redirect_uri is missing"}
 	}
-	asked, err := caller.room.find(string(a.ParticipantID))
+	approver, err := caller.room.find(string(a.ParticipantID))
 	if err != nil {
 		return nil, err
 	}
-	delegatee, err := delegatee(caller, asked.who.Name, string(a.DelegateTo))
+	delegatee, err := delegatee(caller, approver.who.Name, string(a.DelegateTo))
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func (s authorizations) request(ctx context.Context, caller *session, arguments 
 	}
 
 	scopes := deref(a.OAuth).Scopes
-	address := RecordKey{caller.room.name, asked.who.Name, delegatee, credentialID(a.Connector, a.OAuth)}
+	address := RecordKey{caller.room.name, approver.who.Name, delegatee, credentialID(a.Connector, a.OAuth)}
 	name := credentialName(a.Connector, client)
 	if err := checkNames(address, credentialType, name); err != nil {
 		return nil, err // before anybody authorizes what cannot be stored
@@ -75,7 +75,7 @@ func (s authorizations) request(ctx context.Context, caller *session, arguments 
 	// The person's consent is worth keeping when the caller has gone, so it is
 	// not the caller's context that ends the request.
 	return s.pending.ask(caller.server.running, &request{
-		requestKey: requestKey{wire.ProvideOAuthAuthorization, caller.who.Name, asked, equal},
+		requestKey: requestKey{wire.ProvideOAuthAuthorization, caller.who.Name, approver, equal},
 		look: func(ctx context.Context) (wire.Content, error) {
 			if caller.who.Name != address.Owner && caller.who.Name != delegatee {
 				return nil, nil // who asks for a third one is told what that one is given, not what it has

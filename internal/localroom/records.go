@@ -17,7 +17,7 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// An RecordKey names one secret (docs/room-api.md section 7.2). DelegatedTo is
+// A RecordKey names one secret (docs/room-api.md section 7.2). DelegatedTo is
 // a part of it, "" for none.
 type RecordKey struct {
 	Room        string `json:"room"`
@@ -227,7 +227,7 @@ func (b *batch) change(info *Info, value secret.Value) error {
 	if err := b.put(*info, value); err != nil {
 		return err
 	}
-	b.news = append(b.news, news{Info: *info})
+	b.events = append(b.events, changeEvent{Info: *info})
 	return nil
 }
 
@@ -239,7 +239,7 @@ func (b *batch) delete(info Info) error {
 	if err := errors.Join(b.info.Delete(key), b.values.Delete(key)); err != nil {
 		return fmt.Errorf("%w: %w", errWrite, err)
 	}
-	b.news = append(b.news, news{info, true})
+	b.events = append(b.events, changeEvent{info, true})
 	return nil
 }
 

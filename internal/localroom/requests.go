@@ -21,9 +21,9 @@ func (s secrets) request(ctx context.Context, caller *session, arguments wire.Co
 	}
 	// Who is not here may be called by name, for what they provided before.
 	owner := string(a.ParticipantID)
-	asked, absent := caller.room.find(owner)
-	if absent == nil {
-		owner = asked.who.Name
+	approver, notPresent := caller.room.find(owner)
+	if notPresent == nil {
+		owner = approver.who.Name
 	}
 	delegatee, err := delegatee(caller, owner, string(a.DelegateTo))
 	if err != nil {
@@ -53,15 +53,15 @@ func (s secrets) request(ctx context.Context, caller *session, arguments wire.Co
 		}
 		return answer(value), err
 	}
-	if absent != nil {
+	if notPresent != nil {
 		content, err := look(ctx)
 		if err == nil && content == nil {
-			err = absent
+			err = notPresent
 		}
 		return content, err
 	}
 	return s.pending.ask(ctx, &request{
-		requestKey: requestKey{wire.ProvideSecret, caller.who.Name, asked, address},
+		requestKey: requestKey{wire.ProvideSecret, caller.who.Name, approver, address},
 		look:       look,
 		event: func(id string) (event, error) {
 			return newEvent(wire.TypeRequestSecret, wire.SecretRequest{
@@ -74,17 +74,17 @@ func (s secrets) request(ctx context.Context, caller *session, arguments wire.Co
 	}, timeout)
 }
 
-// delegatee is for whom is stored what caller requests of the identity asked, ""
+// delegatee is for whom is stored what caller requests of approver, ""
 // for nobody
 // (section 7.4).
-func delegatee(caller *session, asked, delegateTo string) (string, error) {
+func delegatee(caller *session, approver, delegateTo string) (string, error) {
 	name := caller.who.Name
 	switch {
-	case delegateTo == "" && name == asked:
+	case delegateTo == "" && name == approver:
 		return "", nil
 	case delegateTo == "":
 		return name, nil
-	case delegateTo == name || name == asked || caller.who.API.IsAdmin():
+	case delegateTo == name || name == approver || caller.who.API.IsAdmin():
 		return delegateTo, nil
 	}
 	return "", wire.Error{Code: wire.PermissionDenied, Text: "delegate_to may name the caller; others only when the caller asks itself or its token grants api.admin"}

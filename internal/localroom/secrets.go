@@ -174,8 +174,8 @@ func opened(context.Context, *session, wire.Content) (wire.Content, error) {
 
 // watch tells the caller of changes, and of no values.
 func (s secrets) watch(caller *session, send func(wire.Content)) (stop func()) {
-	return s.store.watch(caller.room.name, caller.who.Name, func(n news) {
-		c, _ := jsonContent(wire.Change{ID: n.ID, DelegatedTo: wire.Nullable(n.DelegatedTo), Revision: n.Updated, Deleted: n.deleted}) // all UTF-8
+	return s.store.watch(caller.room.name, caller.who.Name, func(e changeEvent) {
+		c, _ := jsonContent(wire.Change{ID: e.ID, DelegatedTo: wire.Nullable(e.DelegatedTo), Revision: e.Updated, Deleted: e.deleted}) // all UTF-8
 		send(c)
 	})
 }

@@ -27,7 +27,7 @@ import (
 // does runs beside it, and what is sent to others is queued.
 type session struct {
 	server *Server
-	room   *activation
+	room   *liveRoom
 	who    token.Token
 	id     string // participant id
 	conn   *websocket.Conn
@@ -38,7 +38,7 @@ type session struct {
 	outbox  outbox
 	streams streams // only the goroutine that reads looks at them
 
-	presence // guarded by activation.mu
+	presence // guarded by liveRoom.mu
 
 	writing sync.Mutex // held for a whole message: packets of two never mix
 	lastID  uint64     // of events; guarded by writing
@@ -55,7 +55,7 @@ type presence struct {
 // flight.
 const maxWaiting = 256
 
-func newSession(server *Server, room *activation, who token.Token, conn *websocket.Conn) *session {
+func newSession(server *Server, room *liveRoom, who token.Token, conn *websocket.Conn) *session {
 	id := uuid.NewString()
 	return &session{
 		server: server, room: room, who: who, id: id, conn: conn,
@@ -80,7 +80,7 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	err := s.greet(roomURL)
 	if err == nil {
 		s.room.join(s)
-		defer s.room.part(s)
+		defer s.room.leave(s)
 		defer s.streams.stop()
 		beside.Go(func() { s.ping(ctx) })
 		beside.Go(func() { s.sendEvents(ctx) })

@@ -297,7 +297,7 @@ type batch struct {
 	*Store
 	totals
 	info, values *bolt.Bucket
-	news         []news // for who watches
+	events       []changeEvent
 }
 
 // maxBatch bounds the bytes that one commit takes, as bbolt holds them twice.
@@ -359,7 +359,7 @@ func (s *Store) commit(changes []*change) {
 	})
 	if err == nil {
 		s.totals = b.totals
-		s.watches.tell(b.news)
+		s.watches.publish(b.events)
 	}
 	for _, c := range changes {
 		if c.done = true; err != nil {

@@ -224,7 +224,7 @@ func TestHoldAndServe(t *testing.T) {
 		t.Errorf("Serve: %v", err)
 	}
 	if err := other.Acquire(); err != nil {
-		t.Errorf("after the holder ended: %v", err)
+		t.Errorf("after the leader ended: %v", err)
 	}
 }
 
@@ -417,7 +417,7 @@ func TestKill9AndTakeover(t *testing.T) {
 			for _, c := range running {
 				c.advance(t, 1)
 			}
-			pid := localroom.HolderPID(watcher)
+			pid := localroom.LeaderPID(watcher)
 			holder = slices.IndexFunc(running, func(c *child) bool { return c.Process.Pid == pid })
 		}
 		victim, stop := holder, running[holder].Process.Kill
