@@ -1,6 +1,13 @@
 package localroom
 
-import "github.com/roomenv/roomenv/internal/wire"
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/wire"
+)
 
 var (
 	CheckPages = checkPages
@@ -13,8 +20,15 @@ func OpenRecord(s *Store, box []byte) error {
 	return err
 }
 
-// ForgetSize makes s not notice by its size that the file was cut.
-func ForgetSize(s *Store) { s.size.Store(0) }
+// ForgetSize makes s look at the size of another file, so that it does not notice
+// by that of its own that this was truncated. The lock stays until unlock.
+func ForgetSize(s *Store, other string) (unlock func() error, err error) {
+	s.open.Lock()
+	defer s.open.Unlock()
+	own := s.file
+	s.file, err = os.Open(other)
+	return func() error { return errors.Join(unix.Flock(int(own.Fd()), unix.LOCK_UN), own.Close()) }, err
+}
 
 const MaxConnections = maxConnections
 

@@ -279,6 +279,9 @@ func (r *Room) newLeader() (*leader, error) {
 		return nil, errors.Join(fmt.Errorf("cannot serve the room in %s: %w", r.dir, err), store.Close())
 	}
 	server := NewServer(ServerConfig{Store: store, Key: r.options.VerifyKey, Logger: r.options.Logger})
+	if store.torn {
+		server.log.Warn("one of the two meta pages of the store is damaged: the other one is used, which may lack the last change", "store", store.path)
+	}
 	h := &leader{store: store, server: server}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.serving.Go(func() { _ = h.serve(h.ctx, peercred.Listener{UnixListener: l}) })

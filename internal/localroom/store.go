@@ -48,7 +48,7 @@ type Store struct {
 	file   *os.File
 	db     *bolt.DB // nil once closed
 	broken atomic.Bool
-	size   atomic.Int64 // the file never shrinks
+	torn   bool // a meta page was damaged when it was opened
 
 	queued    sync.Mutex
 	queue     []*change
@@ -180,7 +180,6 @@ func (s *Store) openFile(path string, flags int, mode os.FileMode) (_ *os.File, 
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: it is no regular file", ErrDamaged)
 	}
-	s.size.Store(info.Size())
 	if err := unix.Flock(int(s.file.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, ErrLocked
 	} else if err != nil {
@@ -194,7 +193,7 @@ func (s *Store) openFile(path string, flags int, mode os.FileMode) (_ *os.File, 
 		return nil, fmt.Errorf("cannot map it: %w", err)
 	}
 	defer func() { _ = unix.Munmap(data) }()
-	if err := checkPages(data); err != nil {
+	if s.torn, err = checkPages(data); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return s.file, nil
@@ -217,16 +216,18 @@ func (s *Store) verify(tx *bolt.Tx) error {
 	s.totals = totals{binary.BigEndian.Uint64(t), binary.BigEndian.Uint64(t[8:])}
 
 	var records uint64
-	values := tx.Bucket(bucketValues).Cursor()
-	value, _ := values.First()
-	err = tx.Bucket(bucketInfo).ForEach(func(key, box []byte) error {
+	info, values := tx.Bucket(bucketInfo), tx.Bucket(bucketValues)
+	next := values.Cursor()
+	value, _ := next.First()
+	err = info.ForEach(func(key, box []byte) error {
 		if _, err := s.openInfo(key, box); err != nil {
 			return err
 		}
-		if !bytes.Equal(key, value) {
+		// A search finds only what is in order, and every key on the way to it.
+		if !bytes.Equal(key, value) || info.Get(key) == nil || values.Get(key) == nil {
 			return fmt.Errorf("%w: a record has no value", ErrDamaged)
 		}
-		value, _ = values.Next()
+		value, _ = next.Next()
 		records++
 		return nil
 	})
@@ -253,20 +254,13 @@ func (s *Store) guard(f func() error) (err error) {
 	return f()
 }
 
-// checkSize finds a file that was cut while it is open before a transaction
-// begins: a fault in there would leave a lock of bbolt's behind.
-func (s *Store) checkSize() error {
-	before := s.size.Load()
+// checkSize finds a file that was truncated while it is open.
+func (s *Store) checkSize(tx *bolt.Tx) error {
 	info, err := s.file.Stat()
-	if err != nil {
-		return err
+	if err == nil && info.Size() < tx.Size() {
+		err = fmt.Errorf("%w: it was truncated", ErrDamaged)
 	}
-	if info.Size() < before {
-		s.broken.Store(true)
-		return fmt.Errorf("%w: it was cut", ErrDamaged)
-	}
-	s.size.CompareAndSwap(before, info.Size())
-	return nil
+	return err
 }
 
 // view runs f in a read transaction, the bytes of which end with it.
@@ -277,10 +271,12 @@ func (s *Store) view(f func(*bolt.Tx) error) error {
 		return ErrClosed
 	}
 	return s.guard(func() error {
-		if err := s.checkSize(); err != nil {
-			return err
-		}
-		return s.db.View(f)
+		return s.db.View(func(tx *bolt.Tx) error {
+			if err := s.checkSize(tx); err != nil {
+				return err
+			}
+			return f(tx)
+		})
 	})
 }
 
@@ -344,10 +340,10 @@ func (s *Store) dequeue() []*change {
 func (s *Store) commit(changes []*change) {
 	b := &batch{Store: s, totals: s.totals}
 	err := s.guard(func() error {
-		if err := s.checkSize(); err != nil {
-			return err
-		}
 		return s.db.Update(func(tx *bolt.Tx) error {
+			if err := s.checkSize(tx); err != nil {
+				return err
+			}
 			b.info, b.values = tx.Bucket(bucketInfo), tx.Bucket(bucketValues)
 			for _, c := range changes {
 				if c.err = c.apply(b); errors.Is(c.err, errWrite) {
