@@ -30,6 +30,30 @@ func ForgetSize(s *Store, other string) (unlock func() error, err error) {
 	return func() error { return errors.Join(unix.Flock(int(own.Fd()), unix.LOCK_UN), own.Close()) }, err
 }
 
+// ObserveSyncs has f called with each file or directory that is about to be
+// synced, until restore is called. An error of f is that of the sync.
+func ObserveSyncs(f func(path string) error) (restore func()) {
+	before := fsync
+	fsync = func(file *os.File) error { return errors.Join(f(file.Name()), before(file)) }
+	return func() { fsync = before }
+}
+
+// FailSyncs makes s write to a device that takes everything and syncs nothing.
+func FailSyncs(s *Store) error {
+	s.open.Lock()
+	defer s.open.Unlock()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	written := s.file
+	if s.file, err = os.Open(s.path); err != nil {
+		return err
+	}
+	return unix.Dup3(int(null.Fd()), int(written.Fd()), unix.O_CLOEXEC)
+}
+
 const MaxConnections = maxConnections
 
 // SetConnections makes s believe it has n.

@@ -111,11 +111,9 @@ func remedy(err error) string {
 	return ""
 }
 
-// createStore makes the file under another name and links it when it is
-// whole, so that nobody meets half a store, and the first of two makers wins.
 func createStore(path string, seal *sealer) error {
-	return createFile(path, func(temporary string) error {
-		db, err := bolt.Open(temporary, 0o600, nil)
+	return createFile(path, func(f *os.File) error {
+		db, err := bolt.Open(f.Name(), 0o600, nil)
 		if err != nil {
 			return err
 		}
@@ -134,27 +132,34 @@ func createStore(path string, seal *sealer) error {
 	})
 }
 
-// createFile has write make a file in the folder of path and gives it the name
-// path, durably. It is no error when somebody else was faster.
-func createFile(path string, write func(temporary string) error) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".new-*") // 0600
+// fsync is another function in tests.
+var fsync = (*os.File).Sync
+
+// createFile makes a file, which has its path once it is complete and on disk: no
+// process meets half of it, and of two that make it the first one wins, which is
+// no error. The path is on disk when it returns.
+func createFile(path string, write func(*os.File) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
-	f.Close()
-	if err := write(f.Name()); err != nil {
+	defer f.Close()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := fsync(f); err != nil {
 		return err
 	}
 	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	d, err := os.Open(dir)
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	defer dir.Close()
+	return fsync(dir)
 }
 
 func (s *Store) load() error {
