@@ -37,6 +37,9 @@ const (
 	// failoverTimeout is how long to look.
 	failoverTimeout = 10 * time.Second
 
+	// suspendTimeout bounds how long a process that is told to stop goes on.
+	suspendTimeout = time.Second
+
 	tokenLifetime = 5 * time.Minute
 )
 
@@ -61,6 +64,8 @@ type Room struct {
 	leader    *leader // nil: another process holds the room, or nobody
 	suspended bool    // the room is for others to hold
 	closed    bool
+
+	closing sync.WaitGroup // leaders that stepped down
 }
 
 // Open opens the room in dir, and makes dir and the key when there are none.
@@ -228,36 +233,49 @@ func (r *Room) Token(room, identity string, scope *token.Scope) (secret.Value, e
 }
 
 // Close drops the connections that this process serves, so that their clients
-// look for the next leader, and lets go of the room.
+// look for the next leader, and releases the store. It waits for refresh tokens
+// that a provider is about to send (30 s at most).
 func (r *Room) Close() error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.closed = true
-	return r.stepDown()
+	done := r.stepDown()
+	r.mu.Unlock()
+	err := <-done
+	r.closing.Wait()
+	return err
 }
 
 // Suspend is Close until resume is called, for a process that is about to be
-// stopped, by which others would be held up.
+// stopped, which would delay others. It takes suspendTimeout at most. If a provider
+// is slower, the store stays locked until what it sends is stored: a refresh token
+// that replaces another is worth more than the time of those who wait.
 func (r *Room) Suspend() (resume func()) {
-	set := func(suspended bool) {
+	r.mu.Lock()
+	r.suspended = true
+	done := r.stepDown()
+	r.mu.Unlock()
+	select {
+	case <-done: // the next leader opens the store and says what is wrong
+	case <-time.After(suspendTimeout):
+	}
+	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.suspended = suspended; suspended {
-			_ = r.stepDown() // whoever is next opens the store and says what is wrong
-		}
+		r.suspended = false
 	}
-	set(true)
-	return func() { set(false) }
 }
 
-// stepDown lets go of the room; the caller holds the lock.
-func (r *Room) stepDown() error {
-	if r.leader == nil {
-		return nil
-	}
-	h := r.leader
+// stepDown begins to release the room, and sends the result when that is done. The
+// caller holds the lock.
+func (r *Room) stepDown() <-chan error {
+	done, l := make(chan error, 1), r.leader
 	r.leader = nil
-	return h.close()
+	if l == nil {
+		done <- nil
+	} else {
+		r.closing.Go(func() { done <- l.close() })
+	}
+	return done
 }
 
 // A leader has the lock on the store and serves it.
