@@ -28,9 +28,9 @@ func (s authorizations) resolve(ctx context.Context, caller *session, a wire.Req
 		switch {
 		case connector.ServerURL != "":
 		case connector.OpenAIConnectorID != "":
-			return client, wire.Error{Code: wire.DependencyMissing, Text: "this room knows no OpenAI connectors: give the client in oauth"}
+			return client, refuse(wire.DependencyMissing, "this room knows no OpenAI connectors: give the client in oauth")
 		default:
-			return client, wire.Error{Code: wire.InvalidRequest, Text: "oauth has to name client_id, authorization_endpoint and token_endpoint, or connector a server_url"}
+			return client, refuse(wire.InvalidRequest, "oauth has to name client_id, authorization_endpoint and token_endpoint, or connector a server_url")
 		}
 		var err error
 		if client, err = s.discovered(ctx, discoveredAddress(caller.room.name, a), connector, given.ID, string(a.RedirectURI)); err != nil {
@@ -62,7 +62,7 @@ func (s authorizations) clientSecret(caller *session, id string) (secret.Value, 
 		_, value, err = s.read(caller, RecordKey{caller.room.name, caller.who.Name, caller.who.Name, id}, "", "")
 	}
 	if errors.Is(err, ErrNotFound) {
-		return value, wire.Error{Code: wire.DependencyMissing, Text: "client_secret_id names no secret of the caller"}
+		return value, refuse(wire.DependencyMissing, "client_secret_id names no secret of the caller")
 	}
 	return value, err
 }

@@ -23,17 +23,13 @@ type authorizations struct {
 }
 
 // request is request_oauth_token.
-func (s authorizations) request(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
-	var a wire.RequestOAuthTokenArguments
-	if err := decode(arguments, &a); err != nil {
-		return nil, err
-	}
+func (s authorizations) request(ctx context.Context, caller *session, a wire.RequestOAuthTokenArguments) (wire.Content, error) {
 	timeout, err := requestTimeout(a.Timeout)
 	if err != nil {
 		return nil, err
 	}
 	if a.RedirectURI == "" {
-		return nil, wire.Error{Code: wire.InvalidRequest, Text: "redirect_uri is missing"}
+		return nil, refuse(wire.InvalidRequest, "redirect_uri is missing")
 	}
 	approver, err := caller.room.find(string(a.ParticipantID))
 	if err != nil {
@@ -109,26 +105,18 @@ func (s authorizations) request(ctx context.Context, caller *session, arguments 
 
 // provide is provide_oauth_authorization. It returns when the code was
 // exchanged and what came of it is on disk.
-func (s authorizations) provide(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
-	var a wire.ProvideAuthorizationArguments
-	if err := decode(arguments, &a); err != nil {
-		return nil, err
-	}
+func (s authorizations) provide(ctx context.Context, caller *session, a wire.ProvideAuthorizationArguments) (wire.Content, error) {
 	switch {
 	case a.Error != nil:
 		return wire.Empty{}, s.pending.reject(caller, wire.ProvideOAuthAuthorization, a.RequestID, *a.Error)
 	case a.Code.Len() == 0:
-		return nil, wire.Error{Code: wire.InvalidRequest, Text: "neither a code nor an error is given"}
+		return nil, refuse(wire.InvalidRequest, "neither a code nor an error is given")
 	}
-	return wire.Empty{}, secretsError(caller, s.pending.provide(ctx, caller, wire.ProvideOAuthAuthorization, a.RequestID, a.Code.Value))
+	return wire.Empty{}, s.pending.provide(ctx, caller, wire.ProvideOAuthAuthorization, a.RequestID, a.Code.Value)
 }
 
 // offline is get_offline_oauth_token: what is stored, with nobody asked.
-func (s authorizations) offline(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
-	var a wire.OfflineOAuthTokenArguments
-	if err := decode(arguments, &a); err != nil {
-		return nil, err
-	}
+func (s authorizations) offline(ctx context.Context, caller *session, a wire.OfflineOAuthTokenArguments) (wire.Content, error) {
 	owner, delegatee, err := offlineAddress(caller, string(a.DelegatedTo), string(a.DelegatedBy))
 	if err != nil {
 		return nil, err
@@ -171,7 +159,7 @@ func offlineAddress(caller *session, delegatedTo, delegatedBy string) (owner, de
 	case delegatedTo == name || delegatedBy == name || caller.who.API.IsAdmin():
 		return delegatedBy, delegatedTo, nil
 	}
-	return "", "", wire.Error{Code: wire.PermissionDenied, Text: "the caller is neither delegated_to nor delegated_by, and its token does not grant api.admin"}
+	return "", "", refuse(wire.PermissionDenied, "the caller is neither delegated_to nor delegated_by, and its token does not grant api.admin")
 }
 
 // allowed checks the token's list of OAuth clients (section 8.4).
@@ -179,7 +167,7 @@ func allowed(caller *session, c oauthprovider.Client) error {
 	if caller.who.API.Secrets.Allows(c.AuthorizationEndpoint, c.ID) {
 		return nil
 	}
-	return wire.Error{Code: wire.PermissionDenied, Text: "the token does not allow this OAuth client: api.secrets.request_oauth_token lists others"}
+	return refuse(wire.PermissionDenied, "the token does not allow this OAuth client: api.secrets.request_oauth_token lists others")
 }
 
 func tokenContent(c credential, err error) (wire.Content, error) {

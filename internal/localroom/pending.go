@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -92,7 +91,7 @@ func (p *pending) ask(ctx context.Context, r *request, timeout time.Duration) (w
 		return r.content, r.err
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, wire.Error{Code: wire.Timeout, Text: fmt.Sprintf("%.80q did not answer within %v", r.approver.who.Name, timeout)}
+		return nil, refuse(wire.Timeout, "%.80q did not answer within %v", r.approver.who.Name, timeout)
 	}
 	return nil, ctx.Err()
 }
@@ -105,7 +104,7 @@ func (p *pending) join(r *request) (_ *request, first bool, _ error) {
 	equal, count := p.byKey[r.requestKey], r.countKey()
 	switch {
 	case equal != nil && equal.waiters >= maxPending, equal == nil && p.count[count] >= maxPending:
-		return nil, false, wire.Error{Code: wire.InvalidState, Text: fmt.Sprintf("%d requests wait for %.80q already", maxPending, r.approver.who.Name)}
+		return nil, false, refuse(wire.InvalidState, "%d requests wait for %.80q already", maxPending, r.approver.who.Name)
 	case equal != nil:
 		equal.waiters++
 		return equal, false, nil
@@ -183,9 +182,9 @@ func (p *pending) claim(caller *session, tool, id string) (*request, error) {
 	r := p.byID[id]
 	switch {
 	case r == nil || r.claimed || r.tool != tool || r.approver.room.name != caller.room.name:
-		return nil, wire.Error{Code: wire.NotFound, Text: "no such request waits: it was answered, or its time has passed"}
+		return nil, refuse(wire.NotFound, "no such request waits: it was answered, or its time has passed")
 	case r.approver.who.Name != caller.who.Name:
-		return nil, wire.Error{Code: wire.PermissionDenied, Text: "somebody else is asked"}
+		return nil, refuse(wire.PermissionDenied, "somebody else is asked")
 	}
 	r.claimed = true
 	return r, nil
@@ -217,7 +216,7 @@ func requestTimeout(seconds *int) (time.Duration, error) {
 	case seconds == nil:
 		return defaultTimeout, nil
 	case *seconds <= 0:
-		return 0, wire.Error{Code: wire.InvalidRequest, Text: "the timeout is not positive"}
+		return 0, refuse(wire.InvalidRequest, "the timeout is not positive")
 	}
 	return time.Duration(min(*seconds, int(maxTimeout/time.Second))) * time.Second, nil
 }
