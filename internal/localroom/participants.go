@@ -45,20 +45,15 @@ func (r *liveRoom) leave(s *session) {
 var errNoParticipant = wire.Error{Code: wire.NotFound, Text: "the participant was not found"}
 
 // find returns the participant called id, whether it enabled messaging or not.
-func (r *liveRoom) find(id string) (*session, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if s := r.present[id]; s != nil {
-		return s, nil
-	}
-	return nil, errNoParticipant
-}
+func (r *liveRoom) find(id string) (*session, error) { return r.lookUp(id, false) }
 
 // reachable returns the participant called id if it enabled messaging.
-func (r *liveRoom) reachable(id string) (*session, error) {
+func (r *liveRoom) reachable(id string) (*session, error) { return r.lookUp(id, true) }
+
+func (r *liveRoom) lookUp(id string, enabled bool) (*session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s := r.present[id]; s != nil && s.enabled {
+	if s := r.present[id]; s != nil && (s.enabled || !enabled) {
 		return s, nil
 	}
 	return nil, errNoParticipant

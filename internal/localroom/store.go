@@ -53,7 +53,6 @@ type Store struct {
 	queued    sync.Mutex
 	queue     []*change
 	committed sync.Mutex // held while a batch is committed
-	totals    totals     // guarded by committed
 
 	watches watches
 }
@@ -74,8 +73,17 @@ type totals struct {
 	sequence uint64 // of the latest change
 }
 
-func (t totals) encode() []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, t.records), t.sequence)
+func (s *Store) readTotals(tx *bolt.Tx) (totals, error) {
+	b, err := s.seal.open(kindTotals, nil, 0, tx.Bucket(bucketStore).Get(keyTotals))
+	if err != nil || len(b) != 16 {
+		return totals{}, fmt.Errorf("%w: the totals do not open", ErrDamaged)
+	}
+	return totals{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}, nil
+}
+
+func (s *sealer) writeTotals(tx *bolt.Tx, t totals) error {
+	b := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, t.records), t.sequence)
+	return tx.Bucket(bucketStore).Put(keyTotals, s.seal(kindTotals, nil, 0, b))
 }
 
 // OpenStore opens the store at path, which only one process can at a time, and
@@ -123,10 +131,7 @@ func createStore(path string, seal *sealer) error {
 					return err
 				}
 			}
-			b := tx.Bucket(bucketStore)
-			return errors.Join(
-				b.Put(keyCheck, seal.checkRecord()),
-				b.Put(keyTotals, seal.seal(kindTotals, nil, 0, totals{}.encode())))
+			return errors.Join(tx.Bucket(bucketStore).Put(keyCheck, seal.checkRecord()), seal.writeTotals(tx, totals{}))
 		})
 		return errors.Join(err, db.Close())
 	})
@@ -214,12 +219,10 @@ func (s *Store) verify(tx *bolt.Tx) error {
 	if err := s.seal.verifyCheckRecord(tx.Bucket(bucketStore).Get(keyCheck)); err != nil {
 		return err
 	}
-	t, err := s.seal.open(kindTotals, nil, 0, tx.Bucket(bucketStore).Get(keyTotals))
-	if err != nil || len(t) != 16 {
-		return fmt.Errorf("%w: the totals do not open", ErrDamaged)
+	totals, err := s.readTotals(tx)
+	if err != nil {
+		return err
 	}
-	s.totals = totals{binary.BigEndian.Uint64(t), binary.BigEndian.Uint64(t[8:])}
-
 	var records uint64
 	info, values := tx.Bucket(bucketInfo), tx.Bucket(bucketValues)
 	next := values.Cursor()
@@ -236,8 +239,8 @@ func (s *Store) verify(tx *bolt.Tx) error {
 		records++
 		return nil
 	})
-	if err == nil && (records != s.totals.records || value != nil) {
-		err = fmt.Errorf("%w: %d records of %d are there", ErrDamaged, records, s.totals.records)
+	if err == nil && (records != totals.records || value != nil) {
+		err = fmt.Errorf("%w: %d records of %d are there", ErrDamaged, records, totals.records)
 	}
 	return err
 }
@@ -343,10 +346,13 @@ func (s *Store) dequeue() []*change {
 }
 
 func (s *Store) commit(changes []*change) {
-	b := &batch{Store: s, totals: s.totals}
+	b := &batch{Store: s}
 	err := s.guard(func() error {
-		return s.db.Update(func(tx *bolt.Tx) error {
+		return s.db.Update(func(tx *bolt.Tx) (err error) {
 			if err := s.checkSize(tx); err != nil {
+				return err
+			}
+			if b.totals, err = s.readTotals(tx); err != nil {
 				return err
 			}
 			b.info, b.values = tx.Bucket(bucketInfo), tx.Bucket(bucketValues)
@@ -355,11 +361,10 @@ func (s *Store) commit(changes []*change) {
 					return c.err
 				}
 			}
-			return tx.Bucket(bucketStore).Put(keyTotals, s.seal.seal(kindTotals, nil, 0, b.totals.encode()))
+			return s.seal.writeTotals(tx, b.totals)
 		})
 	})
 	if err == nil {
-		s.totals = b.totals
 		s.watches.publish(b.events)
 	}
 	for _, c := range changes {
