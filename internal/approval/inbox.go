@@ -105,7 +105,7 @@ type entry struct {
 	room      Room
 	timer     *time.Timer
 	answering bool
-	walk      *authFlow // through the provider's consent page, if there is one
+	flow      *authFlow // nil: none is running
 }
 
 // Add takes in a request that has until timeout from now. Its answer goes to
