@@ -206,6 +206,12 @@ func (c *child) foreground() int {
 	return group
 }
 
+// inForeground reports whether the terminal is the child's, or ours to give to it.
+func (c *child) inForeground() bool {
+	group := c.foreground()
+	return c.ownGroup && (group == c.pid || group == unix.Getpgrp())
+}
+
 // moveForeground gives the terminal from one process group to another, and
 // does nothing if it is a third one's.
 func (c *child) moveForeground(from, to int) {

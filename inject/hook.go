@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -8,8 +9,6 @@ import (
 
 	"github.com/roomenv/roomenv/internal/retry"
 )
-
-const hookTimeout = time.Minute
 
 // A hook is one that has not succeeded yet.
 type hook struct {
@@ -65,7 +64,7 @@ func (l *loop) runHook(h *hook) {
 		c.Stdout, c.Stderr = w, w
 		masked.start()
 	}
-	l.do(c, hookTimeout, func(err error) {
+	l.do(c, cmp.Or(l.hookTimeout, time.Minute), func(err error) {
 		if c.Mask != nil {
 			l.async(func() { masked.finish(l.ctx); masked.close() }, func() {})
 		}

@@ -80,9 +80,7 @@ func (o *output) pipe(m *mask.Masker, f *os.File) (*os.File, error) {
 
 func (o *output) add(m *mask.Masker, from, childs, to *os.File) {
 	o.childs = append(o.childs, childs)
-	o.pumps = append(o.pumps, &pump{
-		from: from, mask: m.Writer(to), ending: make(chan struct{}), done: make(chan struct{}), left: inFlight,
-	})
+	o.pumps = append(o.pumps, &pump{from, m.Writer(to), make(chan struct{}), make(chan struct{}), inFlight})
 }
 
 func (o *output) start() {
