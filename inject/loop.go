@@ -43,8 +43,8 @@ type loop struct {
 	retry   *alarm        // of what has failed
 
 	auxProcesses map[*auxProcess]bool
+	hooks        []*hook // have not succeeded
 	hook         *hook   // runs
-	hooks        []*hook // are to be run
 
 	ending bool // nothing is started any more
 	code   int
