@@ -9,17 +9,15 @@ import (
 // A fingerprint is what makes a snapshot with one State differ from one with
 // another.
 type fingerprint struct {
-	value   secret.Sum
-	held    bool
+	value   secret.Sum // zero if there is no value
 	status  Status
-	reason  error
 	expires time.Time
 }
 
 // A batch is the changes that are not published yet, and when they are to be.
 type batch struct {
 	changed map[*targetState]bool
-	since   time.Time // when its first change came; zero: there is none
+	since   time.Time // when its first change came; zero for an empty batch
 	first   bool      // which came after a quiet period
 	quiet   time.Time // when that for the next snapshot ends
 	// violation is when the next value will be stale for too long, which is
@@ -49,7 +47,7 @@ func (l *refreshLoop) update(t *targetState, now time.Time) {
 }
 
 func (l *refreshLoop) fingerprint(t *targetState) fingerprint {
-	f := fingerprint{held: t.held, status: t.Status(), reason: reason(t.Err), expires: t.Expires}
+	f := fingerprint{status: t.Status(), expires: t.Expires}
 	if t.held {
 		f.value = l.hasher.Sum(t.value)
 	}
@@ -86,5 +84,5 @@ func (l *refreshLoop) publish(snapshot *Snapshot) {
 	}
 	clear(l.changed)
 	l.since, l.quiet = time.Time{}, now.Add(l.debounce)
-	l.violation = snapshot.nextViolation(l.manifest, now)
+	_, l.violation = snapshot.violations(l.manifest, now)
 }

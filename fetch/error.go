@@ -23,7 +23,7 @@ var (
 	// ErrUnsupported: the source does not fetch references of this kind, or there is
 	// no source.
 	ErrUnsupported = errors.New("unsupported")
-	// ErrPending: a participant is asked for the value.
+	// ErrPending: a request to a participant is pending.
 	ErrPending = errors.New("pending")
 	// ErrRejected: the participant, or the provider of a token, refused.
 	ErrRejected = errors.New("rejected")
@@ -36,20 +36,20 @@ var (
 	ErrUnknown = errors.New("unknown")
 )
 
-// PendingError is [ErrPending] with the participant who is asked.
+// PendingError is [ErrPending] with the approver.
 type PendingError struct {
-	From  string    // the name of the participant
+	From  string    // the name of the approver
 	Until time.Time // when the request expires
 }
 
-func (p *PendingError) Error() string { return ErrPending.Error() + ": " + p.From + " is asked" }
+func (p *PendingError) Error() string { return ErrPending.Error() + ": waiting for " + p.From }
 
 // Unwrap returns [ErrPending].
 func (p *PendingError) Unwrap() error { return ErrPending }
 
-// IsAbsent reports whether err, of a reference without a value, says that there
-// is none: what optional=true and default= forgive. Other errors leave open
-// whether there is one.
+// IsAbsent reports whether err, of a reference without a value, says that the value
+// does not exist, which optional=true and default= permit. Other errors leave that
+// open.
 func IsAbsent(err error) bool {
 	return errors.Is(err, ErrMissing) || errors.Is(err, ErrPending) || errors.Is(err, ErrRejected) || errors.Is(err, ErrNoAnswer)
 }
@@ -111,7 +111,7 @@ func (e *Error) Error() string {
 	}
 	var aligned strings.Builder // whose writes do not fail
 	w := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintf(w, "cannot resolve %s", text.Count(len(e.Failures), "reference", "references"))
+	_, _ = fmt.Fprintf(w, "resolve %s", text.Count(len(e.Failures), "reference", "references"))
 	for _, reason := range order {
 		_, _ = io.WriteString(w, "\n  "+reason)
 		group := rows[reason]

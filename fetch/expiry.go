@@ -9,19 +9,19 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Tokens are fetched anew before they end: with tokenMargin left, which is less
-// than what rooms take for expired, or with half of their time left. What is then
-// still the same is asked for again, with tokenPause between.
+// Tokens are fetched again before they expire: with tokenMargin left, which is less
+// than what rooms take for expired, or with half of their time left. One that is then
+// unchanged is fetched once more after tokenPause.
 const (
 	tokenMargin = 50 * time.Second
 	tokenPause  = 5 * time.Second
 )
 
-// Expiry is when a JWT ends (RFC 7519 section 4.1.4). It is zero for one that does
-// not say so, and for what is no JWT. Who the token is for verifies it, not we.
+// Expiry returns when a JWT expires (RFC 7519 section 4.1.4). It is zero for a JWT that
+// does not expire, and for other values. The signature is not verified.
 func Expiry(v secret.Value) time.Time {
 	token, _, err := jwt.NewParser().ParseUnverified(string(v.Reveal()), jwt.MapClaims{})
-	if err != nil && !errors.Is(err, jwt.ErrTokenUnverifiable) { // by us, who do not know its alg
+	if err != nil && !errors.Is(err, jwt.ErrTokenUnverifiable) { // an alg that is not registered
 		return time.Time{}
 	}
 	exp, err := token.Claims.GetExpirationTime()
@@ -31,8 +31,8 @@ func Expiry(v secret.Value) time.Time {
 	return exp.Time
 }
 
-// renewal is when to ask for a token that ends at expires; zero is with the next
-// round.
+// renewal returns when to fetch a token that expires at expires; zero is with the next
+// poll.
 func renewal(expires, now time.Time) time.Time {
 	switch left := expires.Sub(now); {
 	case expires.IsZero() || left <= 0:

@@ -54,8 +54,7 @@ type refreshLoop struct {
 // watched together, and wait for none of another group.
 type groupState struct {
 	name     string
-	source   Source
-	try      TryResolver // the source, if it may ask participants
+	asks     bool // its source may ask participants
 	interval time.Duration
 	targets  []*targetState
 	slots    *semaphore.Weighted // as many as may be fetched at once
@@ -72,15 +71,12 @@ type targetState struct {
 	needed            bool
 	latest, published fingerprint // of the State, and of the one in the last snapshot
 	answeredAt        time.Time   // last
-	fetching, again   bool        // an answer is awaited; another fetch follows it
-	waiter            *waiter     // for a participant; nil: there is none
+	fetching, again   bool        // an answer is pending; another fetch follows it
+	stopWaiting       func()      // for a participant; nil if it takes none
 	fetchedAt         time.Time   // last
 	due               time.Time   // when to fetch a token: it expires, or may have changed
 	failed, skip      int         // polls in a row; polls to leave it out
 }
-
-// A waiter waits for what a participant provides.
-type waiter struct{ stop context.CancelFunc }
 
 // run publishes to snapshots until the context ends.
 func (l *refreshLoop) run(snapshots chan<- *Snapshot, last *Snapshot) {
@@ -96,7 +92,7 @@ func (l *refreshLoop) run(snapshots chan<- *Snapshot, last *Snapshot) {
 		if snapshot != nil {
 			out = snapshots
 		}
-		timer := time.NewTimer(min(l.next(snapshot != nil).Sub(now), maxSleep))
+		timer := time.NewTimer(l.next(snapshot != nil).Sub(now))
 		select {
 		case out <- snapshot:
 			l.publish(snapshot)
@@ -118,17 +114,17 @@ func (l *refreshLoop) start(last *Snapshot) {
 	now := l.now()
 	l.hasher = secret.NewHasher()
 	l.changed = make(map[*targetState]bool)
-	l.violation = last.nextViolation(l.manifest, now)
+	_, l.violation = last.violations(l.manifest, now)
 	type key struct{ scheme, group string }
 	groups := make(map[key]*groupState)
 	targets, needed := distinct(l.manifest)
 	for _, target := range targets {
 		k := key{target.Scheme, target.Group}
-		if groups[k] == nil {
-			groups[k] = l.group(target)
-			groups[k].plan(now)
-		}
 		g := groups[k]
+		if g == nil {
+			g = l.group(target)
+			groups[k] = g
+		}
 		t := &targetState{Target: target, State: last.State(target), group: g, needed: needed[target]}
 		t.latest = l.fingerprint(t)
 		t.published = t.latest
@@ -141,24 +137,21 @@ func (l *refreshLoop) start(last *Snapshot) {
 			l.wait(t)
 		}
 	}
-	for _, g := range l.groups {
-		if w, ok := g.source.(Watcher); ok {
-			l.running.Go(func() { l.watch(w, g) })
-		}
-	}
 }
 
-// group adds the group of t.
+// group adds the group of t, and watches it.
 func (l *refreshLoop) group(t manifest.Target) *groupState {
-	g := &groupState{name: t.Group, source: l.Sources[t.Scheme], interval: l.interval, slots: semaphore.NewWeighted(maxInFlight)}
-	if g.source == nil {
-		g.source = l.Sources // which says so
-	}
-	if p, ok := g.source.(Poller); ok && p.PollInterval() > 0 {
+	source := l.Sources[t.Scheme]
+	g := &groupState{name: t.Group, interval: l.interval, slots: semaphore.NewWeighted(maxInFlight)}
+	if p, ok := source.(Poller); ok && p.PollInterval() > 0 {
 		g.interval = p.PollInterval()
 	}
-	g.try, _ = g.source.(TryResolver)
+	_, g.asks = source.(TryResolver)
+	g.plan(l.now())
 	l.groups = append(l.groups, g)
+	if w, ok := source.(Watcher); ok {
+		l.running.Go(func() { l.watch(w, g) })
+	}
 	return g
 }
 
@@ -204,7 +197,7 @@ func (t *targetState) renew(now time.Time) {
 func (t *targetState) token() bool { return t.Kind() == manifest.KindOAuth }
 
 // request reports whether the value takes a participant.
-func (t *targetState) request() bool { return t.group.try != nil && t.Kind() == manifest.KindRequest }
+func (t *targetState) request() bool { return t.group.asks && t.Kind() == manifest.KindRequest }
 
 // fetchDue fetches what is due, and everything when the clock was set back, for
 // which no plan holds.
@@ -238,7 +231,7 @@ func (l *refreshLoop) poll(g *groupState) {
 		case t.polled():
 			l.fetch(t)
 		}
-		good := t.held && t.Revoked.IsZero() && t.waiter == nil
+		good := t.held && t.Revoked.IsZero() && t.stopWaiting == nil
 		if g.pushes && good && (oldest == nil || t.answeredAt.Before(oldest.answeredAt)) {
 			oldest = t
 		}
@@ -255,7 +248,7 @@ func (l *refreshLoop) poll(g *groupState) {
 // again, unless it is because their room was unreachable.
 func (t *targetState) polled() bool {
 	switch {
-	case t.waiter != nil:
+	case t.stopWaiting != nil:
 		return false
 	case unknown(t.Err):
 		return true
@@ -308,7 +301,13 @@ func (l *refreshLoop) fetch(t *targetState) {
 	l.running.Go(func() {
 		ctx, cancel := context.WithTimeout(l.ctx, min(max(t.group.interval, minAnswerTime), maxAnswerTime))
 		defer cancel()
-		value, err := t.group.resolve(ctx, t.Target)
+		var value secret.Value
+		err := t.group.slots.Acquire(ctx, 1)
+		if err == nil {
+			value, err = l.Sources.TryResolve(ctx, t.Target)
+			t.group.slots.Release(1)
+		}
+		err = unanswered(ctx, err)
 		l.call(func() {
 			t.fetching = false
 			l.inFlight--
@@ -321,31 +320,16 @@ func (l *refreshLoop) fetch(t *targetState) {
 	})
 }
 
-// resolve waits for no participant.
-func (g *groupState) resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
-	if err := g.slots.Acquire(ctx, 1); err != nil {
-		return secret.Value{}, unanswered(ctx, err)
-	}
-	defer g.slots.Release(1)
-	resolve := g.source.Resolve
-	if g.try != nil {
-		resolve = g.try.TryResolve
-	}
-	value, err := resolve(ctx, t)
-	return value, unanswered(ctx, err)
-}
-
-// wait waits for the participant who is asked for t.
+// wait waits for what a participant provides for t.
 func (l *refreshLoop) wait(t *targetState) {
 	ctx, stop := context.WithCancel(l.ctx)
-	w := &waiter{stop}
-	t.waiter = w
+	t.stopWaiting = stop
 	l.running.Go(func() {
-		defer stop()
-		value, err := t.group.source.Resolve(ctx, t.Target)
+		value, err := l.Sources.Resolve(ctx, t.Target)
 		l.call(func() {
-			if t.waiter == w {
-				t.waiter = nil
+			if ctx.Err() == nil {
+				stop()
+				t.stopWaiting = nil
 				l.answered(t, value, err)
 			}
 		})
@@ -359,11 +343,11 @@ func (l *refreshLoop) answered(t *targetState, value secret.Value, err error) {
 	t.answeredAt = now
 	t.renew(now)
 	switch {
-	case t.group.try != nil && errors.Is(err, ErrPending) && t.waiter == nil:
+	case t.group.asks && errors.Is(err, ErrPending) && t.stopWaiting == nil:
 		l.wait(t)
-	case err == nil && t.waiter != nil:
-		t.waiter.stop()
-		t.waiter = nil
+	case err == nil && t.stopWaiting != nil:
+		t.stopWaiting()
+		t.stopWaiting = nil
 	}
 	if err == nil || unknown(err) {
 		t.failed, t.skip = 0, 0
@@ -378,12 +362,12 @@ func (l *refreshLoop) answered(t *targetState, value secret.Value, err error) {
 	l.update(t, now)
 }
 
-// probed takes an answer for t as one for all that its group pushes changes of, and
-// fetches the others when there was none.
+// probed takes an answer for t as one for all that its group pushes changes of.
+// Without an answer it fetches the others.
 func (l *refreshLoop) probed(t *targetState, err error, now time.Time) {
 	for _, other := range t.group.targets {
 		switch {
-		case other.waiter != nil || unknown(other.Err):
+		case other.stopWaiting != nil || unknown(other.Err):
 		case unknown(err):
 			l.fetch(other)
 		default:
@@ -427,7 +411,7 @@ func (l *refreshLoop) watch(w Watcher, g *groupState) {
 				l.fetchChanged(g, nil)
 			}
 		})
-		l.log.Debug("the room does not tell of changes", "room", g.name, "error", err)
+		l.log.Debug("watch ended, polling", "group", g.name, "interval", g.interval, "error", err)
 		if errors.Is(err, ErrUnsupported) {
 			return
 		}

@@ -31,7 +31,7 @@ type Refresher struct {
 	// within Debounce are published together at the end of a quiet period of that
 	// length, and after MaxWait at the latest.
 	Debounce, MaxWait time.Duration
-	// Log gets the reason why a group pushes no changes; nil is none.
+	// Log gets the reason why a group pushes no changes; nil discards it.
 	Log *slog.Logger
 
 	now     func() time.Time // nil is the wall clock; tests have it jump

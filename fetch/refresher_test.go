@@ -453,11 +453,11 @@ func TestMaxStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"a": "a", "b": "b"}}
 		m := file(manifest.Expr{ref("a")}, manifest.Expr{ref("a")}, manifest.Expr{ref("b"), ref("b")})
-		m.Entries[0].StalePolicy = manifest.StalePolicy{MaxStale: 20 * time.Minute, OnStale: manifest.ActionExit, OnRevoked: manifest.ActionKeep}
-		m.Entries[1].StalePolicy = manifest.StalePolicy{MaxStale: 10 * time.Minute, OnStale: manifest.ActionStop, OnRevoked: manifest.ActionKeep}
-		m.Entries[2].StalePolicy = manifest.StalePolicy{MaxStale: 10 * time.Minute, OnStale: manifest.ActionStop}
+		m.Entries[0].UpdatePolicy = manifest.UpdatePolicy{MaxStale: 20 * time.Minute, OnStale: manifest.ActionExit, OnRevoked: manifest.ActionKeep}
+		m.Entries[1].UpdatePolicy = manifest.UpdatePolicy{MaxStale: 10 * time.Minute, OnStale: manifest.ActionStop, OnRevoked: manifest.ActionKeep}
+		m.Entries[2].UpdatePolicy = manifest.UpdatePolicy{MaxStale: 10 * time.Minute, OnStale: manifest.ActionStop}
 		m.Files = []manifest.File{{Path: "f", Entries: []manifest.Entry{{Value: manifest.Expr{ref("a")}}}}}
-		m.Files[0].StalePolicy = manifest.StalePolicy{MaxStale: time.Hour, OnRevoked: manifest.ActionKeep}
+		m.Files[0].UpdatePolicy = manifest.UpdatePolicy{MaxStale: time.Hour, OnRevoked: manifest.ActionKeep}
 		start := time.Now()
 		snapshots := follow(t, &fetch.Refresher{Sources: mux(h), Interval: time.Minute}, m)
 		h.put("a", fetch.ErrUnreachable)

@@ -47,7 +47,7 @@ func Resolve(ctx context.Context, m *manifest.Manifest, sources Mux) (*Snapshot,
 	}
 	_ = fetching.Wait()
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return nil, fmt.Errorf("cannot resolve references: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("resolve references: %w", context.Cause(ctx))
 	}
 
 	snapshot := &Snapshot{make(map[manifest.Target]State, len(targets))}

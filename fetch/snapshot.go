@@ -27,7 +27,7 @@ func (s *Snapshot) Err(t manifest.Target) error { return s.states[t].none }
 func (s *Snapshot) State(t manifest.Target) State { return s.states[t] }
 
 // With returns s, with those values of its targets from other that were confirmed
-// later. A nil other has none.
+// later. A nil other is an empty one.
 func (s *Snapshot) With(other *Snapshot) *Snapshot {
 	if other == nil {
 		return s
@@ -59,8 +59,8 @@ const (
 type State struct {
 	// Since is when this value came.
 	Since time.Time
-	// Confirmed is when the source was last known to hold the value, or to hold
-	// none. A later snapshot is not published for it alone.
+	// Confirmed is when the source was last known to hold the value, or not to hold
+	// one. A later snapshot is not published for it alone.
 	Confirmed time.Time
 	// Stale is since when it is not known whether the value is current: the source is
 	// unreachable or refuses the connection, or a participant is asked for it again.
@@ -99,7 +99,7 @@ func (s State) Status() Status {
 }
 
 // record takes the result of an attempt. A value is retained until the source says
-// that there is none any more, and longer if it is needed.
+// that it no longer exists, and longer if it is needed.
 func (s *State) record(value secret.Value, err error, now time.Time, needed bool) {
 	switch {
 	case err == nil:
@@ -135,7 +135,7 @@ func (s *State) stale(now time.Time) {
 	}
 }
 
-// confirm notes that the source, which pushes changes, has pushed none.
+// confirm notes that the source, which pushes changes, pushed no change of the value.
 func (s *State) confirm(now time.Time) {
 	if s.Revoked.IsZero() {
 		s.Confirmed = now

@@ -1,7 +1,7 @@
 // Package fetch obtains values: it resolves every reference of a manifest at once,
-// keeps the values current, and publishes them as one [Snapshot], or says for all
-// of them why there is none. Where a value comes from is the matter of a [Source];
-// package roomsource has the one for rooms. It knows no files and no processes.
+// keeps the values current, and publishes them as one [Snapshot], or reports for all
+// of them at once why they are missing. A [Source] says where values come from;
+// package roomsource has that of rooms. Files and processes are not its matter.
 package fetch
 
 import (

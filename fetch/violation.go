@@ -2,7 +2,6 @@ package fetch
 
 import (
 	"cmp"
-	"iter"
 	"slices"
 	"time"
 
@@ -21,73 +20,50 @@ type Violation struct {
 	Err       error     // why
 	// Action is what the manifest says: [manifest.ActionKeep], for a revoked value,
 	// [manifest.ActionWarn], [manifest.ActionStop] or [manifest.ActionExit].
-	Action string
+	Action manifest.Action
 }
 
 // actions, the strongest last.
-var actions = []string{manifest.ActionKeep, manifest.ActionWarn, manifest.ActionStop, manifest.ActionExit}
+var actions = []manifest.Action{manifest.ActionKeep, manifest.ActionWarn, manifest.ActionStop, manifest.ActionExit}
 
 // Violations returns those at the time now, the ones with the strongest action
 // first and else in the order of m. A reference in the operand of a variable counts,
 // though it may not be needed; one that may be missing and is does not.
-func (s *Snapshot) Violations(m *manifest.Manifest, now time.Time) (all []Violation) {
-	for e, r := range s.notCurrent(m) {
-		st := s.State(r.Target)
-		v := Violation{Name: e.Name, Pos: e.Pos, Reference: r.String(), Err: st.Err}
-		switch end := staleEnd(st, e.StalePolicy); {
-		case !st.Revoked.IsZero():
-			v.Revoked, v.Since, v.Action = true, st.Revoked, cmp.Or(e.OnRevoked, manifest.ActionStop)
-		case !end.IsZero() && !now.Before(end):
-			v.Since, v.Action = st.Stale, cmp.Or(e.OnStale, manifest.ActionWarn)
-		default:
-			continue
-		}
-		all = append(all, v)
-	}
+func (s *Snapshot) Violations(m *manifest.Manifest, now time.Time) []Violation {
+	all, _ := s.violations(m, now)
 	slices.SortStableFunc(all, func(a, b Violation) int {
 		return slices.Index(actions, b.Action) - slices.Index(actions, a.Action)
 	})
 	return all
 }
 
-// nextViolation is when the next value after now will be stale for too long; zero is
-// never.
-func (s *Snapshot) nextViolation(m *manifest.Manifest, now time.Time) (next time.Time) {
-	for e, r := range s.notCurrent(m) {
-		if end := staleEnd(s.State(r.Target), e.StalePolicy); end.After(now) {
-			next = earliest(next, end)
-		}
-	}
-	return next
-}
-
-// staleEnd is until when a stale value may be used; zero is without end.
-func staleEnd(st State, p manifest.StalePolicy) time.Time {
-	if st.Stale.IsZero() || p.MaxStale == 0 {
-		return time.Time{}
-	}
-	return st.Confirmed.Add(p.MaxStale)
-}
-
-// notCurrent yields the references of m that have a last known value which is not
-// current, each once in its entry.
-func (s *Snapshot) notCurrent(m *manifest.Manifest) iter.Seq2[manifest.Entry, *manifest.Reference] {
-	return func(yield func(manifest.Entry, *manifest.Reference) bool) {
-		for _, e := range m.Values() {
-			seen := make(map[string]bool)
-			for r := range e.Value.References() {
-				st := s.State(r.Target)
-				ok := !st.held || st.Status() == Current || IsAbsent(st.Err) && optional(r)
-				if ok || seen[r.String()] {
-					continue
-				}
-				seen[r.String()] = true
-				if !yield(e, r) {
-					return
-				}
+// violations returns those at the time now, each reference once in its entry, and
+// when the next value will be stale for too long; zero is never.
+func (s *Snapshot) violations(m *manifest.Manifest, now time.Time) (all []Violation, next time.Time) {
+	for _, e := range m.Values() {
+		seen := make(map[string]bool)
+		for r := range e.Value.References() {
+			st := s.State(r.Target)
+			if !st.held || st.Status() == Current || IsAbsent(st.Err) && optional(r) || seen[r.String()] {
+				continue
 			}
+			seen[r.String()] = true
+			v := Violation{Name: e.Name, Pos: e.Pos, Reference: r.String(), Err: st.Err}
+			switch end := st.Confirmed.Add(e.MaxStale); {
+			case !st.Revoked.IsZero():
+				v.Revoked, v.Since, v.Action = true, st.Revoked, cmp.Or(e.OnRevoked, manifest.ActionStop)
+			case e.MaxStale == 0:
+				continue
+			case now.Before(end):
+				next = earliest(next, end)
+				continue
+			default:
+				v.Since, v.Action = st.Stale, cmp.Or(e.OnStale, manifest.ActionWarn)
+			}
+			all = append(all, v)
 		}
 	}
+	return all, next
 }
 
 // earliest returns the earlier of two times, of which zero is never.

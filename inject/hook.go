@@ -43,8 +43,8 @@ func (l *loop) runHook(h *hook) {
 	c.Stderr = cmp.Or(c.Stderr, os.Stderr)
 	c.Stdout = c.Stderr
 	var masked output
-	if c.Mask != nil {
-		w, err := masked.pipe(c.Mask, c.Stderr)
+	if c.masker != nil {
+		w, err := masked.pipe(c.masker, c.Stderr)
 		if err != nil {
 			l.hookEnded(h, fmt.Errorf("cannot mask the output: %w", err))
 			return
@@ -53,7 +53,7 @@ func (l *loop) runHook(h *hook) {
 		masked.start()
 	}
 	l.do(c, cmp.Or(l.hookTimeout, time.Minute), func(err error) {
-		if c.Mask != nil {
+		if c.masker != nil {
 			l.async(func() { masked.finish(l.ctx); masked.close() }, func() {})
 		}
 		l.hookEnded(h, err)

@@ -37,15 +37,15 @@ type Command struct {
 	User       *syscall.Credential // nil is roomenv's own
 	NoNewPrivs bool                // PR_SET_NO_NEW_PRIVS of prctl(2); Linux only
 
-	// Mask has the values that it knows replaced in what the child prints; Run
-	// returns when that is passed on, or soon after ctx has ended. nil gives the
-	// child the files themselves.
-	Mask *mask.Masker
-
 	// Monitor is this program with arguments that make it call [RunMonitor]
-	// with those that follow, which are Args. It runs the child when Mask is
-	// used on a terminal; nil has that go through pipes.
+	// with those that follow, which are Args. It runs the child when its output is
+	// masked on a terminal ([Consumer].Mask); nil has that go through pipes.
 	Monitor []string
+
+	// masker replaces the values that it knows in what the child prints; Run returns
+	// when that is passed on, or soon after ctx has ended. nil gives the child the
+	// files themselves.
+	masker *mask.Masker
 
 	inner     *innerTerminal // what the child is to run on
 	monitored bool           // the parent is roomenv, which continues us

@@ -43,7 +43,7 @@ func (l *loop) start(c Command) (*instance, error) {
 	if l.Overlap {
 		c.Monitor = nil
 	}
-	if c.Mask != nil {
+	if c.masker != nil {
 		if err := p.output.mask(&c); err != nil {
 			p.output.close()
 			return nil, err

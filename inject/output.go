@@ -55,7 +55,7 @@ func (o *output) mask(c *Command) error {
 func (o *output) pipes(c *Command, stdout, stderr *os.File) (err error) {
 	inner := func(f *os.File) bool { return o.inner != nil && onTerminal(f) }
 	if !inner(stdout) {
-		if c.Stdout, err = o.pipe(c.Mask, stdout); err != nil {
+		if c.Stdout, err = o.pipe(c.masker, stdout); err != nil {
 			return err
 		}
 	}
@@ -64,7 +64,7 @@ func (o *output) pipes(c *Command, stdout, stderr *os.File) (err error) {
 	case same(stdout, stderr):
 		c.Stderr = c.Stdout
 	default:
-		c.Stderr, err = o.pipe(c.Mask, stderr)
+		c.Stderr, err = o.pipe(c.masker, stderr)
 	}
 	return err
 }

@@ -33,7 +33,7 @@ func maskIn(c *inject.Command) {
 	if os.Getenv("MASK") == "" {
 		return
 	}
-	c.Mask = masker()
+	inject.SetMasker(c, masker())
 	c.Monitor = []string{"/proc/self/exe", "monitor"}
 }
 
@@ -51,7 +51,7 @@ func monitor() int {
 func masked(script string) inject.Command {
 	c := sh(script)
 	c.Env = append(c.Env, "CANARY="+canary)
-	c.Mask = masker()
+	inject.SetMasker(&c, masker())
 	return c
 }
 
@@ -347,7 +347,9 @@ func BenchmarkMask(b *testing.B) {
 			drained <- n
 		}()
 		start := time.Now()
-		code, err := runAlone(ctx, inject.Command{Args: []string{"/bin/sh", "-c", script, path}, Stdout: w, Mask: m, Signals: signals})
+		c := inject.Command{Args: []string{"/bin/sh", "-c", script, path}, Stdout: w, Signals: signals}
+		inject.SetMasker(&c, m)
+		code, err := runAlone(ctx, c)
 		w.Close()
 		if n := <-drained; n != int64(len(text)) || code != 0 || err != nil {
 			b.Fatal(n, code, err)

@@ -66,7 +66,7 @@ func (o *output) terminal(c *Command, stdin, stdout, stderr *os.File) error {
 			*f, t.ctty = slave, 2-i
 		}
 	}
-	o.add(c.Mask, t.master, slave, to)
+	o.add(c.masker, t.master, slave, to)
 	return nil
 }
 

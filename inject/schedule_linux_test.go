@@ -219,7 +219,7 @@ func TestSupervisorSchedules(t *testing.T) {
 			c.Env = append(c.Env, "READY="+strconv.Itoa(random.IntN(2)))
 			c.Stdin, c.Stdout, c.Signals, c.StopTimeout = in, w, signals, 3*time.Millisecond
 			if random.IntN(4) == 0 {
-				c.Mask = masker()
+				inject.SetMasker(&c, masker())
 			}
 			return c
 		}

@@ -97,6 +97,11 @@ const (
 	ActionKeep    Action = iota // it stays; Command is for the next start
 	ActionRestart               // it is stopped, and Command started
 	ActionStop                  // it is stopped; a Restart starts Command
+
+	// ActionWithdraw takes back the Update that is not applied yet, whose Applied gets
+	// [ErrDropped] at once. A new child that is not ready is stopped; a child that is
+	// being stopped stays so. The rest of the Update is not used.
+	ActionWithdraw
 )
 
 // replacing is u in place of one that came before and is not applied.

@@ -498,7 +498,8 @@ func TestHookIsMasked(t *testing.T) {
 	x := supervise(t, inject.Supervisor{}, serve)
 	x.expect("start 1")
 	u := inject.Update{Command: x.command(2), Hooks: [][]string{{"/bin/sh", "-c", "echo " + canary}}}
-	u.Command.Mask, u.Command.Stderr = masker(), x.base.Stdout
+	u.Command.Stderr = x.base.Stdout
+	inject.SetMasker(&u.Command, masker())
 	x.send(2, u)
 	x.expect("[CANARY]")
 }
@@ -583,9 +584,68 @@ func TestOverlapNewestWins(t *testing.T) {
 	x.restart(4)
 	x.expect("start 4")
 	o := x.send(5, inject.Update{Action: inject.ActionStop})
-	x.expect("end 4", "end 3")
+	x.both("end 4", "end 3")
 	outcome(t, o, nil)
 	x.event(inject.EventStopped)
+}
+
+// What is withdrawn is dropped at once, be it started already. The old child stays.
+func TestOverlapWithdraw(t *testing.T) {
+	x := supervise(t, inject.Supervisor{Overlap: true, Ready: never}, serve)
+	x.expect("start 1")
+	second := x.restart(2)
+	x.expect("start 2")
+	waiting := x.restart(4)
+	withdrawn := x.send(0, inject.Update{Action: inject.ActionWithdraw})
+	outcome(t, waiting, inject.ErrDropped)
+	outcome(t, second, inject.ErrDropped)
+	outcome(t, withdrawn, nil)
+	x.expect("end 2")
+	third := x.restart(3)
+	x.both("start 3", "end 1")
+	outcome(t, third, nil)
+	x.event(inject.EventRestarted)
+	outcome(t, x.send(0, inject.Update{Action: inject.ActionWithdraw}), nil) // of nothing
+	x.say("exit")
+	x.end("", 3)
+	if len(second)+len(waiting) > 0 {
+		t.Error("a withdrawn update has two outcomes")
+	}
+}
+
+// A stop does not wait for a new child that takes its time to stop.
+func TestOverlapStop(t *testing.T) {
+	x := supervise(t, inject.Supervisor{Overlap: true, Ready: never}, `end() { [ $N = 1 ] || { echo asked; read word; }; echo end $N; exit; }
+		trap end TERM; echo start $N; while :; do read word; done`)
+	x.expect("start 1")
+	x.restart(2)
+	x.expect("start 2")
+	o := x.send(0, inject.Update{Action: inject.ActionStop})
+	x.both("asked", "end 1")
+	x.say("go")
+	x.expect("end 2")
+	outcome(t, o, nil)
+	x.event(inject.EventStopped)
+}
+
+// A child that is being stopped for what is withdrawn still is, and nothing is started
+// until there is an update.
+func TestWithdraw(t *testing.T) {
+	x := supervise(t, inject.Supervisor{}, `trap 'echo asked $N; read word; echo end $N; exit 0' TERM; echo start $N
+		while :; do read word || word=; [ "$word" = exit ] && exit $N; done`)
+	x.expect("start 1")
+	second := x.restart(2)
+	x.expect("asked 1")
+	outcome(t, x.send(0, inject.Update{Action: inject.ActionWithdraw}), nil)
+	outcome(t, second, inject.ErrDropped)
+	x.say("go")
+	x.expect("end 1")
+	third := x.restart(3)
+	x.expect("start 3")
+	outcome(t, third, nil)
+	x.event(inject.EventRestarted)
+	x.say("exit")
+	x.end("", 3)
 }
 
 // The signals of an update that comes meanwhile are for the one that serves then.
@@ -655,7 +715,7 @@ func TestOverlapMasked(t *testing.T) {
 	x := supervise(t, inject.Supervisor{Overlap: true}, serve)
 	x.expect("start 1")
 	c := x.command(2)
-	c.Mask = masker()
+	inject.SetMasker(&c, masker())
 	c.Args = []string{"/bin/sh", "-c", "echo " + canary + "; " + serve}
 	o := x.send(2, inject.Update{Action: inject.ActionRestart, Command: c})
 	x.expect("[CANARY]", "start 2", "end 1") // a second later

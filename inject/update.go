@@ -14,11 +14,29 @@ func (l *loop) update(u *Update) {
 		u.applied(ErrDropped)
 		return
 	}
+	if u.Action == ActionWithdraw {
+		l.withdraw()
+		u.applied(nil)
+		return
+	}
 	if l.next != nil {
 		u = u.replacing(l.next)
 	}
 	l.next = u
 	l.advance()
+}
+
+// withdraw takes back what is not applied yet.
+func (l *loop) withdraw() {
+	if l.next != nil {
+		l.next.applied(ErrDropped)
+		l.next = nil
+	}
+	if p := l.candidate; p != nil {
+		p.update.applied(ErrDropped)
+		p.update = new(Update)
+		l.abortCandidate(p, ErrDropped)
+	}
 }
 
 // advance goes on with the Update that waits, as far as it can. When a child is
@@ -30,6 +48,9 @@ func (l *loop) advance() {
 	case l.candidate != nil:
 		if u.Action != ActionKeep {
 			l.abortCandidate(l.candidate, ErrDropped)
+		}
+		if u.Action == ActionStop && p != nil {
+			p.stop() // beside the candidate
 		}
 	case u.Action == ActionKeep:
 		if p != nil && !p.exited {

@@ -1,6 +1,9 @@
 package manifest
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // A dotenv reads a .env-style file:
 //
@@ -9,164 +12,112 @@ import "strings"
 //	comment = "#" to the end of the line; after text, with white space before it
 //
 // docs/manifest.md has the rules in words.
-type dotenv struct {
-	*source
-	off int
-}
+type dotenv struct{ scanner }
+
+// blanks are white space within a line.
+const blanks = " \t\v\f\r"
+
+var (
+	// entryHead has export, which lets a shell read the file too, the name and what
+	// separates it from the value.
+	entryHead = regexp.MustCompile(`^(export[ \t\v\f\r]+\b)?([A-Za-z0-9_]*)([ \t\v\f\r]*)(=|:[ \t\v\f\r\n]|:$)?`)
+	// quotedText are texts in quotes, which a backslash keeps from ending, except in back
+	// quotes.
+	quotedText = regexp.MustCompile("(?s)^(?:'(?:[^'\\\\]|\\\\.)*'|\"(?:[^\"\\\\]|\\\\.)*\"|`[^`]*`)")
+	// comment is what ends a value without quotes.
+	comment = regexp.MustCompile(`[ \t\v\f\r]#`)
+)
 
 func parseDotenv(s *source) []item {
-	d := dotenv{source: s}
-	seen := map[string]int{}
+	d := dotenv{scanner{src: s, text: s.text, at: func(off int) int { return off }}}
 	var items []item
-	for d.next() {
-		start := len(d.fault)
-		if it, ok := d.entry(); ok {
-			if first, twice := seen[it.Name]; twice {
-				d.fail(it.off, it.Name+" is set twice", duplicateHint(d.position(first)))
-			} else {
-				seen[it.Name] = it.off
-			}
-			items = append(items, it)
-		}
-		if len(d.fault) > start {
-			d.off = d.lineEnd()
-		}
-	}
-	return items
-}
-
-// next goes to the next entry, past white space and comments.
-func (d *dotenv) next() bool {
 	for d.off < len(d.text) {
-		switch c := d.text[d.off]; {
+		switch c := d.peek(); {
 		case c == '#':
-			d.off = d.lineEnd()
+			d.off = d.find('\n')
 		case c == '\n' || isBlank(c):
 			d.off++
 		default:
-			return true
+			faults := len(s.fault)
+			if it, ok := d.entry(); ok {
+				items = append(items, it)
+			}
+			if len(s.fault) > faults {
+				d.off = d.find('\n')
+			}
 		}
 	}
-	return false
+	checkNames(items)
+	return items
 }
 
 // entry reads one entry. ok is false if its name is at fault.
 func (d *dotenv) entry() (it item, ok bool) {
-	d.export()
-	it = item{source: d.source, off: d.off}
-	it.Name = d.name()
-	it.Pos = d.position(it.off)
-	if it.Name == "" {
-		return it, false
-	}
-	nameEnd := d.off
-	d.blanks()
-	switch {
-	case d.peek() == '=':
-	case d.peek() == ':' && (d.off+1 == len(d.text) || d.text[d.off+1] == '\n' || isBlank(d.text[d.off+1])):
-	case d.peek() == '\n' || d.peek() == '#' && d.off > nameEnd || d.off == len(d.text):
-		d.show(it.off, nameEnd, true)
-		it.Value = inherit(it.Name)
-		return it, true
-	case d.peek() == ':':
-		d.fail(d.off, `":" after the name is not followed by a space`, "write NAME=value or NAME: value")
-		return it, false
-	case d.off > nameEnd:
-		d.fail(d.off, "expected = after the name", "write NAME=value; a value of several lines needs quotes around it")
-		return it, false
-	default:
-		d.fail(d.off, "a character that cannot be in a name", nameHint)
-		return it, false
-	}
-	d.show(it.off, d.off+1, true)
-	d.off++
-	it.Value = d.value()
-	return it, true
-}
-
-// export reads the word that lets a shell read the file too.
-func (d *dotenv) export() {
-	const word = "export"
-	from := d.off
-	if !strings.HasPrefix(d.text[d.off:], word) {
-		return
-	}
-	d.off += len(word)
-	d.blanks()
-	if d.off == from+len(word) || !isName(d.peek()) {
-		d.off = from // a variable of that name
-		return
-	}
-	d.show(from, d.off, true)
-}
-
-func (d *dotenv) name() string {
-	from := d.off
-	for isName(d.peek()) {
+	const write = "write NAME=value; a value of several lines needs quotes around it"
+	head := entryHead.FindStringSubmatch(d.text[d.off:])
+	export, name, space, separator := head[1], head[2], head[3], head[4]
+	d.show(d.off, d.off+len(export))
+	at := d.off + len(export)
+	it = item{Entry: Entry{Name: name, Pos: d.src.position(at)}, place: place{d.src, at}}
+	d.off = at + len(name) + len(space)
+	switch c := d.peek(); {
+	case name == "" && separator == "=":
+		d.fail(at, "missing name before =", "write NAME=value")
+	case name == "":
+		d.fail(at, "expected the name of a variable", write)
+	case !isNameStart(name[0]):
+		d.fail(at, "a name starts with a digit", nameHint)
+	case separator != "":
+		d.show(at, d.off+1)
 		d.off++
-	}
-	switch {
-	case d.off == from && d.peek() == '=':
-		d.fail(from, "no name before =", "write NAME=value")
-	case d.off == from:
-		d.fail(from, "expected the name of a variable", "write NAME=value; a value of several lines needs quotes around it")
-	case !isNameStart(d.text[from]):
-		d.fail(from, "a name starts with a digit", nameHint)
+		it.Value = d.value()
+		return it, true
+	case c == 0 || c == '\n' || c == '#' && space != "":
+		d.show(at, at+len(name))
+		it.Value = inherit(name)
+		return it, true
+	case c == ':':
+		d.fail(d.off, `":" after the name is not followed by a space`, "write NAME=value or NAME: value")
+	case space != "":
+		d.fail(d.off, "expected = after the name", write)
 	default:
-		return d.text[from:d.off]
+		d.fail(d.off, "invalid character in a name", nameHint)
 	}
-	return ""
+	return it, false
 }
 
 func (d *dotenv) value() Expr {
-	afterName := d.off
-	d.blanks()
-	switch quote := d.peek(); quote {
-	case '\'', '"', '`':
-		from := d.off
-		end := d.closing(quote)
-		if end < 0 {
+	start := d.off
+	for isBlank(d.peek()) {
+		d.off++
+	}
+	from := d.off
+	if strings.IndexByte("'\"`", d.peek()) >= 0 && d.peek() != 0 {
+		text := quotedText.FindString(d.text[from:])
+		if text == "" {
 			d.fail(from, "the quote is not closed", "write the same quote at the end of the value")
 			d.off = len(d.text)
 			return nil
 		}
-		d.show(from, from+1, true)
-		d.show(end, end+1, true)
-		value := d.quoted(quote, from+1, end)
-		d.off = end + 1
-		d.blanks()
-		if d.off < len(d.text) && d.peek() != '\n' && d.peek() != '#' {
+		end := from + len(text)
+		d.show(from, from+1)
+		d.show(end-1, end)
+		value := d.quoted(text[0], from+1, end-1)
+		for d.off = end; isBlank(d.peek()); {
+			d.off++
+		}
+		if c := d.peek(); c != 0 && c != '\n' && c != '#' {
 			d.fail(d.off, "text after the closing quote", `write quotes around the whole value, or \" for a quote in it`)
 		}
-		d.off = d.lineEnd()
+		d.off = d.find('\n')
 		return value
 	}
-	from, end := d.off, d.lineEnd()
-	for i := max(afterName+1, from); i < end; i++ {
-		if d.text[i] == '#' && isBlank(d.text[i-1]) {
-			end = i
-			break
-		}
+	d.off = d.find('\n')
+	text := d.text[start:d.off]
+	if i := comment.FindStringIndex(text); i != nil {
+		text = text[:i[0]]
 	}
-	d.off = d.lineEnd()
-	end = from + len(strings.TrimRight(d.text[from:end], blanks))
-	return d.scan(from, end, false)
-}
-
-// closing returns where the quote that is at d.off ends, or -1. A backslash
-// keeps a quote from ending the value, but for a back quote.
-func (d *dotenv) closing(quote byte) int {
-	for i := d.off + 1; i < len(d.text); i++ {
-		switch d.text[i] {
-		case quote:
-			return i
-		case '\\':
-			if quote != '`' {
-				i++
-			}
-		}
-	}
-	return -1
+	return d.scan(from, max(from, start+len(strings.TrimRight(text, blanks))), false)
 }
 
 func (d *dotenv) quoted(quote byte, from, end int) Expr {
@@ -183,33 +134,10 @@ func (d *dotenv) quoted(quote byte, from, end int) Expr {
 	return Expr{{Literal: literal}}
 }
 
+// scan reads text[from:end], in which backslashes may be escapes.
 func (d *dotenv) scan(from, end int, escapes bool) Expr {
-	same := func(off int) int { return off }
-	t := scanner{src: d.source, text: d.text[:end], at: same, off: from, escapes: escapes}
+	t := scanner{src: d.src, text: d.text[:end], at: d.at, off: from, escapes: escapes}
 	return t.template(false)
 }
-
-func (d *dotenv) peek() byte {
-	if d.off < len(d.text) {
-		return d.text[d.off]
-	}
-	return 0
-}
-
-func (d *dotenv) lineEnd() int {
-	if i := strings.IndexByte(d.text[d.off:], '\n'); i >= 0 {
-		return d.off + i
-	}
-	return len(d.text)
-}
-
-func (d *dotenv) blanks() {
-	for isBlank(d.peek()) {
-		d.off++
-	}
-}
-
-// blanks are white space within a line.
-const blanks = " \t\v\f\r"
 
 func isBlank(c byte) bool { return c != 0 && strings.IndexByte(blanks, c) >= 0 }

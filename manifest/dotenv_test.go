@@ -100,7 +100,7 @@ func TestDotenvPositions(t *testing.T) {
 		got = append(got, e.Name, position(e.Pos))
 	}
 	for _, e := range errs {
-		got = append(got, position(e.Pos))
+		got = append(got, position(e.(*manifest.Error).Pos))
 	}
 	want := []string{"A", "3:10", "B", "6:1", "C", "7:1", "5:1", "6:7"}
 	if !reflect.DeepEqual(got, want) {

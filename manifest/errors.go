@@ -2,35 +2,30 @@ package manifest
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// An Error is one fault of a manifest. None of its texts holds a literal
-// value: a value that was written into a manifest may be a secret.
+// An Error is one error in a manifest. None of its texts holds a literal
+// value: a value in a manifest may be a secret.
 type Error struct {
-	Pos     Position // Line is 0 when the fault is not at one place of a file
-	Line    string   // the line at fault, all that may be secret replaced by "…"; "" when nothing of it may be shown
+	Pos     Position // Line is 0 if the error is not at one place of a file
+	Line    string   // the line of the error, with "…" for all that may be secret; "" if nothing of it may be shown
 	Message string
 	Hint    string // what to do about it, or ""
 	Err     error  // the cause, where there is one: an error of package os
 
-	caret int // runes of Line before the place of the fault
+	caret int // runes of Line before the place of the error
 }
 
-// Error is the message for a person: one line, then the line at fault, a caret
-// below it, and the hint, where they exist.
+// Error is the message for a person: FILE:LINE:COLUMN: MESSAGE, then the line, a caret
+// below it, and the hint.
 func (e *Error) Error() string {
 	var b strings.Builder
-	switch {
-	case e.Pos.File == "":
-		fmt.Fprintf(&b, "cannot parse reference: %s", e.Message)
-	case e.Pos.Line == 0:
-		fmt.Fprintf(&b, "cannot read %s: %s", e.Pos.File, e.Message)
-	default:
-		fmt.Fprintf(&b, "cannot read %s:%d:%d: %s", e.Pos.File, e.Pos.Line, e.Pos.Column, e.Message)
-	}
+	fmt.Fprintf(&b, "%v: %s", e.Pos, e.Message)
 	if e.Line != "" {
 		fmt.Fprintf(&b, "\n    %s\n    %s^", e.Line, strings.Repeat(" ", e.caret))
 	}
@@ -43,75 +38,63 @@ func (e *Error) Error() string {
 // Unwrap returns the cause, so that errors.Is(err, fs.ErrNotExist) works.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Errors are all faults of a manifest, in the order of its layers and their
-// lines.
-type Errors []*Error
+// manifestErrors are the errors of a manifest, each an [*Error], in the order of its
+// layers and their lines.
+type manifestErrors []error
 
-// maxErrors bounds what one run prints: who gave the wrong file has no use for
-// a message for each of its lines.
+// maxErrors bounds what one run prints, for example for a file that is not a manifest.
 const maxErrors = 20
 
-// Error is the text of the first 20 errors, and how many there are beyond.
-func (es Errors) Error() string {
-	var b strings.Builder
-	for i, e := range es {
-		if i == maxErrors {
-			fmt.Fprintf(&b, "\nand %d more", len(es)-maxErrors)
-			break
-		}
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		b.WriteString(e.Error())
+// Error is the text of the first maxErrors errors, and how many more there are.
+func (es manifestErrors) Error() string {
+	var texts []string
+	for _, e := range es[:min(len(es), maxErrors)] {
+		texts = append(texts, e.Error())
 	}
-	return b.String()
+	if more := len(es) - maxErrors; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, "\n")
 }
 
 // Unwrap returns the errors for errors.Is and errors.As.
-func (es Errors) Unwrap() []error {
-	all := make([]error, len(es))
-	for i, e := range es {
-		all[i] = e
-	}
-	return all
-}
+func (es manifestErrors) Unwrap() []error { return es }
 
-// excerptWidth is how many columns of a long line are shown around a fault.
+// excerptWidth is how many columns of a long line are shown around an error.
 const excerptWidth = 100
+
+var (
+	spaces = regexp.MustCompile(` +`)
+	hidden = regexp.MustCompile(`…( ?…)*`) // how many words there are is a secret too
+)
 
 // excerpt returns line with what is not in shown as "…", bounded to
 // excerptWidth runes, and the index of the rune that stands for the byte at.
 func excerpt(line string, shown []bool, at int) (text string, caret int) {
-	var out []rune
-	visible := false
-	for i, r := range line {
-		c := r
-		switch {
-		case unicode.IsSpace(r):
-			c = ' '
-		case !shown[i]:
-			c = '…'
-		case !unicode.IsPrint(r):
-			c = utf8.RuneError
-		}
-		switch n := len(out); {
-		case c == ' ' && (n == 0 || out[n-1] == ' '):
-		case c == '…' && n > 0 && out[n-1] == '…':
-		case c == '…' && n > 1 && out[n-1] == ' ' && out[n-2] == '…': // how many words is a secret too
-			out = out[:n-1]
-		default:
-			out = append(out, c)
-		}
-		visible = visible || shown[i]
-		if i <= at {
-			caret = max(len(out)-1, 0)
-		}
-	}
-	if !visible {
+	if !slices.Contains(shown, true) {
 		return "", 0
 	}
-	if at >= len(line) {
-		caret = len(out)
+	redacted := func(end int) []rune {
+		var b strings.Builder
+		for i, r := range line[:end] {
+			switch {
+			case unicode.IsSpace(r):
+				r = ' '
+			case !shown[i]:
+				r = '…'
+			case !unicode.IsPrint(r):
+				r = utf8.RuneError
+			}
+			b.WriteRune(r)
+		}
+		all := spaces.ReplaceAllString(strings.TrimLeft(b.String(), " "), " ")
+		return []rune(hidden.ReplaceAllString(all, "…"))
+	}
+	out := redacted(len(line))
+	caret = len(out)
+	if at < len(line) {
+		_, width := utf8.DecodeRuneInString(line[at:])
+		caret = max(len(redacted(at+width))-1, 0)
 	}
 	if from := caret - excerptWidth*2/3; from > 0 {
 		out = append([]rune{'…'}, out[from:]...)
@@ -121,47 +104,4 @@ func excerpt(line string, shown []bool, at int) (text string, caret int) {
 		out = append(out[:excerptWidth-1], '…')
 	}
 	return strings.TrimRightFunc(string(out), unicode.IsSpace), caret
-}
-
-// nearest returns the word of known that s is probably a misspelling of, or "".
-func nearest(s string, known ...string) string {
-	best, found := 3, ""
-	if len(s) > 64 {
-		return ""
-	}
-	for _, k := range known {
-		if d := distance(s, k); d < best && d < len(k) {
-			best, found = d, k
-		}
-	}
-	return found
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}
-
-// didYouMean is the hint for a word that is not among known.
-func didYouMean(s string, known ...string) string {
-	if word := nearest(s, known...); word != "" {
-		return fmt.Sprintf("did you mean %q?", word)
-	}
-	return "one of " + strings.Join(known, ", ")
 }

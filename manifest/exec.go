@@ -1,112 +1,105 @@
 package manifest
 
 import (
+	"net"
 	"time"
 )
 
-// An Exec is how the command is run, in so far as the manifest says it. What
-// it leaves out is zero.
+// Exec is how the command is run. A zero field is left out in the manifest.
 type Exec struct {
-	Mask     bool
-	Pristine bool
-	Strip    []string
-	Allow    []string
-	// StopSignal is as it is written: which signals there are depends on the
-	// system.
-	StopSignal  string
+	Mask        bool
+	Pristine    bool
+	Strip       []string
+	Allow       []string
+	StopSignal  string // as in the manifest: its meaning depends on the system
 	StopTimeout time.Duration
-	// OnChange is for variables that have none of their own; nil is [Restart].
-	OnChange *OnChange
-	// Overlap starts the new command before the old one is stopped, once it is
-	// Ready.
-	Overlap bool
-	Ready   Readiness
-	// RestartOnFailure starts a command again that ends with another code than 0.
-	RestartOnFailure bool
-	// Pos is where the value of each key is that the manifest has, by the key.
+	OnChange    *OnChange // for variables without their own; nil is [ChangeRestart]
+	// Overlap starts the new process before the old one is stopped, once it is Ready.
+	Overlap          bool
+	Ready            Readiness
+	RestartOnFailure bool // restart the command if it exits with a nonzero code
+	// Pos is where the value of a key of exec: is in the manifest, by the key.
 	Pos map[string]Position
 }
 
-// The keys of [Exec.Pos].
-const (
-	MaskKey        = "mask"
-	PristineKey    = "pristine"
-	StripKey       = "strip"
-	AllowKey       = "allow"
-	StopSignalKey  = "stop_signal"
-	StopTimeoutKey = "stop_timeout"
+// Readiness says when a process is ready: when Command exits with 0, or when TCP, an
+// address, accepts connections. It has Timeout for that; 0 is the default.
+type Readiness struct {
+	Command []string
+	TCP     string
+	Timeout time.Duration
+}
 
-	OnChangeKey         = onChangeKey
-	RestartKey          = "restart"
-	ReadyKey            = "ready"
-	RestartOnFailureKey = "restart_on_failure"
+var (
+	execKeys = keys[Exec]{
+		on("mask", boolean, "Masks fetched values in the output of the command; `--mask` does too.", func(e *Exec, is bool) { e.Mask = is }),
+		on("pristine", boolean, "Inherits only the variables that the manifest names; `--pristine` does too.", func(e *Exec, is bool) { e.Pristine = is }),
+		on("strip", listOf(variable), "Variables not to inherit, such as `MESHAGENT_TOKEN`; added to those of `--strip`.", func(e *Exec, names []string) { e.Strip = names }),
+		on("allow", listOf(variable), "Code-loading variables, such as `PATH`, that may have a value of the room; added to those of `--allow`.", func(e *Exec, names []string) { e.Allow = names }),
+		on("stop_signal", plainText, "Signal that the command gets when roomenv receives SIGTERM (default `TERM`); a number needs quotes.", func(e *Exec, signal string) { e.StopSignal = signal }),
+		on("stop_timeout", duration, "Time after SIGTERM until the command and its process group are killed.", func(e *Exec, d time.Duration) { e.StopTimeout = d }),
+		on("on_change", change, "`on_change` of variables without their own.", func(e *Exec, c *OnChange) { e.OnChange = c }),
+		on("restart", oneOf("overlap"), "Starts the new process before the old one is stopped.", func(e *Exec, word string) { e.Overlap = word != "" }),
+		on("ready", readiness, "When the new process is ready; requires `restart: overlap`.", func(e *Exec, r Readiness) { e.Ready = r }),
+		on("restart_on_failure", boolean, "Restarts the command if it exits with a nonzero code.", func(e *Exec, is bool) { e.RestartOnFailure = is }),
+	}
+	readiness = kind[Readiness]{"mapping", `{"$ref": "#/$defs/ready"}`, func(s *source, f field) (r Readiness) {
+		const want = `{command: [NAME, ARGUMENT]} or {tcp: "127.0.0.1:8080"}`
+		if readyKeys.readMapping(s, f, want, &r) && (r.Command == nil) == (r.TCP == "") {
+			s.fail(f.off, "ready must have exactly one of command and tcp", "")
+		}
+		return r
+	}}
+	readyKeys = keys[Readiness]{
+		on("command", command, "Ready when this command exits with 0.", func(r *Readiness, command []string) { r.Command = command }),
+		on("tcp", address, "Ready when this address accepts connections.", func(r *Readiness, address string) { r.TCP = address }),
+		on("timeout", duration, "How long the new process may take (default `30s`).", func(r *Readiness, d time.Duration) { r.Timeout = d }),
+	}
+	address = scalar("host:port", "an address such as 127.0.0.1:8080 or [::1]:8080", `{"type": "string", "pattern": "^([^:\\[\\]]*|\\[[^\\[\\]]*\\]):[^:\\[\\]]+$"}`, func(s string) (string, bool) {
+		_, port, err := net.SplitHostPort(s)
+		return s, err == nil && port != ""
+	})
 )
 
-var execKeys = []string{
-	MaskKey, PristineKey, StripKey, AllowKey, StopSignalKey, StopTimeoutKey,
-	OnChangeKey, RestartKey, ReadyKey, RestartOnFailureKey,
+// settings are what the files say on the whole, each over earlier ones.
+type settings struct {
+	refresh Refresh
+	policy  policy // of entries and files without one
+	exec    Exec
+	at      map[string]place // where the value of a key is
 }
 
-// exec reads the mapping of exec: each key replaces that of an earlier file.
-func (y *yamlFile) exec(n node, s *settings) {
-	e := &s.exec
-	for _, f := range y.fields(n, "exec", "write mask: true, indented, below exec:") {
-		switch f.key {
-		case MaskKey:
-			e.Mask = y.boolean(f)
-		case PristineKey:
-			e.Pristine = y.boolean(f)
-		case StripKey:
-			e.Strip = y.variables(f)
-		case AllowKey:
-			e.Allow = y.variables(f)
-		case StopSignalKey:
-			e.StopSignal = y.name(f)
-		case StopTimeoutKey:
-			e.StopTimeout = y.duration(f)
-		case OnChangeKey:
-			e.OnChange = y.onChange(f)
-		case RestartKey:
-			e.Overlap = y.word(f, "overlap") != ""
-		case ReadyKey:
-			e.Ready = y.ready(f)
-		case RestartOnFailureKey:
-			e.RestartOnFailure = y.boolean(f)
-		default:
-			y.fail(f.off, "unknown key", didYouMean(f.key, execKeys...))
-			continue
+// note stores where the values of the settings in f are.
+func (l *layer) note(f field) {
+	for _, f := range f.value.fields {
+		name := f.key
+		if k := refreshKeys.find(name); k != nil && k.alias != "" {
+			name = k.alias
 		}
-		s.set(y, &e.Pos, f)
+		l.settings.at[name] = place{l.source, f.value.off}
 	}
 }
 
-// variables reads a list of names of variables.
-func (y *yamlFile) variables(f field) []string {
-	nodes := y.list(f, "write "+f.key+": [ONE, TWO]")
-	names := make([]string, 0, len(nodes))
-	for _, n := range nodes {
-		name := y.name(field{"a name", 0, n})
-		if name != "" && !validName(name) {
-			y.fail(n.off, "the name is not valid", nameHint)
+// pos returns where the values of the keys of exec: are.
+func (s *settings) pos() map[string]Position {
+	pos := map[string]Position{}
+	for _, k := range execKeys {
+		if at, ok := s.at[k.name]; ok {
+			pos[k.name] = at.source.position(at.off)
 		}
-		names = append(names, name)
 	}
-	return names
+	return pos
 }
 
-func (y *yamlFile) duration(f field) time.Duration {
-	text := y.name(f)
-	d, err := time.ParseDuration(text)
-	if text != "" && (err != nil || d <= 0) {
-		y.fail(f.value.off, f.key+" is no time above 0", "write it with its unit, as 10s, 1m30s or 500ms")
+// check records what cannot be combined, also in several files.
+func (s *settings) check() {
+	if s.policy.limitless() {
+		s.at["on_stale"].fail("on_stale requires max_stale above 0", "")
 	}
-	return d
-}
-
-// list returns what a list has.
-func (y *yamlFile) list(f field, hint string) []node {
-	if f.value.kind != listNode {
-		y.fail(f.value.off, f.key+" is not a list", hint)
+	if r := s.refresh; r.MaxWait > 0 && r.MaxWait < r.Debounce {
+		s.at["max_wait"].fail("max_wait is less than debounce", "")
 	}
-	return f.value.list
+	if ready, ok := s.at["ready"]; ok && !s.exec.Overlap {
+		ready.fail("ready requires restart: overlap", "")
+	}
 }

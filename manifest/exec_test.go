@@ -39,13 +39,13 @@ func TestExecLayers(t *testing.T) {
 func TestExecErrors(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
 		{"maks: true", "m.yaml:3:3: unknown key\n    maks: …\n    ^\n  hint: did you mean \"mask\"?"},
-		{"mask: hunter2", "m.yaml:3:9: mask is neither true nor false\n    mask: …\n          ^\n  hint: write mask: true"},
-		{"strip: hunter2", "m.yaml:3:10: strip is not a list\n    strip: …\n           ^\n  hint: write strip: [ONE, TWO]"},
-		{"allow: [A, hunter-2]", "m.yaml:3:14: the name is not valid"},
-		{"allow: [[hunter2]]", "m.yaml:3:11: a list is not supported here"},
-		{"stop_signal: 9", "m.yaml:3:16: stop_signal is not text"},
-		{"stop_timeout: hunter2", "m.yaml:3:17: stop_timeout is no time above 0\n    stop_timeout: …\n                  ^\n  hint: write it with its unit, as 10s, 1m30s or 500ms"},
-		{"stop_timeout: 9999999h", "m.yaml:3:17: stop_timeout is no time above 0"},
+		{"mask: hunter2", "m.yaml:3:9: invalid mask: want true or false\n    mask: …\n          ^"},
+		{"strip: hunter2", "m.yaml:3:10: invalid strip: want a list such as [ONE, TWO]\n    strip: …\n           ^"},
+		{"allow: [A, hunter-2]", "m.yaml:3:14: invalid allow: want a name of letters, digits and _"},
+		{"allow: [[hunter2]]", "m.yaml:3:11: invalid allow: want text"},
+		{"stop_signal: 9", "m.yaml:3:16: invalid stop_signal: want text\n    stop_signal: …\n                 ^\n  hint: put quotes around it"},
+		{"stop_timeout: hunter2", "m.yaml:3:17: invalid stop_timeout: want a duration such as 10s, 1m30s or 500ms\n    stop_timeout: …\n                  ^"},
+		{"stop_timeout: 9999999h", "m.yaml:3:17: invalid stop_timeout"},
 	} {
 		_, errs := manifest.Parse("m.yaml", "version: 1\nexec:\n  "+test.text)
 		if errs == nil || !strings.Contains(errs.Error(), test.want) || strings.Contains(errs.Error(), "hunter") {

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	callHint = `write a text as the argument, as in {{ secret "ID" }}: what a template needs is fetched before it runs`
-	goHint   = "docs/files.md has what a template can do; quotes, {{ }} and {{ end }} come in pairs"
+	callHint = `write {{ secret "ID" }}: roomenv fetches the values before the template runs`
+	goHint   = "quotes, {{ }} and {{ end }} come in pairs; see docs/files.md"
 )
 
 var (
@@ -26,47 +26,50 @@ var (
 // A goTemplate finds what a text/template needs. There are no loops and no
 // templates in it, so it takes a number of steps that is bounded by its text.
 type goTemplate struct {
-	*yamlFile
-	file *File
-	at   func(off int) int
-	seen map[string]bool
+	*source
+	at      func(off int) int
+	entries []Entry
+	seen    map[string]bool
 }
 
-// goTemplate sets the text and the entries of a file.
-func (y *yamlFile) goTemplate(file *File, f field) {
-	text, ok := y.textOf(f)
+// goTemplate returns a file with the text of a template and an entry for each call of a
+// source.
+func (s *source) goTemplate(f field) File {
+	text, ok := s.textOf(f)
 	if !ok {
-		return
+		return File{}
 	}
-	g := goTemplate{y, file, y.mapOffsets(f.value), map[string]bool{}}
+	g := &goTemplate{source: s, at: s.mapOffsets(f.value), seen: map[string]bool{}}
 	tree := tmpl.New("")
 	tree.Mode = tmpl.SkipFuncCheck
 	trees := map[string]*tmpl.Tree{}
 	if _, err := tree.Parse(text, "", "", trees); err != nil {
 		g.failParse(text, err)
-		return
+		return File{}
 	}
-	file.Text = text
 	for name, t := range trees {
 		if name != "" {
-			y.fail(g.at(int(t.Root.Pos)), "define and block are not known in this template", "write the text where it is used")
+			s.fail(g.at(int(t.Root.Pos)), "define and block are not supported", "write the text where it is used")
 		}
 	}
 	g.node(tree.Root)
+	return File{Text: text, Entries: g.entries}
 }
 
 // failParse records an error of the parser, without what it quotes: the text
 // may hold a secret.
-func (g goTemplate) failParse(text string, err error) {
+func (g *goTemplate) failParse(text string, err error) {
 	line, message, _ := strings.Cut(strings.TrimPrefix(err.Error(), "template: :"), ": ")
 	n, _ := strconv.Atoi(line)
 	if i := strings.IndexAny(message, "\"'<+"); i >= 0 { // + as in U+0022
 		message = strings.TrimSuffix(message[:i], "U")
 	}
-	g.fail(g.at(inText(text, n)), "line "+strconv.Itoa(n)+" of the template: "+strings.TrimRight(message, ": "), goHint)
+	rest := strings.SplitAfterN(text, "\n", max(n, 1))
+	start := len(text) - len(rest[len(rest)-1])
+	g.fail(g.at(start), "line "+strconv.Itoa(n)+" of the template: "+strings.TrimRight(message, ": "), goHint)
 }
 
-func (g goTemplate) node(n tmpl.Node) {
+func (g *goTemplate) node(n tmpl.Node) {
 	switch n := n.(type) {
 	case *tmpl.ListNode:
 		if n != nil {
@@ -81,9 +84,9 @@ func (g goTemplate) node(n tmpl.Node) {
 	case *tmpl.WithNode:
 		g.branch(&n.BranchNode)
 	case *tmpl.RangeNode:
-		g.fail(g.at(int(n.Pos)), "range is not known in this template", "there is nothing to loop over: secrets and variables are texts")
+		g.fail(g.at(int(n.Pos)), "range is not supported", "secrets and variables are text")
 	case *tmpl.TemplateNode:
-		g.fail(g.at(int(n.Pos)), "template is not known in this template", "write the text where it is used")
+		g.fail(g.at(int(n.Pos)), "template is not supported", "write the text where it is used")
 	case *tmpl.PipeNode:
 		for i, c := range n.Cmds {
 			g.command(c, i > 0)
@@ -91,45 +94,51 @@ func (g goTemplate) node(n tmpl.Node) {
 	case *tmpl.ChainNode:
 		g.node(n.Node)
 	case *tmpl.IdentifierNode:
-		// Not the first word of a command with an argument.
-		g.function(n)
-		if slices.Contains(valueFunctions, n.Ident) {
-			g.fail(g.at(int(n.Pos)), n.Ident+" has no argument that is a text", callHint)
-		}
+		g.function(n, nil)
 	}
 }
 
-func (g goTemplate) branch(n *tmpl.BranchNode) {
+func (g *goTemplate) branch(n *tmpl.BranchNode) {
 	g.node(n.Pipe)
 	g.node(n.List)
 	g.node(n.ElseList)
 }
 
-func (g goTemplate) command(c *tmpl.CommandNode, piped bool) {
-	if f, ok := c.Args[0].(*tmpl.IdentifierNode); ok && len(c.Args) == 2 && !piped && slices.Contains(valueFunctions, f.Ident) {
-		if argument, ok := c.Args[1].(*tmpl.StringNode); ok {
-			g.call(f.Ident, argument)
-			return
-		}
+// command reads a call. A value that is piped to it is not known before it runs.
+func (g *goTemplate) command(c *tmpl.CommandNode, piped bool) {
+	f, ok := c.Args[0].(*tmpl.IdentifierNode)
+	switch {
+	case !ok:
+		g.node(c.Args[0])
+	case piped:
+		g.function(f, nil)
+	default:
+		g.function(f, c.Args[1:])
 	}
-	for i, a := range c.Args {
-		if f, ok := a.(*tmpl.IdentifierNode); ok && i == 0 && !slices.Contains(valueFunctions, f.Ident) {
-			g.function(f)
-			continue
-		}
+	for _, a := range c.Args[1:] {
 		g.node(a)
 	}
 }
 
-func (g goTemplate) function(n *tmpl.IdentifierNode) {
-	if !slices.Contains(functions, n.Ident) {
-		g.fail(g.at(int(n.Pos)), "unknown function", didYouMean(n.Ident, functions...))
+func (g *goTemplate) function(f *tmpl.IdentifierNode, arguments []tmpl.Node) {
+	at := g.at(int(f.Pos))
+	switch {
+	case !slices.Contains(functions, f.Ident):
+		g.fail(at, "unknown function", didYouMean(f.Ident, functions...))
+	case slices.Contains(valueFunctions, f.Ident):
+		if len(arguments) == 1 {
+			if argument, ok := arguments[0].(*tmpl.StringNode); ok {
+				g.call(f.Ident, argument)
+				return
+			}
+		}
+		g.fail(at, f.Ident+" requires one argument, a text in quotes", callHint)
 	}
 }
 
 // call adds the entry that a call of a source needs. The argument of env is a
 // name; that of the others is what follows room:KIND/ in a reference.
-func (g goTemplate) call(function string, argument *tmpl.StringNode) {
+func (g *goTemplate) call(function string, argument *tmpl.StringNode) {
 	at := g.at(int(argument.Pos))
 	e := Entry{Name: Call(function, argument.Text), Pos: g.position(at)}
 	if g.seen[e.Name] {
@@ -138,34 +147,21 @@ func (g goTemplate) call(function string, argument *tmpl.StringNode) {
 	g.seen[e.Name] = true
 	if function == "env" {
 		if !validName(argument.Text) {
-			g.fail(at, "the name is not valid", nameHint)
+			g.fail(at, "invalid name", nameHint)
 		}
 		e.Value = inherit(argument.Text)
 	} else {
 		r, f := g.parseReference(SchemeRoom + ":" + function + "/" + argument.Text)
 		if f != nil {
 			g.fail(at, f.message, f.hint)
-		} else if r.asks() {
-			g.fail(at, "a reference in a template says how it is kept current", nestedHint)
+		} else if r.hasPolicy() {
+			g.fail(at, "a reference in a template has an update policy", nestedHint)
 		}
 		e.Value = Expr{{Reference: &r}}
 	}
-	g.file.Entries = append(g.file.Entries, e)
+	g.entries = append(g.entries, e)
 }
 
 // Call is the name of the entry for a call of function with argument in a
 // [FormatTemplate].
 func Call(function, argument string) string { return function + " " + strconv.Quote(argument) }
-
-// inText returns where the line that a parser counted from 1 starts in text.
-func inText(text string, line int) int {
-	off := 0
-	for ; line > 1; line-- {
-		i := strings.IndexByte(text[off:], '\n')
-		if i < 0 {
-			break
-		}
-		off += i + 1
-	}
-	return off
-}

@@ -58,7 +58,8 @@ func checkParse(t *testing.T, file, text string) {
 		}
 		checkTemplate(t, e.Value)
 	}
-	for _, e := range errs {
+	for _, err := range errs {
+		e := err.(*manifest.Error)
 		inside(e.Pos)
 		if e.Message == "" || utf8.RuneCountInString(e.Line) > 110 || strings.ContainsFunc(e.Line, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			t.Fatalf("%q: bad error %q", text, e)

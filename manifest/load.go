@@ -7,20 +7,23 @@ import (
 	"strings"
 )
 
+// maxSize is the largest manifest file, in bytes.
+const maxSize = 1 << 20
+
 // Load reads the layers of a manifest: the variables of environ whose whole
 // value is a reference, then files in their order. A name in a later layer
-// replaces the earlier one and keeps its place, and so does the path of a file
-// for the child, an OAuth client and a setting of refresh or exec. A file whose name ends in .yaml, .yml or
-// .json is YAML, every other is .env-style. environ is in the form of os.Environ.
+// replaces the earlier one and keeps its place, and so does the path of a file, an
+// OAuth client and a setting of refresh or exec. A file whose name ends in .yaml, .yml
+// or .json is YAML, every other is .env-style. environ is in the form of os.Environ.
 // Beside those of [SchemeRoom] the references may be of the given schemes.
 //
-// The error is an [Errors] with all faults of all layers.
+// The error joins an [*Error] for each error in each layer.
 func Load(files, environ []string, also ...string) (*Manifest, error) {
 	known := append(schemes{SchemeRoom}, also...)
-	var sources []*source
 	layers := [][]item{known.inherited(environ)}
 	clients := map[string]OAuthClient{}
-	var settings settings
+	var sources []*source
+	settings := settings{at: map[string]place{}}
 	for _, it := range layers[0] {
 		sources = append(sources, it.source)
 	}
@@ -28,7 +31,7 @@ func Load(files, environ []string, also ...string) (*Manifest, error) {
 		s := open(file)
 		s.schemes = known
 		sources = append(sources, s)
-		if s.err == nil && s.checkUTF8() {
+		if s.err == nil && s.fault == nil {
 			l := parse(s, &settings)
 			layers = append(layers, l.items)
 			maps.Copy(clients, l.clients)
@@ -39,36 +42,47 @@ func Load(files, environ []string, also ...string) (*Manifest, error) {
 	items, contents := collectFiles(sources, items)
 	setClients(items, contents, clients)
 	settings.check()
-	var errs Errors
+	var errs manifestErrors
 	for _, s := range sources {
 		errs = append(errs, s.errors()...)
 	}
 	if errs != nil {
 		return nil, errs
 	}
+	settings.exec.Pos = settings.pos()
 	m := &Manifest{OAuth: clients, Refresh: settings.refresh, Exec: settings.exec}
 	for _, f := range contents {
-		f.StalePolicy = f.over(m.Refresh.StalePolicy)
+		f.UpdatePolicy = f.policy.over(settings.policy)
 		m.Files = append(m.Files, f.File)
 	}
 	for _, it := range items {
-		it.StalePolicy = it.over(m.Refresh.StalePolicy)
+		it.UpdatePolicy = it.policy.over(settings.policy)
 		m.Entries = append(m.Entries, it.Entry)
 	}
 	return m, nil
 }
 
-// An item is an entry with the place for faults of it.
+// An item is an entry while the layers are read.
 type item struct {
 	Entry
+	policy
+	place
+}
+
+// A place is where an error is recorded.
+type place struct {
 	source *source
 	off    int
 }
 
+func (p place) fail(message, hint string) { p.source.fail(p.off, message, hint) }
+
 // A layer is what one file says.
 type layer struct {
-	items   []item
-	clients map[string]OAuthClient
+	source   *source
+	items    []item
+	clients  map[string]OAuthClient
+	settings *settings // of this file and the earlier ones
 }
 
 // parse reads a file over the settings of earlier ones.
@@ -81,8 +95,8 @@ func parse(s *source, over *settings) layer {
 }
 
 // inherited returns the variables of environ that are references. Each is a
-// source of its own, of which nothing is printed: it may be no reference but a
-// value that looks like one.
+// source of its own, of which nothing is printed: its value may be a secret that only
+// looks like a reference.
 func (k schemes) inherited(environ []string) []item {
 	var items []item
 	for _, variable := range environ {
@@ -91,11 +105,11 @@ func (k schemes) inherited(environ []string) []item {
 			continue
 		}
 		s := &source{file: environment, text: value}
-		it := item{Entry{Name: name, Pos: s.position(0)}, s, 0}
+		it := item{Entry: Entry{Name: name, Pos: s.position(0)}, place: place{s, 0}}
 		r, f := k.parseReference(value)
 		switch {
 		case !validName(name):
-			s.fail(0, fmt.Sprintf("the name of the variable %q is not valid", name), nameHint)
+			s.fail(0, fmt.Sprintf("invalid name of the variable %q", name), nameHint)
 		case f != nil:
 			s.fail(0, "variable "+name+": "+f.message, f.hint)
 		default:
@@ -115,21 +129,36 @@ func validName(s string) bool {
 func inherit(name string) Expr { return Expr{{Variable: &Variable{Name: name}}} }
 
 func duplicateHint(first Position) string {
-	return fmt.Sprintf("it is on line %d already: keep one; a file of another -m may replace a value", first.Line)
+	return fmt.Sprintf("already defined on line %d; delete one, or override it in a later -m file", first.Line)
+}
+
+// checkNames records variables that one file sets twice, as under env and as the
+// env of a file.
+func checkNames(items []item) {
+	first := map[string]Position{}
+	for _, it := range items {
+		if p, twice := first[it.Name]; twice {
+			it.fail(it.Name+" is set twice", duplicateHint(p))
+			continue
+		}
+		first[it.Name] = it.Pos
+	}
 }
 
 // merge joins the layers, of which the first is the environment.
 func merge(layers [][]item) []item {
 	var items []item
 	place := map[string]int{}
-	references := map[string]Expr{}
+	references := map[string]*Reference{}
 	for _, it := range layers[0] {
-		references[it.Name] = it.Value
+		if it.Value != nil {
+			references[it.Name] = it.Value[0].Reference
+		}
 	}
 	for _, layer := range layers {
 		for _, it := range layer {
-			if own, ok := references[it.Name]; ok {
-				it.Value = it.replaceOwn(it.Value, own)
+			if own := references[it.Name]; own != nil {
+				it.replaceOwn(own)
 			}
 			if i, ok := place[it.Name]; ok {
 				items[i] = it
@@ -143,23 +172,18 @@ func merge(layers [][]item) []item {
 }
 
 // replaceOwn puts the inherited reference in the place of the entry's own name.
-func (it item) replaceOwn(value, own Expr) Expr {
-	var parts Expr
-	for _, p := range value {
+func (it item) replaceOwn(own *Reference) {
+	for p := range it.Value.parts(true) {
 		switch v := p.Variable; {
-		case v == nil || v.Name != it.Name && v.Operator == "":
-			parts = append(parts, p)
-		case v.Name != it.Name:
-			word := it.replaceOwn(v.Operand, own)
-			parts = append(parts, Part{Variable: &Variable{v.Name, v.Operator, word}})
+		case v == nil || v.Name != it.Name:
 		case v.Operator == "":
-			parts = append(parts, own...)
+			r := *own
+			*p = Part{Reference: &r}
 		default:
-			it.source.fail(it.off, fmt.Sprintf("${%s%s…} within %[1]s, which is a reference in the environment", v.Name, v.Operator),
-				"write default= or optional=true into the reference, or use ${"+v.Name+"} as it is")
+			it.fail(fmt.Sprintf("${%s%s…} within %[1]s, which is a reference in the environment", v.Name, v.Operator),
+				"write default= or optional=true into the reference, or use ${"+v.Name+"}")
 		}
 	}
-	return parts
 }
 
 // maxCycle bounds how many names of a cycle are printed.
@@ -176,27 +200,29 @@ func checkCycles(items []item) {
 	place := make([]int, len(items)) // on the path, from 1
 	var path []int
 	var visit func(int)
-	use := func(from int, name string) {
-		to, ok := index[name]
-		switch {
-		case !ok || to == from || place[to] == done:
-		case place[to] > 0:
-			failCycle(items, path[place[to]-1:])
-		default:
-			visit(to)
-		}
-	}
 	visit = func(i int) {
+		switch {
+		case place[i] == done:
+			return
+		case place[i] > 0:
+			failCycle(items, path[place[i]-1:])
+			return
+		}
 		path = append(path, i)
 		place[i] = len(path)
-		items[i].Value.variables(func(name string) { use(i, name) })
+		for p := range items[i].Value.parts(true) {
+			if p.Variable == nil {
+				continue
+			}
+			if to, ok := index[p.Variable.Name]; ok && to != i {
+				visit(to)
+			}
+		}
 		path = path[:len(path)-1]
 		place[i] = done
 	}
 	for i := range items {
-		if place[i] == 0 {
-			visit(i)
-		}
+		visit(i)
 	}
 }
 
@@ -211,16 +237,6 @@ func failCycle(items []item, cycle []int) {
 		names.WriteString(items[i].Name + " → ")
 	}
 	first := items[cycle[0]]
-	first.source.fail(first.off, "these use each other: "+names.String()+first.Name,
+	first.fail("cycle of variables: "+names.String()+first.Name,
 		"only a name within its own value is the inherited variable")
-}
-
-// variables calls f for the name of each variable in the template.
-func (t Expr) variables(f func(name string)) {
-	for _, p := range t {
-		if p.Variable != nil {
-			f(p.Variable.Name)
-			p.Variable.Operand.variables(f)
-		}
-	}
 }

@@ -1,8 +1,13 @@
-// Package manifest reads what the user asked for: which variables and files a
-// child gets and where their values come from. It knows neither network nor values.
+// Package manifest reads manifests: which environment variables and files a command gets,
+// and where their values come from. It uses no network and holds no values.
 package manifest
 
-import "io/fs"
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"strings"
+)
 
 // A Manifest is the validated sum of its layers.
 type Manifest struct {
@@ -10,7 +15,7 @@ type Manifest struct {
 	Entries []Entry
 	// Files are one for each Path.
 	Files []File
-	// OAuth are the clients that references of the kind [OAuth] name.
+	// OAuth are the clients that references of [KindOAuth] name.
 	OAuth   map[string]OAuthClient
 	Refresh Refresh
 	Exec    Exec
@@ -20,14 +25,13 @@ type Manifest struct {
 type Entry struct {
 	Name  string
 	Value Expr
-	Unset bool // the variable is absent, whatever the environment has
+	Unset bool // the variable is unset, also if it is inherited
 	Pos   Position
 	UpdatePolicy
 }
 
 // Inherits reports whether the value of e is only the [Variable] of its own
-// name, without an operator. Such an entry is absent if the environment does
-// not have it.
+// name, without an operator. Such an entry is unset if the variable is not inherited.
 func (e Entry) Inherits() bool {
 	if len(e.Value) != 1 {
 		return false
@@ -44,12 +48,20 @@ type Position struct {
 	Line, Column int
 }
 
-// A Expr is the parts of a value, in order; their texts are joined.
+// String returns FILE:LINE:COLUMN, or FILE alone where there are no lines.
+func (p Position) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+}
+
+// An Expr is the parts of a value, in order; their texts are joined.
 type Expr []Part
 
 // A Part is one of a literal, a reference, a variable, a file (the path of one
 // of the manifest's Files, which stands for where it is) and when the token of a
-// target expires, which is absent if that is not known.
+// target expires, which is unset if that is unknown.
 type Part struct {
 	Literal   string
 	Reference *Reference
@@ -67,6 +79,39 @@ type Variable struct {
 	Operand  Expr
 }
 
+// References yields the references of t, in order, and whether each is inside
+// the operand of a variable, where it may not be needed. The operand of ? is a
+// message, which shows no values.
+func (t Expr) References() iter.Seq2[*Reference, bool] {
+	return func(yield func(*Reference, bool) bool) {
+		for p, within := range t.parts(false) {
+			if p.Reference != nil && !yield(p.Reference, within != nil) {
+				return
+			}
+		}
+	}
+}
+
+// parts yields all parts of t, and the outermost variable in whose operand each is. It
+// leaves out messages unless they are asked for.
+func (t Expr) parts(messages bool) iter.Seq2[*Part, *Variable] {
+	return func(yield func(*Part, *Variable) bool) { t.visit(nil, messages, yield) }
+}
+
+func (t Expr) visit(within *Variable, messages bool, yield func(*Part, *Variable) bool) bool {
+	for i := range t {
+		p := &t[i]
+		if !yield(p, within) {
+			return false
+		}
+		v := p.Variable
+		if v != nil && (messages || !strings.HasSuffix(v.Operator, "?")) && !v.Operand.visit(cmp.Or(within, v), messages, yield) {
+			return false
+		}
+	}
+	return true
+}
+
 // SchemeRoom is the scheme of references to a room. Other schemes are those of
 // the sources that a program adds, see [Load].
 const SchemeRoom = "room"
@@ -80,24 +125,3 @@ const (
 	KindOAuth   Kind = "oauth"   // room:oauth/CLIENT
 	KindRequest Kind = "request" // room:request/PARTICIPANT
 )
-
-// A Reference names a value of a source: SCHEME:KIND/ID?QUERY#FIELD, or
-// SCHEME://GROUP/KIND/ID for a group that is not the default one, such as another
-// room.
-type Reference struct {
-	Target
-	Field    string  // path into a JSON value, "" for the value itself
-	Optional bool    // absent rather than an error when missing
-	Default  *string // in place of a missing value
-	Base64   bool    // encode the value as standard base64
-	// File and Mode ask for a file with the value, in the place of which its path
-	// stands. [Load] makes a [Part] and a [File] of them.
-	File string
-	Mode fs.FileMode
-	// ExpiresAt asks for NAME_EXPIRES_AT beside NAME. [Load] makes an [Entry] of
-	// it, whose value is an Expiry.
-	ExpiresAt bool
-	// UpdatePolicy is that of the value or the file that the reference is in, to which
-	// [Load] gives it. A MaxStale of 0 that is written is below 0 here.
-	UpdatePolicy
-}

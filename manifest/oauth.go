@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// An OAuthClient is a client of an OAuth provider, which room:oauth/NAME means.
+// An OAuthClient is a client of an OAuth provider, which room:oauth/NAME names.
 type OAuthClient struct {
 	ClientID              string
 	ClientSecret          *Target // a secret of a room; nil for a public client
@@ -14,198 +14,116 @@ type OAuthClient struct {
 	Scopes                []string
 	RedirectURI           string
 	NoPKCE                bool
-	From                  string // who is asked when there is no token; "" is nobody
+	From                  string // approver to ask if there is no token
 	Connector             *Connector
 }
 
-// A Connector names a service that a room completes an [OAuthClient] for.
+// A Connector names a service whose OAuth client the room completes.
 type Connector struct {
 	OpenAIConnectorID string
 	ServerURL         string // of an MCP server
 	ClientSecretID    string // a secret of the room
 }
 
-const (
-	scopesKey     = "scopes"
-	clientHint    = "write client_id, authorization_endpoint and token_endpoint, or a connector"
-	endpointHint  = "write https://HOST/PATH"
-	redirectHint  = "write where the provider sends the browser back to, as http://127.0.0.1:8765/callback"
-	connectorHint = "write {server_url: URL} or {openai_connector_id: ID}"
-)
-
 var (
-	clientKeys = []string{
-		"client_id", "client_secret", "authorization_endpoint", "token_endpoint", scopesKey, "redirect_uri", "no_pkce", "from", "connector",
+	clientKeys = keys[OAuthClient]{
+		on("client_id", plainText, "ID that the provider assigned.", func(c *OAuthClient, id string) { c.ClientID = id }),
+		on("client_secret", clientSecret, "Reference to the secret that the provider assigned.", func(c *OAuthClient, secret *Target) { c.ClientSecret = secret }),
+		on("authorization_endpoint", endpoint, "URL of the provider for the browser.", func(c *OAuthClient, url string) { c.AuthorizationEndpoint = url }),
+		on("token_endpoint", endpoint, "URL of the provider for tokens.", func(c *OAuthClient, url string) { c.TokenEndpoint = url }),
+		on("scopes", listOf(scope), "Access to ask for.", func(c *OAuthClient, scopes []string) { c.Scopes = scopes }),
+		on("redirect_uri", redirectURI, "Where the provider sends the browser back to, such as `http://127.0.0.1:8765/callback`.", func(c *OAuthClient, uri string) { c.RedirectURI = uri }),
+		on("no_pkce", boolean, "For a provider without PKCE support.", func(c *OAuthClient, is bool) { c.NoPKCE = is }),
+		on("from", plainText, "Approver to ask if there is no token.", func(c *OAuthClient, from string) { c.From = from }).needing("redirect_uri"),
+		on("connector", connector, "A service whose OAuth client the room completes by discovery.", func(c *OAuthClient, to *Connector) { c.Connector = to }),
 	}
-	connectorKeys = []string{"server_url", "openai_connector_id", "client_secret_id"}
+	connectorKeys = keys[Connector]{
+		on("server_url", endpoint, "URL of an MCP server.", func(c *Connector, url string) { c.ServerURL = url }),
+		on("openai_connector_id", plainText, "An OpenAI connector, such as `connector_gmail`.", func(c *Connector, id string) { c.OpenAIConnectorID = id }),
+		on("client_secret_id", plainText, "ID of the client's secret in the room.", func(c *Connector, id string) { c.ClientSecretID = id }),
+	}
+	connector = kind[*Connector]{"mapping", `{"$ref": "#/$defs/connector"}`, func(s *source, f field) *Connector {
+		var c Connector
+		const want = "{server_url: URL} or {openai_connector_id: ID}"
+		if connectorKeys.readMapping(s, f, want, &c) && c.ServerURL == "" && c.OpenAIConnectorID == "" {
+			s.invalid(f, want)
+		}
+		return &c
+	}}
+	// clientSecret is a reference: a manifest must not contain the secret itself.
+	clientSecret = kind[*Target]{"reference", `{"type": "string", "pattern": "^room:(//[a-z0-9-]{1,63}/)?secret/."}`, func(s *source, f field) *Target {
+		text := plainText.read(s, f)
+		r, fault := s.parseReference(text)
+		scheme, _, ok := strings.Cut(text, ":")
+		switch {
+		case text == "":
+		case ok && s.of(text) == "" && nearest(scheme, s.schemes...) != "":
+			s.fail(f.value.off, fault.message, fault.hint)
+		case fault != nil || r.Scheme != SchemeRoom || r.Kind() != KindSecret:
+			s.fail(f.value.off, "invalid client_secret: want a reference to a secret", "store it with `roomenv secret set ID`, and write room:secret/ID")
+		case strings.ContainsAny(text, "#") || r.Optional || r.Default != nil || r.Base64 || r.syntax != (syntax{}):
+			s.fail(f.value.off, "invalid client_secret: want a whole secret", "write room:secret/ID")
+		}
+		return &r.Target
+	}}
+	endpoint = scalar("URL", "a URL such as https://HOST/PATH", `{"type": "string", "pattern": "^https?://[^/?#]"}`, func(s string) (string, bool) {
+		u, err := url.Parse(s)
+		return s, err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
+	})
+	redirectURI = scalar("URI", "an absolute URI such as http://127.0.0.1:8765/callback", `{"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9+.-]*:[^#]+$"}`, func(s string) (string, bool) {
+		u, err := url.Parse(s)
+		return s, err == nil && u.IsAbs() && u.Fragment == ""
+	})
+	scope = matching("text", "a list of scopes without spaces", `^[^ \t\n]+$`)
 )
 
 // clients reads the mapping of names to clients.
-func (y *yamlFile) clients(n node) map[string]OAuthClient {
+func (s *source) clients(f field) map[string]OAuthClient {
 	clients := map[string]OAuthClient{}
-	for _, f := range y.fields(n, "oauth", "write NAME: {client_id: …}, indented, below oauth:") {
+	for _, f := range s.fields(f, "NAME: {client_id: …}, indented") {
 		if f.key == "" {
-			y.fail(f.off, "the name of the client is empty", oauthHint)
+			s.fail(f.off, "the name of the client is empty", "")
 		}
-		clients[f.key] = y.client(f)
+		var c OAuthClient
+		const want = "client_id, authorization_endpoint and token_endpoint, or a connector"
+		ok := clientKeys.readMapping(s, field{"client", f.off, f.value}, want, &c)
+		if ok && c.Connector == nil && (c.ClientID == "" || c.AuthorizationEndpoint == "" || c.TokenEndpoint == "") {
+			s.fail(f.off, "missing key in client: want "+want, "")
+		}
+		clients[f.key] = c
 	}
 	return clients
 }
 
-func (y *yamlFile) client(client field) OAuthClient {
-	var c OAuthClient
-	faults := len(y.fault)
-	from := 0
-	for _, f := range y.fields(client.value, "the client", clientHint) {
-		switch f.key {
-		case "client_id":
-			c.ClientID = y.name(f)
-		case "client_secret":
-			c.ClientSecret = y.clientSecret(f)
-		case "authorization_endpoint":
-			c.AuthorizationEndpoint = y.endpoint(f)
-		case "token_endpoint":
-			c.TokenEndpoint = y.endpoint(f)
-		case scopesKey:
-			c.Scopes = y.scopes(f)
-		case "redirect_uri":
-			c.RedirectURI = y.name(f)
-			if u, err := url.Parse(c.RedirectURI); c.RedirectURI != "" && (err != nil || !u.IsAbs() || u.Fragment != "") {
-				y.fail(f.value.off, "redirect_uri is no absolute URI", redirectHint)
-			}
-		case "no_pkce":
-			c.NoPKCE = y.boolean(f)
-		case "from":
-			c.From, from = y.name(f), f.off
-		case "connector":
-			c.Connector = y.connector(f)
-		default:
-			y.fail(f.off, "unknown key", didYouMean(f.key, clientKeys...))
-		}
-	}
-	switch {
-	case len(y.fault) > faults:
-	case c.Connector == nil && (c.ClientID == "" || c.AuthorizationEndpoint == "" || c.TokenEndpoint == ""):
-		y.fail(client.off, "the client is not complete", clientHint)
-	case c.From != "" && c.RedirectURI == "":
-		y.fail(from, "from without redirect_uri", redirectHint)
-	}
-	return c
-}
-
-// clientSecret reads a reference: a manifest is no place for a secret.
-func (y *yamlFile) clientSecret(f field) *Target {
-	const hint = "store it with `roomenv secret set ID` and write room:secret/ID"
-	text := y.name(f)
-	r, fault := y.parseReference(text)
-	written, _, ok := strings.Cut(text, ":")
-	switch {
-	case text == "":
-	case ok && y.of(text) == "" && nearest(written, y.schemes...) != "":
-		y.fail(f.value.off, fault.message, fault.hint)
-	case fault != nil || r.Scheme != SchemeRoom || r.Kind() != KindSecret:
-		y.fail(f.value.off, "client_secret is no reference to a secret", hint)
-	case strings.ContainsAny(text, "#") || r.Optional || r.Default != nil || r.Base64 || r.File != "" || r.UpdatePolicy != (UpdatePolicy{}):
-		y.fail(f.value.off, "client_secret is not a whole secret", hint)
-	}
-	return &r.Target
-}
-
-func (y *yamlFile) endpoint(f field) string {
-	text := y.name(f)
-	if u, err := url.Parse(text); text != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
-		y.fail(f.value.off, f.key+" is no URL", endpointHint)
-	}
-	return text
-}
-
-func (y *yamlFile) scopes(f field) []string {
-	const hint = "write scopes: [one, two]"
-	nodes := y.list(f, hint)
-	scopes := make([]string, 0, len(nodes))
-	for _, n := range nodes {
-		scope := y.name(field{"a scope", 0, n})
-		if strings.ContainsAny(scope, " \t\n") {
-			y.fail(n.off, "a scope has no spaces", hint)
-		}
-		scopes = append(scopes, scope)
-	}
-	return scopes
-}
-
-func (y *yamlFile) connector(connector field) *Connector {
-	var c Connector
-	faults := len(y.fault)
-	for _, f := range y.fields(connector.value, "the connector", connectorHint) {
-		switch f.key {
-		case "server_url":
-			c.ServerURL = y.endpoint(f)
-		case "openai_connector_id":
-			c.OpenAIConnectorID = y.name(f)
-		case "client_secret_id":
-			c.ClientSecretID = y.name(f)
-		default:
-			y.fail(f.off, "unknown key", didYouMean(f.key, connectorKeys...))
-		}
-	}
-	if c.ServerURL == "" && c.OpenAIConnectorID == "" && len(y.fault) == faults {
-		y.fail(connector.off, "the connector names no service", connectorHint)
-	}
-	return &c
-}
-
 // setClients puts the clients into the targets that name them. It records each
-// reference to a client that is not described, or not well enough to ask for its
-// authorization.
+// reference to a client that is not defined, or not enough to ask for its authorization.
 func setClients(items []item, files []fileItem, clients map[string]OAuthClient) {
-	check := func(t Expr, fail func(message, hint string)) {
-		t.targets(func(t *Target, expiry bool) {
-			if t.Scheme != SchemeRoom || t.Kind() != KindOAuth {
-				return
+	set := func(value Expr, of string, at place) {
+		for p := range value.parts(true) {
+			t := p.Expiry
+			if p.Reference != nil {
+				t = &p.Reference.Target
+			}
+			if t == nil || !t.isOAuth() {
+				continue
 			}
 			client, ok := clients[t.ID()]
 			t.setClient(client)
 			switch {
-			case expiry: // of a reference that is checked too
+			case p.Expiry != nil: // of a reference that is checked too
 			case !ok:
-				fail("refers to an OAuth client that no manifest describes", "describe it below oauth: in a YAML manifest; another -m will do")
+				at.fail(of+": the OAuth client is not defined", "define it under oauth: in a YAML manifest, also in another -m")
 			case t.Param("from") != "" && client.RedirectURI == "":
-				fail("asks for the authorization of a client that has no redirect_uri", redirectHint)
+				at.fail(of+": from requires that the OAuth client has a redirect_uri", "add redirect_uri to the client under oauth:")
 			}
-		})
+		}
 	}
 	for _, it := range items {
-		check(it.Value, func(message, hint string) { it.source.fail(it.off, it.Name+" "+message, hint) })
+		set(it.Value, it.Name, it.place)
 	}
 	for _, f := range files {
 		for _, e := range f.Entries {
-			check(e.Value, func(message, hint string) { f.fail("it "+message, hint) })
-		}
-	}
-}
-
-// targets calls f for each target in the value.
-func (t Expr) targets(f func(t *Target, expiry bool)) {
-	for _, p := range t {
-		switch {
-		case p.Reference != nil:
-			f(&p.Reference.Target, false)
-		case p.Expiry != nil:
-			f(p.Expiry, true)
-		case p.Variable != nil:
-			p.Variable.Operand.targets(f)
-		}
-	}
-}
-
-// references calls f for each reference in the template.
-func (t Expr) references(f func(*Reference)) {
-	for _, p := range t {
-		switch {
-		case p.Reference != nil:
-			f(p.Reference)
-		case p.Variable != nil:
-			p.Variable.Operand.references(f)
+			set(e.Value, f.label(), f.place)
 		}
 	}
 }

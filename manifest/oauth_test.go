@@ -75,16 +75,16 @@ oauth:
 	if err == nil {
 		t.Fatal("no error")
 	}
-	want := `cannot read environment: INHERITED refers to an OAuth client that no manifest describes
-  hint: describe it below oauth: in a YAML manifest; another -m will do
-cannot read m.yaml:3:3: A refers to an OAuth client that no manifest describes
+	want := `environment: INHERITED: the OAuth client is not defined
+  hint: define it under oauth: in a YAML manifest, also in another -m
+m.yaml:3:3: A: the OAuth client is not defined
     A: room:oauth/nope
     ^
-  hint: describe it below oauth: in a YAML manifest; another -m will do
-cannot read m.yaml:4:3: B asks for the authorization of a client that has no redirect_uri
+  hint: define it under oauth: in a YAML manifest, also in another -m
+m.yaml:4:3: B: from requires that the OAuth client has a redirect_uri
     B: … ${C:-${room:oauth/mcp?from=alice}}
     ^
-  hint: write where the provider sends the browser back to, as http://127.0.0.1:8765/callback`
+  hint: add redirect_uri to the client under oauth:`
 	if err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
@@ -93,16 +93,16 @@ cannot read m.yaml:4:3: B asks for the authorization of a client that has no red
 // A secret in place of a reference to it is not repeated.
 func TestClientSecretIsAReference(t *testing.T) {
 	for text, want := range map[string]string{
-		"hunter2":                               "is no reference to a secret",
-		"room:request/alice?url=hunter2&type=t": "is no reference to a secret",
-		"room:secret/x?default=hunter2":         "is not a whole secret",
-		"room:secret/x?optional=true":           "is not a whole secret",
-		"room:secret/hunter2#field":             "is not a whole secret",
-		"\"room:secret/x\\nhunter2\"":           "is no reference to a secret",
-		"8080":                                  "is not text",
-		"":                                      "is not text",
-		"[hunter2]":                             "a list is not supported here",
-		"{secret: hunter2}":                     "is not text",
+		"hunter2":                               "want a reference to a secret",
+		"room:request/alice?url=hunter2&type=t": "want a reference to a secret",
+		"room:secret/x?default=hunter2":         "want a whole secret",
+		"room:secret/x?optional=true":           "want a whole secret",
+		"room:secret/hunter2#field":             "want a whole secret",
+		"\"room:secret/x\\nhunter2\"":           "want a reference to a secret",
+		"8080":                                  "invalid client_secret: want text",
+		"":                                      "invalid client_secret: want text",
+		"[hunter2]":                             "invalid client_secret: want text",
+		"{secret: hunter2}":                     "invalid client_secret: want text",
 	} {
 		_, errs := manifest.Parse("m.yaml", "version: 1\noauth:\n  x:\n    connector: {server_url: https://mcp}\n    client_secret: "+text)
 		if errs == nil || !strings.Contains(errs.Error(), want) || strings.Contains(errs.Error(), "hunter2") {

@@ -1,238 +1,177 @@
 package manifest
 
 import (
+	"cmp"
 	"reflect"
-	"regexp"
-	"slices"
-	"strings"
 	"time"
 )
 
+// Refresh is how values are kept current. A zero field is left out in the manifest.
+type Refresh struct {
+	// Interval is the time between two polls of a room that does not push changes.
+	Interval time.Duration
+	// Debounce is how long no change may arrive after the first one until the next ones are
+	// applied, MaxWait the longest that they wait.
+	Debounce, MaxWait time.Duration
+}
+
+// An UpdatePolicy says what to do when the value of an entry or of a file changes, or when
+// it may not be current. It includes what refresh: says for all.
+type UpdatePolicy struct {
+	OnChange *OnChange // nil is the default for an entry or a file
+	// MaxStale is how long a value may be used after the room last confirmed it; 0 is
+	// without limit. Then follows OnStale, where "" is [ActionWarn].
+	MaxStale time.Duration
+	OnStale  Action
+	// OnRevoked follows when the room reports that the value does not exist or denies
+	// access to it; "" is [ActionStop].
+	OnRevoked Action
+}
+
+// An Action is what happens to the command when a value is stale or revoked.
+type Action string
+
+// Actions.
 const (
-	onChangeKey  = "on_change"
-	maxStaleKey  = "max_stale"
-	thenKey      = "then"
-	onRevokedKey = "on_revoked"
-	expiresAtKey = "expires_at"
-	commandKey   = "command"
-
-	// unlimited is a MaxStale of 0 that is written, while the layers are read.
-	unlimited time.Duration = -1
-
-	thenAlone    = "then is there without max_stale"
-	thenHint     = "write max_stale: 10m too"
-	staleHint    = "write 0 for no end, or a time with its unit, as 10m or 1h30m"
-	onChangeHint = "write restart, none, {signal: HUP} or {command: [NAME, ARGUMENT]}"
-	nestedHint   = "a file changes as a whole: write on_change, max_stale, then and on_revoked beside template or entries"
-	expiresHint  = "write it with a variable below env, which may have file: PATH too"
+	ActionWarn Action = "warn" // a warning is logged
+	ActionStop Action = "stop" // it is stopped until the value is available
+	ActionExit Action = "exit" // it is stopped, and roomenv exits
+	ActionKeep Action = "keep" // the last known value stays
 )
+
+// OnChange says how the command learns of a changed value.
+type OnChange struct {
+	Kind    ChangeKind
+	Signal  string   // of [ChangeSignal], as in the manifest
+	Command []string // of [ChangeCommand]: name and arguments
+}
+
+// A ChangeKind is one of the ways of [OnChange].
+type ChangeKind string
+
+// Kinds of [OnChange].
+const (
+	ChangeRestart ChangeKind = "restart"
+	ChangeSignal  ChangeKind = "signal"
+	ChangeCommand ChangeKind = "command" // a hook runs
+	ChangeNone    ChangeKind = "none"
+)
+
+// A policy is what is written of an [UpdatePolicy].
+type policy struct {
+	onChange           *OnChange
+	maxStale           *time.Duration
+	onStale, onRevoked Action
+}
+
+// over returns p with the parts that it leaves out taken from general. onStale belongs to
+// its maxStale.
+func (p policy) over(general policy) UpdatePolicy {
+	if p.maxStale == nil {
+		p.maxStale, p.onStale = general.maxStale, general.onStale
+	}
+	u := UpdatePolicy{OnChange: p.onChange, OnRevoked: cmp.Or(p.onRevoked, general.onRevoked)}
+	if p.maxStale != nil {
+		u.MaxStale, u.OnStale = *p.maxStale, p.onStale
+	}
+	return u
+}
+
+// limitless reports whether p says what to do with a value that is never too stale.
+func (p policy) limitless() bool { return p.onStale != "" && (p.maxStale == nil || *p.maxStale == 0) }
+
+// onChangeKey is a key of the policy that of returns.
+func onChangeKey[T any](of func(*T) *policy) key[T] {
+	return on("on_change", change, "How the command learns of a changed value.", func(to *T, c *OnChange) { of(to).onChange = c })
+}
+
+// staleKeys are the other keys of it; on_stale requires another.
+func staleKeys[T any](of func(*T) *policy, requires string) keys[T] {
+	onStale := on("on_stale", oneOf(ActionWarn, ActionStop, ActionExit), "What to do after `max_stale` (default `warn`).", func(to *T, a Action) { of(to).onStale = a }).needing(requires)
+	then := onStale
+	then.name, then.alias, then.doc = "then", onStale.name, "Alias of `on_stale`."
+	return keys[T]{
+		on("max_stale", staleness, "How long a value may be used after the room last confirmed it; `0` is without limit (default).", func(to *T, d *time.Duration) { of(to).maxStale = d }),
+		onStale, then,
+		on("on_revoked", oneOf(ActionKeep, ActionStop), "What to do when the value no longer exists or access is denied (default `stop`).", func(to *T, a Action) { of(to).onRevoked = a }),
+	}
+}
 
 var (
-	staleActions   = []string{ActionWarn, ActionStop, ActionExit}
-	revokedActions = []string{ActionKeep, ActionStop}
+	staleness = kind[*time.Duration]{"duration or `0`", `{"$ref": "#/$defs/staleness"}`, func(s *source, f field) *time.Duration {
+		var d time.Duration
+		if !f.value.isNumber(0) {
+			text, ok := s.textOf(f)
+			var err error
+			if d, err = time.ParseDuration(text); ok && (err != nil || text[0] == '-') {
+				s.invalid(f, "a duration such as 10m or 1h30m, or 0 for no limit")
+			}
+		}
+		return &d
+	}}
 
-	signalPattern = regexp.MustCompile(`^[A-Za-z0-9+-]+$`)
+	change = kind[*OnChange]{"`restart`, `none`, `{signal: …}` or `{command: […]}`", `{"$ref": "#/$defs/change"}`, func(s *source, f field) *OnChange {
+		if f.value.kind != mapNode {
+			return &OnChange{Kind: oneOf(ChangeRestart, ChangeNone).read(s, f)}
+		}
+		var c OnChange
+		if changeForms.readMapping(s, f, "", &c) && len(f.value.fields) != 1 {
+			s.fail(f.off, "on_change must have exactly one key: signal or command", "")
+		}
+		return &c
+	}}
+	changeForms = keys[OnChange]{
+		on("signal", matching("text", "a signal such as HUP, SIGUSR1 or \"10\"", `^[A-Za-z0-9+-]+$`), "Sends the signal to the command.", func(c *OnChange, signal string) { c.Kind, c.Signal = ChangeSignal, signal }),
+		on("command", command, "Runs this command, a hook, with the new environment.", func(c *OnChange, command []string) { c.Kind, c.Command = ChangeCommand, command }),
+	}
+
+	argument = kind[string]{"text", `{"type": "string"}`, func(s *source, f field) string {
+		text, _ := s.textOf(f)
+		return text
+	}}
+	command = kind[[]string]{"list of text", `{"$ref": "#/$defs/command"}`, func(s *source, f field) []string {
+		arguments := listOf(argument).read(s, f)
+		if f.value.kind == listNode && (len(arguments) == 0 || arguments[0] == "") {
+			s.invalid(f, "a list such as [NAME, ARGUMENT]")
+		}
+		return arguments
+	}}
+
+	refreshKeys = append(keys[settings]{
+		on("interval", duration, "Time between polls of a room that does not push changes (default `60s`).", func(s *settings, d time.Duration) { s.refresh.Interval = d }),
+		on("debounce", duration, "Changes within this time after one are batched until none arrives for as long (default `500ms`).", func(s *settings, d time.Duration) { s.refresh.Debounce = d }),
+		on("max_wait", duration, "The longest that a change waits (default 10 times `debounce`).", func(s *settings, d time.Duration) { s.refresh.MaxWait = d }),
+	}, staleKeys(func(s *settings) *policy { return &s.policy }, "")...)
 )
 
-// setKeeping sets what one word says of a Keeping, as in a query.
-func (k *UpdatePolicy) setKeeping(key, value string) (message, hint string) {
-	switch key {
-	case onChangeKey:
-		if value != ChangeRestart && value != ChangeNone {
-			return "unknown on_change", "write restart or none; in YAML also {signal: HUP} and {command: [NAME, ARGUMENT]}"
-		}
-		k.OnChange = &OnChange{Kind: value}
-	case maxStaleKey:
-		d, err := time.ParseDuration(value)
-		if err != nil || strings.HasPrefix(value, "-") {
-			return "max_stale is no time", staleHint
-		}
-		k.MaxStale = d
-		if d == 0 {
-			k.MaxStale = unlimited
-		}
-	case thenKey:
-		k.OnStale = value
-		if !slices.Contains(staleActions, value) {
-			return "unknown then", didYouMean(value, staleActions...)
-		}
-	case onRevokedKey:
-		k.OnRevoked = value
-		if !slices.Contains(revokedActions, value) {
-			return "unknown on_revoked", didYouMean(value, revokedActions...)
-		}
-	}
-	return "", ""
-}
-
-// over returns f with what it leaves out taken from general. Then goes with its
-// MaxStale.
-func (f StalePolicy) over(general StalePolicy) StalePolicy {
-	if f.MaxStale == 0 {
-		f.MaxStale, f.OnStale = general.MaxStale, general.OnStale
-	}
-	f.MaxStale = max(f.MaxStale, 0)
-	if f.OnRevoked == "" {
-		f.OnRevoked = general.OnRevoked
-	}
-	return f
-}
-
-// keeping takes what is of a Keeping out of fields, and returns the others.
-// Nothing but on_change goes with a value that is written down.
-func (y *yamlFile) keeping(fields []field) (k UpdatePolicy, rest []field) {
-	literal := slices.ContainsFunc(fields, func(f field) bool { return f.key == "value" })
-	var then *field
+// checkStale records what to do with a value that is never too stale.
+func (s *source) checkStale(fields []field, p policy) {
 	for _, f := range fields {
-		switch {
-		case f.key == onChangeKey:
-			k.OnChange = y.onChange(f)
-		case slices.Contains(keepingKeys, f.key) && literal:
-			y.fail(f.off, f.key+" does not go with value", "leave it out: what is written here does not become stale")
-		case f.key == thenKey:
-			then = &f
-			fallthrough
-		case slices.Contains(keepingKeys, f.key):
-			y.freshness(&k.StalePolicy, f)
-		default:
-			rest = append(rest, f)
+		if (f.key == "on_stale" || f.key == "then") && has(fields, "max_stale") && p.limitless() {
+			s.fail(f.off, f.key+" requires max_stale above 0", "")
 		}
-	}
-	if then != nil && k.MaxStale <= 0 {
-		y.fail(then.off, thenAlone, thenHint)
-	}
-	return k, rest
-}
-
-// freshness sets one field of fresh.
-func (y *yamlFile) freshness(fresh *StalePolicy, f field) {
-	text := "0"
-	if f.key != maxStaleKey || !f.value.isNumber(0) {
-		text = y.name(f)
-	}
-	k := UpdatePolicy{StalePolicy: *fresh}
-	message, hint := k.setKeeping(f.key, text)
-	if text != "" && message != "" {
-		y.fail(f.value.off, message, hint)
-	}
-	*fresh = k.StalePolicy
-}
-
-func (y *yamlFile) onChange(f field) *OnChange {
-	if f.value.kind != mapNode {
-		return &OnChange{Kind: y.word(f, ChangeRestart, ChangeNone)}
-	}
-	var c OnChange
-	faults := len(y.fault)
-	fields := y.fields(f.value, "", "")
-	for _, g := range fields {
-		switch c.Kind = g.key; g.key {
-		case ChangeSignal:
-			c.Signal = y.name(g)
-			if c.Signal != "" && !signalPattern.MatchString(c.Signal) {
-				y.fail(g.value.off, "not the name of a signal", "write it as HUP, SIGUSR1 or \"10\"")
-			}
-		case ChangeCommand:
-			c.Command = y.command(g)
-		default:
-			y.fail(g.off, "unknown key", didYouMean(g.key, ChangeSignal, ChangeCommand))
-		}
-	}
-	if len(fields) != 1 && len(y.fault) == faults {
-		y.fail(f.off, "on_change is not one thing", onChangeHint)
-	}
-	return &c
-}
-
-// command reads the arguments of a command.
-func (y *yamlFile) command(f field) []string {
-	const hint = "write command: [NAME, ARGUMENT]"
-	nodes := y.list(f, hint)
-	arguments := make([]string, 0, len(nodes))
-	for i, n := range nodes {
-		argument, _ := y.textOf(field{"an argument", 0, n})
-		if i == 0 && argument == "" {
-			y.fail(n.off, "the command has no name", hint)
-		}
-		arguments = append(arguments, argument)
-	}
-	if f.value.kind == listNode && len(nodes) == 0 {
-		y.fail(f.off, "the command is empty", hint)
-	}
-	return arguments
-}
-
-// word reads one of some words. It returns "" for a fault, which is recorded.
-func (y *yamlFile) word(f field, known ...string) string {
-	text := y.name(f)
-	if text != "" && !slices.Contains(known, text) {
-		y.fail(f.value.off, "unknown "+f.key, didYouMean(text, known...))
-		return ""
-	}
-	return text
-}
-
-// asks reports whether r says what is of a whole value or file.
-func (r *Reference) asks() bool { return r.UpdatePolicy != (UpdatePolicy{}) || r.ExpiresAt }
-
-func (it item) asks() bool {
-	asks := it.UpdatePolicy != (UpdatePolicy{})
-	it.Value.references(func(r *Reference) { asks = asks || r.asks() })
-	return asks
-}
-
-// keep moves what the references in t say to k.
-func (it item) keep(k *UpdatePolicy, t Expr) {
-	t.references(func(r *Reference) {
-		switch {
-		case r.UpdatePolicy == (UpdatePolicy{}):
-		case *k == (UpdatePolicy{}):
-			*k = r.UpdatePolicy
-		case !reflect.DeepEqual(*k, r.UpdatePolicy):
-			it.source.fail(it.off, "its references differ in how they are kept current", "write on_change, max_stale, then and on_revoked into one of them")
-		}
-		r.UpdatePolicy = UpdatePolicy{}
-	})
-}
-
-// keepFile is keep for a file, all of whose references are its own.
-func (f *fileItem) keepFile() {
-	for _, e := range f.Entries {
-		item{e, f.source, f.off}.keep(&f.UpdatePolicy, e.Value)
-		e.Value.references(func(r *Reference) {
-			if r.ExpiresAt {
-				f.fail("a reference with expires_at= in the content of a file", expiresHint)
-			}
-		})
 	}
 }
 
-// expiry returns the item of NAME_EXPIRES_AT, if a reference in the value asks
-// for it. It changes as the value does.
-func (it item) expiry(names map[string]bool) *item {
-	var expiry *item
-	for _, p := range it.Value {
-		r := p.Reference
-		if p.Variable != nil {
-			p.Variable.Operand.references(func(r *Reference) {
-				if r.ExpiresAt {
-					it.source.fail(it.off, "expires_at= within ${"+p.Variable.Name+p.Variable.Operator+"…}", "give the token a variable of its own")
-				}
-			})
+// hasPolicy reports whether r speaks for a whole entry or file.
+func (r *Reference) hasPolicy() bool { return r.policy != (policy{}) || r.expiresAt }
+
+func (it item) hasPolicy() bool {
+	for p := range it.Value.parts(true) {
+		if p.Reference != nil && p.Reference.hasPolicy() {
+			return true
 		}
-		if r == nil || !r.ExpiresAt {
-			continue
-		}
-		r.ExpiresAt = false
-		e := it
-		e.Name, e.Value, e.UpdatePolicy = it.Name+"_EXPIRES_AT", Expr{{Expiry: &r.Target}}, r.UpdatePolicy
-		if r.File != "" && e.OnChange == nil {
-			e.OnChange = &OnChange{Kind: ChangeNone} // as the file
-		}
-		if expiry != nil || names[e.Name] {
-			it.source.fail(it.off, e.Name+" is set twice", "expires_at on a reference of "+it.Name+" sets it")
-		}
-		expiry = &e
 	}
-	return expiry
+	return it.policy != (policy{})
+}
+
+// join adds the policy of a reference, of which those of one value may not differ.
+func (p *policy) join(of policy, fail func(message, hint string)) {
+	switch {
+	case of == (policy{}):
+	case *p == (policy{}):
+		*p = of
+	case !reflect.DeepEqual(*p, of):
+		fail("references with different update policies", "write on_change, max_stale, on_stale and on_revoked into one of them")
+	}
 }

@@ -19,6 +19,13 @@ var keepingStructures = []structure{
 	{true, "version: 1\nrefresh: {interval: 60s, debounce: 500ms, max_stale: 0}"},
 	{true, "version: 1\nrefresh: {interval: 60s, debounce: 500ms, max_wait: 5s, max_stale: 1h, then: exit, on_revoked: keep}"},
 	{true, "version: 1\nrefresh: {max_stale: \"0\", on_revoked: stop}"},
+	{true, "version: 1\nrefresh: {max_stale: 1h, on_stale: stop}"},
+	{false, "version: 1\nrefresh: {max_stale: 1h, on_stale: stop, then: stop}"},
+	{false, "version: 1\nrefresh: {max_stale: 1h, on_stale: keep}"},
+	{true, "version: 1\nenv: {A: {secret: x, max_stale: 1h, on_stale: stop}}"},
+	{false, "version: 1\nenv: {A: {secret: x, on_stale: stop}}"},
+	{false, "version: 1\nenv: {A: {secret: x, max_stale: 1h, on_stale: stop, then: stop}}"},
+	{false, oneFile + "{template: x, max_stale: 1h, on_stale: stop, then: stop}}"},
 	{true, "version: 1\nrefresh: {max_stale: 0.0}"},
 	{true, "version: 1\nrefresh: {max_stale: 0s}"},
 	{false, "version: 1\nrefresh:"},
@@ -136,31 +143,34 @@ refresh: {max_stale: 1h, then: stop}
 	}
 	for _, e := range m.Values() {
 		for _, p := range e.Value {
-			if r := p.Reference; r != nil && (r.UpdatePolicy != manifest.UpdatePolicy{} || r.ExpiresAt) {
+			if r := p.Reference; r != nil && r.Speaks() {
 				t.Errorf("%s: the reference keeps %+v", e.Name, r)
 			}
 		}
 	}
-	change := func(kind string) *manifest.OnChange { return &manifest.OnChange{Kind: kind} }
-	hour := manifest.StalePolicy{MaxStale: time.Hour, OnStale: manifest.ActionStop}
+	change := func(kind manifest.ChangeKind) *manifest.OnChange { return &manifest.OnChange{Kind: kind} }
 	want := keeping{
-		"INHERITED":        {nil, manifest.StalePolicy{MaxStale: 3 * time.Minute}},
-		"A":                {change(manifest.ChangeNone), manifest.StalePolicy{MaxStale: 10 * time.Minute, OnRevoked: manifest.ActionKeep}},
-		"B":                {nil, manifest.StalePolicy{MaxStale: time.Minute, OnStale: manifest.ActionExit}},
-		"C":                {change(manifest.ChangeRestart), hour},
-		"KEY":              {nil, hour},
-		"TOKEN":            {change(manifest.ChangeNone), hour},
-		"TOKEN_EXPIRES_AT": {change(manifest.ChangeNone), hour},
-		"PLAIN":            {nil, hour},
-		"FOREVER":          {nil, manifest.StalePolicy{}},
-		"HOOK":             {&manifest.OnChange{Kind: manifest.ChangeCommand, Command: []string{"sh", "-c", "x y"}}, hour},
-		"LITERAL":          {&manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "HUP"}, hour},
-		"OWN":              {nil, hour}, // a file
-		"OWN_EXPIRES_AT":   {change(manifest.ChangeNone), hour},
-		"OWN_FILE":         {nil, hour},
-		"tls/key.pem":      {change(manifest.ChangeRestart), hour},
-		"text":             {nil, manifest.StalePolicy{MaxStale: time.Hour, OnStale: manifest.ActionStop, OnRevoked: manifest.ActionKeep}},
-		"a.json":           {&manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "USR1"}, manifest.StalePolicy{MaxStale: 2 * time.Minute}},
+		"INHERITED": {MaxStale: 3 * time.Minute},
+		"A":         {OnChange: change(manifest.ChangeNone), MaxStale: 10 * time.Minute, OnRevoked: manifest.ActionKeep},
+		"B":         {MaxStale: time.Minute, OnStale: manifest.ActionExit},
+		"FOREVER":   {},
+		"text":      {MaxStale: time.Hour, OnStale: manifest.ActionStop, OnRevoked: manifest.ActionKeep},
+		"a.json":    {OnChange: &manifest.OnChange{Kind: manifest.ChangeSignal, Signal: "USR1"}, MaxStale: 2 * time.Minute},
+	}
+	for name, c := range map[string]*manifest.OnChange{ // with the policy of refresh
+		"C":                change(manifest.ChangeRestart),
+		"KEY":              nil,
+		"TOKEN":            change(manifest.ChangeNone),
+		"TOKEN_EXPIRES_AT": change(manifest.ChangeNone),
+		"PLAIN":            nil,
+		"HOOK":             {Kind: manifest.ChangeCommand, Command: []string{"sh", "-c", "x y"}},
+		"LITERAL":          {Kind: manifest.ChangeSignal, Signal: "HUP"},
+		"OWN":              nil, // a file
+		"OWN_EXPIRES_AT":   change(manifest.ChangeNone),
+		"OWN_FILE":         nil,
+		"tls/key.pem":      change(manifest.ChangeRestart),
+	} {
+		want[name] = manifest.UpdatePolicy{OnChange: c, MaxStale: time.Hour, OnStale: manifest.ActionStop}
 	}
 	for name, k := range want {
 		if !reflect.DeepEqual(got[name], k) {
@@ -181,25 +191,19 @@ refresh: {max_stale: 1h, then: stop}
 func TestRefreshLayers(t *testing.T) {
 	write(t, map[string]string{
 		"a.yaml": "version: 1\nrefresh: {interval: 10s, debounce: 1s, max_stale: 5m, then: stop}\nexec: {on_change: none, restart: overlap}\n",
-		"b.yaml": "version: 1\nrefresh: {interval: 20s, max_wait: 2s, then: exit}\nexec:\n  on_change: {signal: HUP}\n  ready: {tcp: \"localhost:80\", timeout: 5s}\n",
+		"b.yaml": "version: 1\nrefresh: {interval: 20s, max_wait: 2s, then: exit}\nexec:\n  on_change: {signal: HUP}\n  ready: {tcp: \"localhost:80\", timeout: 5s}\nenv: {A: room:secret/a}\n",
 	})
 	m, err := manifest.Load([]string{"a.yaml", "b.yaml"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := func(file string, column int) manifest.Position {
-		return manifest.Position{File: file, Line: 2, Column: column}
-	}
-	refresh := manifest.Refresh{
-		Interval: 20 * time.Second, Debounce: time.Second, MaxWait: 2 * time.Second,
-		StalePolicy: manifest.StalePolicy{MaxStale: 5 * time.Minute, OnStale: manifest.ActionExit},
-		Pos: map[string]manifest.Position{
-			manifest.IntervalKey: at("b.yaml", 21), manifest.DebounceKey: at("a.yaml", 36), manifest.MaxWaitKey: at("b.yaml", 36),
-			manifest.MaxStaleKey: at("a.yaml", 51), manifest.ThenKey: at("b.yaml", 46),
-		},
-	}
-	if !reflect.DeepEqual(m.Refresh, refresh) {
+	refresh := manifest.Refresh{Interval: 20 * time.Second, Debounce: time.Second, MaxWait: 2 * time.Second}
+	if m.Refresh != refresh {
 		t.Errorf("got %+v, want %+v", m.Refresh, refresh)
+	}
+	stale := manifest.UpdatePolicy{MaxStale: 5 * time.Minute, OnStale: manifest.ActionExit}
+	if got := m.Entries[0].UpdatePolicy; got != stale {
+		t.Errorf("got %+v, want %+v", got, stale)
 	}
 	e := m.Exec
 	e.Pos = nil
@@ -212,38 +216,73 @@ func TestRefreshLayers(t *testing.T) {
 	}
 }
 
+// then is an alias of on_stale, in each place.
+func TestOnStale(t *testing.T) {
+	write(t, map[string]string{
+		"m.env": "A=room:secret/a?max_stale=1m&then=stop\nB=room:secret/b?max_stale=1m&on_stale=stop\n",
+		"m.yaml": "version: 1\nenv:\n  C: {secret: c, max_stale: 1m, then: stop}\n  D: {secret: d, max_stale: 1m, on_stale: stop}\n" +
+			"  E: room:secret/e\n  F: {secret: f, max_stale: 0}\nrefresh: {max_stale: 1m, then: exit}\n",
+		"over.yaml": "version: 1\nrefresh: {on_stale: stop}\n",
+	})
+	m, err := manifest.Load([]string{"m.env", "m.yaml", "over.yaml"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range m.Entries {
+		want := manifest.UpdatePolicy{MaxStale: time.Minute, OnStale: manifest.ActionStop}
+		if e.Name == "F" {
+			want = manifest.UpdatePolicy{}
+		}
+		if e.UpdatePolicy != want {
+			t.Errorf("%s: got %+v, want %+v", e.Name, e.UpdatePolicy, want)
+		}
+	}
+	for file, text := range map[string]string{
+		"both.env":      "A=room:secret/a?max_stale=1m&then=stop&on_stale=stop",
+		"both.yaml":     "version: 1\nenv: {A: {secret: a, on_stale: stop, max_stale: 1m, then: stop}}",
+		"file.yaml":     "version: 1\nfiles: {p: {secret: a, on_stale: stop, max_stale: 1m, then: stop}}",
+		"refresh.yaml":  "version: 1\nrefresh: {max_stale: 1m, on_stale: stop, then: stop}",
+		"template.yaml": "version: 1\nfiles: {p: {template: x, max_stale: 1m, on_stale: stop, then: exit}}",
+	} {
+		_, errs := manifest.Parse(file, text)
+		if len(errs) != 1 || !strings.Contains(errs.Error(), "then is an alias of on_stale: both are given") {
+			t.Errorf("%s: got %v", text, errs)
+		}
+	}
+}
+
 func TestKeepingErrors(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
 		{"refresh: {interal: 1s}", "m.yaml:2:11: unknown key\n    refresh: {interal: …\n              ^\n  hint: did you mean \"interval\"?"},
-		{"refresh: {then: stop}", "m.yaml:2:17: then is there without max_stale\n    refresh: {then: …\n                    ^\n  hint: write max_stale: 10m too"},
-		{"refresh: {max_stale: 0, then: stop}", "m.yaml:2:31: then is there without max_stale"},
-		{"refresh: {max_stale: hunter2}", "m.yaml:2:22: max_stale is no time\n    refresh: {max_stale: …\n                         ^\n  hint: write 0 for no end, or a time with its unit, as 10m or 1h30m"},
+		{"refresh: {then: stop}", "m.yaml:2:17: on_stale requires max_stale above 0\n    refresh: {then: …\n                    ^"},
+		{"refresh: {max_stale: 0, then: stop}", "m.yaml:2:31: on_stale requires max_stale above 0"},
+		{"refresh: {max_stale: hunter2}", "m.yaml:2:22: invalid max_stale: want a duration such as 10m or 1h30m, or 0 for no limit\n    refresh: {max_stale: …\n                         ^"},
 		{"refresh: {max_stale: 1m, then: warm}", "m.yaml:2:32: unknown then\n    refresh: {max_stale: …, then: …\n                                  ^\n  hint: did you mean \"warn\"?"},
 		{"refresh: {debounce: 2s, max_wait: 1s}", "m.yaml:2:35: max_wait is less than debounce"},
-		{"exec: {ready: {tcp: \":1\"}}", "m.yaml:2:15: ready is there without restart: overlap"},
-		{"exec: {restart: overlap, ready: {timeout: 1s}}", "m.yaml:2:26: ready is not one of command and tcp"},
+		{"exec: {ready: {tcp: \":1\"}}", "m.yaml:2:15: ready requires restart: overlap"},
+		{"exec: {restart: overlap, ready: {timeout: 1s}}", "m.yaml:2:26: ready must have exactly one of command and tcp"},
 		{"exec: {on_change: restrat}", "m.yaml:2:19: unknown on_change\n    exec: {on_change: …\n                      ^\n  hint: did you mean \"restart\"?"},
-		{"exec: {on_change: {signal: hunter 2}}", "m.yaml:2:28: not the name of a signal"},
-		{"exec: {on_change: {command: hunter2}}", "m.yaml:2:29: command is not a list\n"},
-		{"env: {command: [hunter2]}", "m.yaml:2:16: a list is not supported here"},
-		{"env: {A: {secret: x, then: stop}}", "m.yaml:2:22: then is there without max_stale"},
-		{"env: {A: {secret: x, max_stale: 0, then: stop}}", "m.yaml:2:36: then is there without max_stale"},
-		{"env: {A: {secret: x, expires_at: true}}", "m.yaml:2:22: expires_at does not go with secret"},
-		{"env: {A: {value: x, on_revoked: keep}}", "m.yaml:2:21: on_revoked does not go with value"},
-		{"env: {A: \"room:secret/x?expires_at=true\"}", "m.yaml:2:25: unknown key in the reference"},
+		{"exec: {on_change: {signal: hunter 2}}", "m.yaml:2:28: invalid signal: want a signal such as HUP, SIGUSR1 or \"10\""},
+		{"exec: {on_change: {command: hunter2}}", "m.yaml:2:29: invalid command: want a list"},
+		{"env: {command: [hunter2]}", "m.yaml:2:16: invalid command: want text, a number"},
+		{"env: {A: {secret: x, then: stop}}", "m.yaml:2:22: then requires max_stale"},
+		{"env: {A: {secret: x, max_stale: 0, then: stop}}", "m.yaml:2:36: then requires max_stale above 0"},
+		{"env: {A: {secret: x, expires_at: true}}", "m.yaml:2:22: expires_at cannot be combined with secret"},
+		{"env: {A: {value: x, on_revoked: keep}}", "m.yaml:2:21: on_revoked cannot be combined with value"},
+		{"env: {A: \"room:secret/x?expires_at=true\"}", "m.yaml:2:25: unknown key"},
 		{"env: {A: \"room:secret/x?on_change=reload\"}", "m.yaml:2:35: unknown on_change"},
-		{"env: {A: \"room:secret/x?then=stop\"}", "then is there without max_stale"},
-		{"env: {A: \"room:secret/x?max_stale=1\"}", "m.yaml:2:35: max_stale is no time"},
-		{"env: {A: \"${room:secret/x?max_stale=1m} ${room:secret/y?max_stale=2m}\"}", "m.yaml:2:7: its references differ in how they are kept current"},
-		{"env: {A: \"${B:-room:oauth/x?expires_at=true}\"}" + oauthX, "m.yaml:2:7: expires_at= within ${B:-…}"},
+		{"env: {A: \"room:secret/x?then=stop\"}", "m.yaml:2:25: then requires max_stale"},
+		{"env: {A: \"room:secret/x?max_stale=1\"}", "m.yaml:2:35: invalid max_stale"},
+		{"env: {A: \"${room:secret/x?max_stale=1m} ${room:secret/y?max_stale=2m}\"}", "m.yaml:2:7: references with different update policies"},
+		{"env: {A: \"${B:-room:oauth/x?expires_at=true}\"}" + oauthX, "m.yaml:2:7: file= or expires_at= within ${B:-…}"},
 		{"env: {A: {oauth: x, expires_at: true}, A_EXPIRES_AT: x}" + oauthX, "m.yaml:2:7: A_EXPIRES_AT is set twice"},
 		{"env: {A: \"${room:oauth/x?expires_at=true}${room:oauth/x?expires_at=true}\"}" + oauthX, "m.yaml:2:7: A_EXPIRES_AT is set twice"},
-		{"files: {p: \"room:oauth/x?expires_at=true\"}" + oauthX, "m.yaml:2:9: file \"p\": a reference with expires_at="},
-		{"files: {p: {oauth: x, expires_at: true}}" + oauthX, "m.yaml:2:23: expires_at does not go with a file"},
-		{"files: {p: {format: json, entries: {A: {secret: x, max_stale: 1m}}}}", "m.yaml:2:37: A says how it is kept current"},
-		{"files: {p: {format: json, entries: {A: \"${room:secret/x?max_stale=1m}\"}}}", "m.yaml:2:37: A says how it is kept current"},
-		{"files: {p: {template: \"{{ secret \\\"x?max_stale=1m\\\" }}\"}}", "a reference in a template says how it is kept current"},
-		{"oauth: {x: {client_id: c, client_secret: \"room:secret/s?max_stale=1m\", authorization_endpoint: https://a, token_endpoint: https://t}}", "client_secret is not a whole secret"},
+		{"files: {p: \"room:oauth/x?expires_at=true\"}" + oauthX, "m.yaml:2:9: file \"p\": file= or expires_at= in the content of a file"},
+		{"files: {p: {oauth: x, expires_at: true}}" + oauthX, "m.yaml:2:23: unknown key"},
+		{"files: {p: {format: json, entries: {A: {secret: x, max_stale: 1m}}}}", "m.yaml:2:37: A has an update policy"},
+		{"files: {p: {format: json, entries: {A: \"${room:secret/x?max_stale=1m}\"}}}", "m.yaml:2:37: A has an update policy"},
+		{"files: {p: {template: \"{{ secret \\\"x?max_stale=1m\\\" }}\"}}", "a reference in a template has an update policy"},
+		{"oauth: {x: {client_id: c, client_secret: \"room:secret/s?max_stale=1m\", authorization_endpoint: https://a, token_endpoint: https://t}}", "invalid client_secret: want a whole secret"},
 	} {
 		write(t, map[string]string{"m.yaml": "version: 1\n" + test.text})
 		_, err := manifest.Load([]string{"m.yaml"}, nil)

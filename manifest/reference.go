@@ -2,6 +2,8 @@ package manifest
 
 import (
 	"fmt"
+	"io/fs"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -10,80 +12,172 @@ import (
 	"unicode/utf8"
 )
 
-const (
-	referenceHint = "write room:secret/ID, or room://ROOM/secret/ID for another room"
-	oauthHint     = "write room:oauth/CLIENT, a client that a YAML manifest describes below oauth:"
-	requestHint   = "write room:request/PARTICIPANT?url=URL&type=TYPE"
+// A Reference names a value of a source: SCHEME:KIND/ID?QUERY#FIELD, or
+// SCHEME://GROUP/KIND/ID for another group, such as a room, than the default one.
+type Reference struct {
+	Target
+	Field    string  // path into a JSON value, "" for the value itself
+	Optional bool    // unset rather than an error when missing
+	Default  *string // used if the value is missing
+	Base64   bool    // encode the value as standard base64
 
-	timeoutKey = "timeout"
-	maxTimeout = 3600 // seconds
+	syntax
+}
+
+// syntax is what a reference says of the entry or the file that it is in. Load takes it
+// out.
+type syntax struct {
+	file      string // path of a file for the value, or ownName
+	mode      fs.FileMode
+	expiresAt bool // NAME_EXPIRES_AT is an entry too
+	policy
+}
+
+// String returns the reference without the part of the query that does not decide the
+// value: a default may be a secret.
+func (r Reference) String() string {
+	if r.Field == "" {
+		return r.Target.String()
+	}
+	return r.Target.String() + "#" + (&url.URL{Fragment: r.Field}).EscapedFragment()
+}
+
+const (
+	// reservedScheme and reservedKey are not taken for something else now, since a
+	// later version gives them a meaning.
+	reservedScheme = "account"
+	reservedKey    = "broker"
+
+	maxTimeout = 3600 // seconds, as long as a room waits
+
+	textOnly = "percent-encode UTF-8 without NUL"
 )
 
 var (
 	kinds = []string{string(KindSecret), string(KindOAuth), string(KindRequest)}
-	hints = map[Kind]string{KindSecret: referenceHint, KindOAuth: oauthHint, KindRequest: requestHint}
-
-	// The keys of a query: those of a target of a room, by its kind, and those of all.
-	targetKeys = map[Kind][]string{
-		KindSecret:  {"type", "name", "delegated_to"},
-		KindOAuth:   {"delegated_to", "delegated_by", "from"},
-		KindRequest: {"url", "type", "delegate_to", timeoutKey},
+	hints = map[string]string{
+		"":                  "write room:secret/ID, or room://ROOM/secret/ID for another room",
+		string(KindSecret):  "write room:secret/ID",
+		string(KindOAuth):   "write room:oauth/CLIENT, where CLIENT is under oauth: in a YAML manifest",
+		string(KindRequest): "write room:request/PARTICIPANT?url=URL&type=TYPE",
 	}
-	valueKeys = []string{"optional", "default", "encoding", "file", "mode"}
-	// keepingKeys are those of a [Keeping], which are of references, of values and
-	// of files.
-	keepingKeys = []string{onChangeKey, maxStaleKey, thenKey, onRevokedKey}
 
-	roomName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
-	pointer  = regexp.MustCompile(`^(/([^~/]|~[01])*)+$`)
+	// targetKeys are the keys of a query that decide what is fetched from a room.
+	targetKeys = map[Kind]keys[spec]{
+		KindSecret: {
+			param("type", plainText, "Media type that the secret must have."),
+			param("name", plainText, "Name that the secret must have."),
+			param("delegated_to", plainText, "Participant that the secret is delegated to, if not this identity."),
+		},
+		KindOAuth: {
+			param("delegated_to", plainText, "Participant that the token is delegated to, if not this identity."),
+			param("delegated_by", plainText, "Participant who authorized the client, if not this identity."),
+			param("from", plainText, "Approver to ask if there is no token; overrides `from` of the client."),
+		},
+		KindRequest: {
+			param("url", plainText, "Purpose of the secret, by custom a URL."),
+			param("type", plainText, "Type of the secret, such as `text/plain`; `git` is a user name and a password as JSON."),
+			param("delegate_to", plainText, "Participant to store the secret for, if not this identity."),
+			param("timeout", seconds, "How long to wait for the answer, in seconds (default 300)."),
+		},
+	}
+	// attributeKeys are those of all references.
+	attributeKeys = keys[spec]{
+		on("optional", boolean, "Leaves the variable unset if the value is missing.", func(v *spec, is bool) { v.Optional = is }),
+		on("default", verbatim, "Used if the value is missing; may be empty.", func(v *spec, text string) { v.Default = &text }),
+		on("encoding", oneOf("base64"), "Encodes the value in standard base64.", func(v *spec, _ string) { v.Base64 = true }),
+	}
+	// pathKeys are those of a reference whose value goes to a file.
+	pathKeys = keys[spec]{
+		on("file", destination, "Writes the value to this file; the variable holds its path. `true`: to the file NAME, and NAME_FILE holds the path instead of NAME.", func(v *spec, path string) { v.file = path }),
+		modeKey.needing("file"),
+	}
+	expiresKey = on("expires_at", boolean, "Sets NAME_EXPIRES_AT to the time when the token expires (RFC 3339).", func(v *spec, is bool) { v.expiresAt = is })
+	requestKey = on(string(KindRequest), anyMapping("request"), "What to ask a participant for if the room does not store it.", func(v *spec, f field) { v.request = f })
+	fromKey    = on("from", plainText, "The approver.", func(v *spec, id string) { v.Path += id })
+
+	// groupKeys are those that a reference has outside of its query.
+	groupKeys = keys[spec]{
+		on("room", matching("text", "1 to 63 characters of a-z, 0-9 and -", `^[a-z0-9-]{1,63}$`), "Room, if not the default one.", func(v *spec, room string) { v.Group = room }),
+		on("field", matching("text", "a key, or a JSON Pointer (RFC 6901) where ~0 is ~ and ~1 is /", `^([^/][\s\S]*|(/([^~/]|~[01])*)+)$`), "Part of a JSON value: a key of the object, or a JSON Pointer (RFC 6901) such as `/a/0`.", func(v *spec, f string) { v.Field = f }),
+	}
+
+	seconds = kind[string]{"seconds", fmt.Sprintf(`{"type": "integer", "minimum": 1, "maximum": %d}`, maxTimeout), func(s *source, f field) string {
+		n, err := strconv.ParseUint(f.value.text, 10, 16)
+		if err != nil || n < 1 || n > maxTimeout || f.value.kind != numberNode && f.value.kind != queryNode {
+			s.invalid(f, fmt.Sprintf("a number of seconds from 1 to %d", maxTimeout))
+		}
+		return strconv.FormatUint(n, 10)
+	}}
 
 	schemePattern = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`)
-	reserved      = regexp.MustCompile(`^account:[a-z]+/`)
+	reserved      = regexp.MustCompile(`^` + reservedScheme + `:[a-z]+/`)
 )
 
-// What later versions will give a meaning is not taken for something else now.
-const (
-	reservedScheme     = "account"
-	literalHint        = "write single quotes around it in a .env-style file, or {value: TEXT} in YAML, if it is a text"
-	reservedKey        = "broker"
-	reservedKeyMessage = "the key broker is reserved"
-	reservedKeyHint    = "leave it out: this version passes every value to the command"
+// param is a key of a target.
+func param(name string, k kind[string], doc string) key[spec] {
+	return on(name, k, doc, func(v *spec, value string) { v.params.Set(name, value) })
+}
+
+// setParams ends a spec: the parameters of a target of a room are in the order in which
+// they are documented, those of another scheme sorted.
+func (v *spec) setParams() {
+	names := slices.Sorted(maps.Keys(v.params))
+	if v.Scheme == SchemeRoom {
+		names = targetKeys[v.Kind()].names()
+	}
+	var all []string
+	for _, name := range names {
+		if v.params.Has(name) {
+			all = append(all, encode(name)+"="+encode(v.params.Get(name)))
+		}
+	}
+	v.Params = strings.Join(all, "&")
+}
+
+var (
+	// anyQuery are the keys of each query. Others than these are known to the source of
+	// another scheme than a room's alone.
+	anyQuery = join(attributeKeys, pathKeys, policyKeys)
+	// roomQuery are the keys of the query of a room's reference.
+	roomQuery = map[Kind]keys[spec]{
+		KindSecret:  join(targetKeys[KindSecret], anyQuery),
+		KindOAuth:   join(targetKeys[KindOAuth], anyQuery, keys[spec]{expiresKey}),
+		KindRequest: join(targetKeys[KindRequest], anyQuery),
+	}
 )
+
+func (t Target) isOAuth() bool { return t.Scheme == SchemeRoom && t.Kind() == KindOAuth }
+
+// request reads {from: PARTICIPANT, url: URL, type: TYPE, ...}.
+func (s *source) request(v *spec, f field) {
+	if requestKeys.readMapping(s, f, "{from: PARTICIPANT, url: URL, type: TYPE}", v) {
+		if v.ID() == "" {
+			s.fail(f.off, "missing `from` in request", "")
+		} else if missing := v.missing(); missing != "" {
+			s.fail(f.off, "missing `"+missing+"` in request", "")
+		}
+	}
+}
+
+var requestKeys = join(keys[spec]{fromKey}, targetKeys[KindRequest])
+
+// missing returns the key that a target lacks.
+func (v *spec) missing() string {
+	if v.Scheme == SchemeRoom && v.Kind() == KindRequest {
+		for _, key := range []string{"url", "type"} {
+			if v.params.Get(key) == "" {
+				return key
+			}
+		}
+	}
+	return ""
+}
 
 // schemes are those of the references of a manifest, SchemeRoom first.
 type schemes []string
 
-// setTimeout sets a number of whole seconds, as many as a room waits.
-func (t *Target) setTimeout(s string) (message, hint string) {
-	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || n < 1 || n > maxTimeout {
-		return "the timeout is no number of seconds", fmt.Sprintf("write 1 to %d", maxTimeout)
-	}
-	t.setParam(timeoutKey, strconv.FormatUint(n, 10))
-	return "", ""
-}
-
-// attributeKeys are the keys of all references of a kind that say nothing on
-// what is asked for.
-func attributeKeys(kind Kind) []string {
-	keys := slices.Concat(valueKeys, keepingKeys)
-	if kind == KindOAuth {
-		keys = append(keys, expiresAtKey)
-	}
-	return keys
-}
-
-// queryKeys are all keys of a reference of a kind.
-func queryKeys(kind Kind) []string { return slices.Concat(targetKeys[kind], attributeKeys(kind)) }
-
-// isQueryKey reports whether key is one of any kind.
-func isQueryKey(key string) bool {
-	targets := slices.Concat(targetKeys[KindSecret], targetKeys[KindOAuth], targetKeys[KindRequest])
-	return slices.Contains(targets, key) || slices.Contains(attributeKeys(KindOAuth), key)
-}
-
-// of returns the scheme of a text that is one reference; "" is a text that is
-// none.
+// of returns the scheme of a text that is one reference, or "".
 func (k schemes) of(text string) string {
 	if reserved.MatchString(text) {
 		return reservedScheme
@@ -105,206 +199,149 @@ func (k schemes) hint(scheme string) string {
 }
 
 // parseReference parses SCHEME:KIND/ID?QUERY#FIELD or SCHEME://GROUP/KIND/ID, a URI
-// (RFC 3986): what is no URI character is percent-encoded. The offset of its fault
-// is into s, which its texts do not quote.
-func (k schemes) parseReference(s string) (Reference, *fault) {
-	scheme := k.of(s)
-	switch written, _, ok := strings.Cut(s, ":"); {
-	case scheme == reservedScheme:
-		return Reference{}, &fault{0, "the scheme account: is reserved", literalHint}
-	case scheme == "" && ok && schemePattern.MatchString(written):
-		return Reference{}, &fault{0, "unknown scheme", k.hint(written)}
-	case scheme == "":
-		return Reference{}, &fault{0, "a reference starts with room:", referenceHint}
+// (RFC 3986): other characters than those of a URI are percent-encoded. The offset of its
+// fault is into text; its message does not quote text.
+func (k schemes) parseReference(text string) (Reference, *fault) {
+	s := &source{schemes: k}
+	v := spec{params: url.Values{}}
+	s.reference(&v, text)
+	if len(s.fault) > 0 {
+		first := slices.MinFunc(s.fault, func(a, b fault) int { return a.off - b.off })
+		return Reference{}, &first
 	}
-	if f := checkURI(s); f != nil {
-		return Reference{}, f
-	}
-	path, fragment, hasFragment := strings.Cut(s, "#")
-	path, query, hasQuery := strings.Cut(path, "?")
+	v.setParams()
+	return v.Reference, nil
+}
 
-	r := Reference{Target: Target{Scheme: scheme}}
-	at := len(scheme + ":")
-	if rest, ok := strings.CutPrefix(path[at:], "//"); ok {
-		at += len("//")
-		r.Group, _, ok = strings.Cut(rest, "/")
-		if message, hint := checkRoom(r.Group); message != "" {
-			return Reference{}, &fault{at, message, hint}
-		}
-		at += len(r.Group)
-		if !ok {
-			return Reference{}, &fault{at, "the reference has no kind", referenceHint}
-		}
-		at++
+func (s *source) reference(v *spec, text string) {
+	v.Scheme = s.of(text)
+	switch written, _, ok := strings.Cut(text, ":"); {
+	case v.Scheme == reservedScheme:
+		s.fail(0, "the scheme account: is reserved", "write single quotes around a text in a .env-style file, or {value: TEXT} in YAML")
+	case v.Scheme == "" && ok && schemePattern.MatchString(written):
+		s.fail(0, "unknown scheme", s.hint(written))
+	case v.Scheme == "":
+		s.fail(0, "a reference starts with room:", hints[""])
+	default:
+		s.checkURI(text)
 	}
-	kind, id, ok := strings.Cut(path[at:], "/")
+	if len(s.fault) > 0 {
+		return
+	}
+	at := referencePattern.FindStringSubmatchIndex(text) // matches each text with a colon
+	part := func(i int) (off int, part string, ok bool) {
+		if at[2*i] < 0 {
+			return 0, "", false
+		}
+		return at[2*i], text[at[2*i]:at[2*i+1]], true
+	}
+	if off, group, ok := part(1); ok {
+		groupKeys.find("room").set(s, v, queryField("room", group, off))
+	}
+	off, kind, _ := part(2)
 	switch {
 	case kind == "":
-		return Reference{}, &fault{at, "the reference has no kind", referenceHint}
-	case scheme == SchemeRoom && !slices.Contains(kinds, kind):
-		return Reference{}, &fault{at, "unknown kind of reference", didYouMean(kind, kinds...)}
+		s.fail(off, "missing kind in reference", hints[""])
+	case v.Scheme == SchemeRoom && !slices.Contains(kinds, kind):
+		s.fail(off, "unknown kind of reference", didYouMean(kind, kinds...))
 	}
-	at += len(kind)
-	if ok {
-		at++
-	}
-	if id, ok = decode(id); !ok {
-		return Reference{}, &fault{at, "the id is not text", "percent-encode UTF-8 without NUL"}
-	}
-	r.Path = kind + "/" + id
-	if id == "" {
-		return Reference{}, &fault{at, "the reference has no id", hints[r.Kind()]}
-	}
-	if hasQuery {
-		if f := r.parseQuery(query); f != nil {
-			f.off += len(path) + 1
-			return Reference{}, f
-		}
-	}
-	if message := r.incomplete(); message != "" {
-		return Reference{}, &fault{at, message, hints[r.Kind()]}
-	}
-	if hasFragment {
-		at = len(s) - len(fragment)
-		if r.Field, ok = decode(fragment); !ok {
-			return Reference{}, &fault{at, "the field is not text", "percent-encode UTF-8 without NUL"}
-		}
-		if message, hint := checkField(r.Field); message != "" {
-			return Reference{}, &fault{at, message, hint}
-		}
-	}
-	return r, nil
-}
-
-// incomplete says what a target lacks, beside its ID.
-func (t Target) incomplete() string {
+	off, id, _ := part(3)
+	id, ok := decode(id)
 	switch {
-	case t.Scheme != SchemeRoom || t.Kind() != KindRequest:
-		return ""
-	case t.Param("url") == "":
-		return "the request has no url"
-	case t.Param("type") == "":
-		return "the request has no type"
+	case !ok:
+		s.fail(off, "invalid ID: want text", textOnly)
+	case id == "":
+		s.fail(off, "missing ID in reference", hints[kind])
 	}
-	return ""
+	v.Path = kind + "/" + id
+	if off, query, ok := part(4); ok {
+		s.query(v, query, off)
+	}
+	if missing := v.missing(); missing != "" {
+		s.fail(off, "missing `"+missing+"` in request", hints[kind])
+	}
+	if off, fragment, ok := part(5); ok {
+		if fragment, ok = decode(fragment); !ok {
+			s.fail(off, "invalid field: want text", textOnly)
+		}
+		groupKeys.find("field").set(s, v, queryField("field", fragment, off))
+	}
 }
 
-func (r *Reference) parseQuery(query string) *fault {
-	// The keys of a target that is not a room's are known to its source alone.
-	foreign := r.Scheme != SchemeRoom
-	keys, seen := attributeKeys(r.Kind()), map[string]bool{}
-	if !foreign {
-		keys = queryKeys(r.Kind())
+// referencePattern has the group, kind, ID, query and fragment of a reference.
+var referencePattern = regexp.MustCompile(`^[^:]*:(?://([^/?#]*)/?)?([^/?#]*)/?([^?#]*)(?:\?([^#]*))?(?:#(.*))?$`)
+
+// queryField returns a field whose value is text, whatever its key wants.
+func queryField(key, text string, off int) field {
+	return field{key, off, node{kind: queryNode, off: off, text: text}}
+}
+
+// query reads the query of a reference, which starts at off.
+func (s *source) query(v *spec, query string, off int) {
+	ks := anyQuery
+	if v.Scheme == SchemeRoom {
+		ks = roomQuery[v.Kind()]
 	}
-	at := 0
+	var fields []field
 	for pair := range strings.SplitSeq(query, "&") {
-		key, text, hasValue := strings.Cut(pair, "=")
-		valueAt := at + min(len(key)+1, len(pair))
-		value, ok := decode(text)
+		key, value, hasValue := strings.Cut(pair, "=")
+		f := queryField(key, "", off)
+		f.value.off += min(len(key)+1, len(pair))
+		var ok bool
+		f.value.text, ok = decode(value)
 		switch {
 		case strings.ContainsAny(pair, "+;"):
 			// "+" is a plus to RFC 3986 and a space to HTML forms; ";" was once "&".
-			return &fault{at + strings.IndexAny(pair, "+;"), `"+" and ";" are ambiguous in a query`, "write %2B for a plus, %20 for a space and %3B for a semicolon"}
+			s.fail(off+strings.IndexAny(pair, "+;"), `"+" and ";" are ambiguous in a query`, "write %2B for a plus, %20 for a space and %3B for a semicolon")
 		case !ok:
-			return &fault{valueAt, "the value is not text", "percent-encode UTF-8 without NUL"}
-		case seen[key]:
-			return &fault{at, "the key is there twice", "remove one"}
-		case !hasValue && slices.Contains(keys, key):
-			return &fault{valueAt, "the key has no value", "write " + key + "=VALUE"}
+			s.fail(f.value.off, "invalid value: want text", textOnly)
+		case has(fields, key):
+			s.fail(off, "duplicate key", "delete one")
+		case !hasValue && ks.find(key) != nil:
+			s.fail(f.value.off, "missing value", "write "+key+"=VALUE")
 		}
-		seen[key] = true
+		fields = append(fields, f)
+		off += len(pair) + 1
+	}
+	ks.read(s, fields, v, func(f field) {
+		name, ok := decode(f.key)
 		switch {
-		case key == reservedKey:
-			return &fault{at, reservedKeyMessage, reservedKeyHint}
-		case !slices.Contains(keys, key) && (!foreign || key == ""):
-			return &fault{at, "unknown key in the reference", didYouMean(key, keys...)}
-		case !slices.Contains(keys, key):
-			name, ok := decode(key)
-			if !ok {
-				return &fault{at, "the key is not text", "percent-encode UTF-8 without NUL"}
-			}
-			r.setParam(name, value)
-		case value == "" && key != "default":
-			return &fault{valueAt, key + " is empty", "leave it out"}
-		case key == "optional", key == expiresAtKey:
-			if value != "true" && value != "false" {
-				return &fault{valueAt, key + " is neither true nor false", "write " + key + "=true"}
-			}
-			if key == expiresAtKey {
-				r.ExpiresAt = value == "true"
-			} else {
-				r.Optional = value == "true"
-			}
-		case key == "default":
-			r.Default = &value
-		case key == "encoding":
-			if value != "base64" {
-				return &fault{valueAt, "unknown encoding", "write encoding=base64, or leave it out"}
-			}
-			r.Base64 = true
-		case key == timeoutKey:
-			if message, hint := r.setTimeout(value); message != "" {
-				return &fault{valueAt, message, hint}
-			}
-		case key == "file", key == "mode":
-			if message, hint := r.setFile(key, value); message != "" {
-				return &fault{valueAt, message, hint}
-			}
-		case slices.Contains(keepingKeys, key):
-			if message, hint := r.setKeeping(key, value); message != "" {
-				return &fault{valueAt, message, hint}
-			}
+		case v.Scheme == SchemeRoom || name == "" || name == reservedKey:
+			s.unknown(f, ks.names())
+		case !ok:
+			s.fail(f.off, "invalid key: want text", textOnly)
 		default:
-			r.setParam(key, value)
+			v.params.Set(name, f.value.text)
 		}
-		at += len(pair) + 1
-	}
-	if r.OnStale != "" && r.MaxStale <= 0 {
-		return &fault{0, thenAlone, "write max_stale=10m&then=stop"}
-	}
-	if r.Mode != 0 && r.File == "" {
-		return &fault{0, "mode is there without file", "write file=PATH&mode=0400"}
-	}
-	return nil
+	})
+	s.checkStale(fields, v.policy)
 }
 
-func checkRoom(s string) (message, hint string) {
-	if !roomName.MatchString(s) {
-		return "not the name of a room", "a name has 1 to 63 characters of a-z, 0-9 and -"
+// isQueryKey reports whether key is one of any kind.
+func isQueryKey(key string) bool {
+	for _, ks := range roomQuery {
+		if ks.find(key) != nil {
+			return true
+		}
 	}
-	return "", ""
+	return false
 }
 
-// checkField checks what selects a part of a JSON value: an RFC 6901 pointer
-// if it starts with "/", else a key of the object.
-func checkField(s string) (message, hint string) {
-	switch {
-	case s == "":
-		return "the field is empty", "write #KEY or #/a/b, or leave the # out"
-	case s[0] == '/' && !pointer.MatchString(s):
-		return `"~" in a JSON pointer is not followed by 0 or 1`, "write ~0 for ~ and ~1 for / (RFC 6901)"
-	}
-	return "", ""
-}
-
-// checkURI finds what is no character of a URI's path, query or fragment.
-func checkURI(s string) *fault {
-	fragment := false
-	for i := range len(s) {
-		switch c := s[i]; {
+// checkURI finds what is not a character of a URI's path, query or fragment.
+func (s *source) checkURI(text string) {
+	fragment := strings.IndexByte(text, '#')
+	for i := 0; i < len(text) && len(s.fault) == 0; i++ {
+		switch c := text[i]; {
 		case c == '$':
-			return &fault{i, `"$" in a reference`, "a reference is the same in every environment: write %24 if a dollar sign is meant"}
-		case c == '%' && (i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2])):
-			return &fault{i, `"%" is not followed by two hexadecimal digits`, "write %25 for a percent sign"}
-		case c == '#' && fragment:
-			return &fault{i, `a second "#"`, "write %23 in a field's name"}
-		case c == '#':
-			fragment = true
-		case !isURI(c):
-			return &fault{i, "a character that a reference cannot hold", "percent-encode it: a space is %20"}
+			s.fail(i, `"$" in a reference`, "write %24 for a dollar sign: a reference is the same in every environment")
+		case c == '%' && (i+2 >= len(text) || !isHex(text[i+1]) || !isHex(text[i+2])):
+			s.fail(i, `"%" is not followed by two hexadecimal digits`, "write %25 for a percent sign")
+		case c == '#' && i != fragment:
+			s.fail(i, `a second "#"`, "write %23 in the name of a field")
+		case c != '#' && !isURI(c):
+			s.fail(i, "invalid character in a reference", "percent-encode it: a space is %20")
 		}
 	}
-	return nil
 }
 
 func isURI(c byte) bool {
@@ -315,8 +352,8 @@ func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
-// decode undoes percent-encoding; checkURI has seen that there is no other
-// fault than the bytes it stands for.
+// decode undoes percent-encoding; checkURI has seen that only the bytes that it stands for
+// can be at fault.
 func decode(s string) (string, bool) {
 	s, err := url.PathUnescape(s)
 	return s, err == nil && utf8.ValidString(s) && !strings.Contains(s, "\x00")

@@ -61,11 +61,11 @@ I=account:5
 
 func TestSchemeErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"A=file:token":                                         "1:13: the reference has no id",
-		"A=file:":                                              "1:8: the reference has no kind",
-		"A=file:token/x?=1":                                    "1:16: unknown key in the reference",
-		"A=file:token/x?y=1&y=2":                               "1:20: the key is there twice",
-		"A=file:token/x?optional=yes":                          "1:25: optional is neither true nor false",
+		"A=file:token":                                         "1:13: missing ID",
+		"A=file:":                                              "1:8: missing kind",
+		"A=file:token/x?=1":                                    "1:16: unknown key",
+		"A=file:token/x?y=1&y=2":                               "1:20: duplicate key",
+		"A=file:token/x?optional=yes":                          "1:25: invalid optional: want true or false",
 		"A=file:token/x?broker=a.example":                      "1:16: the key broker is reserved",
 		"A=room:secret/x?broker=a.example":                     "1:17: the key broker is reserved",
 		"A=account:secret/x":                                   "1:3: the scheme account: is reserved",
@@ -76,8 +76,8 @@ func TestSchemeErrors(t *testing.T) {
 		"A=${rom:secret/hunter2}":                              `did you mean "room"?`,
 		"version: 1\nenv: {A: {secret: x, broker: a.example}}": "2:22: the key broker is reserved",
 		"version: 1\noauth: {x: {connector: {server_url: http://m}, client_secret: rom:secret/x}}":  `did you mean "room"?`,
-		"version: 1\noauth: {x: {connector: {server_url: http://m}, client_secret: file:secret/x}}": "client_secret is no reference to a secret",
-		"version: 1\noauth: {x: {connector: {server_url: http://m}, client_secret: pass:word}}":     "client_secret is no reference to a secret",
+		"version: 1\noauth: {x: {connector: {server_url: http://m}, client_secret: file:secret/x}}": "invalid client_secret: want a reference to a secret",
+		"version: 1\noauth: {x: {connector: {server_url: http://m}, client_secret: pass:word}}":     "invalid client_secret: want a reference to a secret",
 	} {
 		name := "m.env"
 		if strings.HasPrefix(text, "version") {

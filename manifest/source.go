@@ -11,10 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"unicode/utf8"
-)
 
-// MaxSize is the largest manifest file, in bytes.
-const MaxSize = 1 << 20
+	"github.com/roomenv/roomenv/internal/text"
+)
 
 // environment is the Position.File of inherited variables.
 const environment = "environment"
@@ -53,8 +52,8 @@ func (s *source) fail(off int, message, hint string) {
 	s.fault = append(s.fault, fault{off, message, hint})
 }
 
-// show says whether text[from:to] may be printed: a name, punctuation, a
-// reference. What nobody spoke of is not.
+// show sets whether text[from:to] may be printed: a name, punctuation, a
+// reference. It starts as false.
 func (s *source) show(from, to int, may bool) {
 	for i := from; i < to; i++ {
 		s.shown[i] = may
@@ -73,12 +72,12 @@ func (s *source) position(off int) Position {
 }
 
 // errors returns the faults in the order of their places.
-func (s *source) errors() Errors {
+func (s *source) errors() manifestErrors {
 	if s.err != nil {
-		return Errors{s.err}
+		return manifestErrors{s.err}
 	}
 	slices.SortStableFunc(s.fault, func(a, b fault) int { return a.off - b.off })
-	var es Errors
+	var es manifestErrors
 	for i, f := range s.fault {
 		e := &Error{Pos: s.position(f.off), Message: f.message, Hint: f.hint}
 		if i < maxErrors && e.Pos.Line > 0 {
@@ -94,70 +93,44 @@ func (s *source) errors() Errors {
 // open reads a manifest file. Its text has no byte order mark, and "\n" at the
 // end of lines.
 func open(name string) *source {
-	fail := func(message, hint string, err error) *source {
-		e := &Error{Pos: Position{File: name}, Message: message, Hint: hint, Err: err}
-		return &source{file: name, err: e}
-	}
-	tooLarge := fmt.Sprintf("larger than %d MiB", MaxSize>>20)
-	const rightFile = "is this the right file? a manifest is NAME=value lines or YAML"
-
-	// Without O_NONBLOCK opening a FIFO that nobody writes to waits for ever.
-	// Reading does wait for a writer that is there, as in -m <(command).
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fail(reason(err), "name another file with -m, or create this one with NAME=value lines", err)
-	} else if err != nil {
-		return fail(reason(err), "", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return fail(reason(err), "", err)
-	case info.IsDir():
-		return fail("is a directory", "name a file in it", nil)
-	case info.Size() > MaxSize:
-		return fail(tooLarge, rightFile, nil)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	b, err := read(name)
 	b = bytes.TrimPrefix(b, []byte("\ufeff"))
+	fail := func(message, hint string) *source {
+		return &source{file: name, err: &Error{Pos: Position{File: name}, Message: message, Hint: hint, Err: err}}
+	}
+	const rightFile = "is this the right file? a manifest is NAME=value lines or YAML"
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fail(text.Reason(err).Error(), "name another file with -m, or create this one with NAME=value lines")
 	case err != nil:
-		return fail(reason(err), "", err)
-	case len(b) > MaxSize:
-		return fail(tooLarge, rightFile, nil)
+		return fail(text.Reason(err).Error(), "")
+	case len(b) > maxSize:
+		return fail(fmt.Sprintf("larger than %d MiB", maxSize>>20), rightFile)
 	case bytes.HasPrefix(b, []byte("\xff\xfe")) || bytes.HasPrefix(b, []byte("\xfe\xff")):
-		return fail("is UTF-16", "save it as UTF-8", nil)
+		return fail("is UTF-16", "save it as UTF-8")
 	case len(bytes.TrimSpace(b)) == 0:
-		return fail("is empty", "write NAME=value lines into it, or leave it out", nil)
+		return fail("is empty", "write NAME=value lines into it, or leave it out")
 	case bytes.IndexByte(b, 0) >= 0:
-		return fail("is not text: it has NUL bytes", rightFile, nil)
+		return fail("is not text: it has NUL bytes", rightFile)
 	}
-	return newSource(name, strings.ReplaceAll(string(b), "\r\n", "\n"))
-}
-
-// reason is err without the operation and the name that package os puts before
-// it.
-func reason(err error) string {
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		err = pe.Err
-	}
-	return err.Error()
-}
-
-// checkUTF8 records the first byte that is not UTF-8.
-func (s *source) checkUTF8() bool {
-	if utf8.ValidString(s.text) {
-		return true
-	}
-	off := 0
-	for {
-		r, n := utf8.DecodeRuneInString(s.text[off:])
-		if r == utf8.RuneError && n == 1 {
+	s := newSource(name, strings.ReplaceAll(string(b), "\r\n", "\n"))
+	for i, r := range s.text {
+		if r == utf8.RuneError && !strings.HasPrefix(s.text[i:], string(utf8.RuneError)) {
+			s.fail(i, "is not UTF-8", "save the file as UTF-8")
 			break
 		}
-		off += n
 	}
-	s.fail(off, "is not UTF-8", "save the file as UTF-8")
-	return false
+	return s
+}
+
+// read returns what a file has, up to more than maxSize.
+func read(name string) ([]byte, error) {
+	// Without O_NONBLOCK opening a FIFO waits for a writer. Reading does wait for one
+	// that has opened it, as of -m <(command).
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxSize+1))
 }

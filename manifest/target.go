@@ -2,9 +2,7 @@ package manifest
 
 import (
 	"encoding/json"
-	"maps"
 	"net/url"
-	"slices"
 	"strings"
 )
 
@@ -18,7 +16,7 @@ type Target struct {
 	// one order for equal ones; see [Target.Param].
 	Params string
 
-	client string // a reference to an OAuth client has it here, as JSON
+	client string // JSON of the OAuthClient of a reference of KindOAuth
 }
 
 // Kind is the part of the path before the first slash.
@@ -36,26 +34,8 @@ func (t Target) ID() string {
 
 // Param returns the value of a key of the query, "" for one that is not there.
 func (t Target) Param(key string) string {
-	params, _ := url.ParseQuery(t.Params) // as setParam wrote it
+	params, _ := url.ParseQuery(t.Params) // as setParams wrote it
 	return params.Get(key)
-}
-
-// setParam sets a key of the query. The keys of a room's kind are in the order in
-// which they are documented, those of another scheme sorted.
-func (t *Target) setParam(key, value string) {
-	params, _ := url.ParseQuery(t.Params)
-	params.Set(key, value)
-	keys := slices.Sorted(maps.Keys(params))
-	if t.Scheme == SchemeRoom {
-		keys = targetKeys[t.Kind()]
-	}
-	var all []string
-	for _, k := range keys {
-		if params.Has(k) {
-			all = append(all, encode(k)+"="+encode(params.Get(k)))
-		}
-	}
-	t.Params = strings.Join(all, "&")
 }
 
 // encode percent-encodes a key or value of a query, where "+" has two meanings.

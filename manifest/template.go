@@ -3,10 +3,8 @@ package manifest
 import (
 	"regexp"
 	"strings"
+	"unicode"
 )
-
-// colonOperator finds ${room:-word}, where room is the name of a variable.
-var colonOperator = regexp.MustCompile(`^[^:]*:[-+?]`)
 
 // maxDepth bounds ${A:-${B:-${C…}}}.
 const maxDepth = 16
@@ -27,72 +25,66 @@ func (t *scanner) fail(off int, message, hint string) { t.src.fail(t.at(off), me
 func (t *scanner) show(from, to int)                  { t.src.show(t.at(from), t.at(to), true) }
 func (t *scanner) hide(from, to int)                  { t.src.show(t.at(from), t.at(to), false) }
 
-// template reads to the end of the text, or in a word to the "}" that closes
+// template reads to the end of the text, or in an operand to the "}" that closes
 // it.
-func (t *scanner) template(word bool) Expr {
-	var parts Expr
-	var literal strings.Builder
-	flush := func() {
-		if literal.Len() > 0 {
-			parts = append(parts, Part{Literal: literal.String()})
-			literal.Reset()
-		}
-	}
+func (t *scanner) template(operand bool) Expr {
 	if t.src.of(t.text[t.off:]) != "" {
 		end := len(t.text)
-		if word {
+		if operand {
 			end = t.find('}')
 		}
 		if r := t.reference(end); r != nil {
-			parts = append(parts, Part{Reference: r})
+			return Expr{{Reference: r}}
 		}
-		return parts
+		return nil
 	}
-	braces := 0
-	for t.off < len(t.text) {
-		switch c := t.text[t.off]; {
+	var value Expr
+	var literal []byte
+	flush := func() {
+		if len(literal) > 0 {
+			value, literal = append(value, Part{Literal: string(literal)}), nil
+		}
+	}
+	for braces := 0; t.off < len(t.text); {
+		c := t.text[t.off]
+		switch {
 		case c == '$':
 			if part := t.dollar(); part.Literal != "" {
-				literal.WriteString(part.Literal)
+				literal = append(literal, part.Literal...)
 			} else if part.Reference != nil || part.Variable != nil {
 				flush()
-				parts = append(parts, part)
+				value = append(value, part)
 			}
 			continue
 		case c == '\\' && t.escapes:
-			literal.WriteString(t.escape())
-			continue
-		case word && c == '{': // a word may be JSON
+			c = t.escape()
+		case operand && c == '{': // an operand may be JSON
 			braces++
-		case word && c == '}':
-			if braces == 0 {
+		case operand && c == '}':
+			if braces--; braces < 0 {
 				flush()
-				return parts
+				return value
 			}
-			braces--
 		}
-		literal.WriteByte(t.text[t.off])
+		literal = append(literal, c)
 		t.off++
 	}
 	flush()
-	return parts
+	return value
 }
 
-// escapes are those of docker compose; every other backslash stays.
-var escapes = map[byte]string{
-	'a': "\a", 'b': "\b", 'f': "\f", 'n': "\n", 'r': "\r", 't': "\t", 'v': "\v",
-	'\\': "\\", '"': "\"", '$': "$",
-}
-
-func (t *scanner) escape() string {
+// escape returns the byte that the backslash at off and the byte after it stand for, of
+// which it goes to the last. The escapes are those of docker compose; every other backslash
+// stays.
+func (t *scanner) escape() byte {
+	const written, meant = `abfnrtv\"$`, "\a\b\f\n\r\t\v\\\"$"
 	if t.off+1 < len(t.text) {
-		if s, ok := escapes[t.text[t.off+1]]; ok {
-			t.off += 2
-			return s
+		if i := strings.IndexByte(written, t.text[t.off+1]); i >= 0 {
+			t.off++
+			return meant[i]
 		}
 	}
-	t.off++
-	return `\`
+	return '\\'
 }
 
 // dollar reads what a "$" starts. The zero Part is a fault that is recorded.
@@ -108,44 +100,49 @@ func (t *scanner) dollar() Part {
 		return t.braced(start)
 	case isNameStart(t.text[t.off]):
 		// Not shown: it may be the end of a password with a dollar sign.
-		return Part{Variable: &Variable{Name: t.name()}}
+		name := bracedHead.FindStringSubmatch(t.text[t.off:])[1]
+		t.off += len(name)
+		return Part{Variable: &Variable{Name: name}}
 	}
 	return Part{Literal: "$"}
 }
 
-// braced reads on after "${", which is at start.
+// bracedHead has the name of a variable and its operator, or what else follows "${".
+var bracedHead = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)?(:?[-+?]|:)?`)
+
+// braced reads the rest of "${…}"; "${" is at start.
 func (t *scanner) braced(start int) Part {
+	const write = "write ${NAME} or ${NAME:-word}, and $$ for a dollar sign"
 	t.show(start, t.off)
-	if strings.IndexByte(t.text[t.off:], '}') < 0 {
-		t.fail(start, `"${" is not closed`, closeHint)
-		t.off = len(t.text)
+	at, end := t.off, t.find('}')
+	head := bracedHead.FindStringSubmatch(t.text[at:])
+	v := &Variable{Name: head[1], Operator: head[2]}
+	// fail goes past the next "}".
+	fail := func(off int, message, hint string) Part {
+		t.fail(off, message, hint)
+		t.off = min(t.find('}')+1, len(t.text))
 		return Part{}
 	}
-	if rest := t.text[t.off:]; t.src.of(rest) != "" && !colonOperator.MatchString(rest) {
-		r := t.reference(t.find('}'))
-		t.close()
+	switch {
+	case end == len(t.text):
+		t.off = end
+		return fail(start, `"${" is not closed`, closeHint)
+	case t.src.of(t.text[at:]) != "" && (v.Operator == "" || v.Operator == ":"):
+		r := t.reference(end)
+		t.show(end, end+1)
+		t.off = end + 1
 		return Part{Reference: r}
+	case v.Name == "":
+		return fail(at, `"${" needs the name of a variable or a reference`, "write ${NAME} or ${room:secret/ID}, and $$ for a dollar sign")
+	case v.Operator == ":":
+		return fail(at, "unknown scheme", t.src.hint(v.Name)+"; a default is ${NAME:-word}")
 	}
-	nameAt := t.off
-	v := &Variable{Name: t.name()}
-	if v.Name == "" {
-		t.fail(nameAt, `"${" needs the name of a variable or a reference`, "write ${NAME} or ${room:secret/ID}, and $$ for a dollar sign")
-		t.skip()
-		return Part{}
-	}
-	operatorAt := t.off
-	if t.text[t.off] == ':' {
-		t.off++
-	}
-	switch c := t.peek(); {
-	case c == '-' || c == '+' || c == '?':
-		t.off++
-		v.Operator = t.text[operatorAt:t.off]
-		t.show(nameAt, t.off)
+	t.off += len(head[0])
+	if v.Operator != "" {
+		t.show(at, t.off)
 		if t.depth++; t.depth > maxDepth {
-			t.fail(start, "too many ${ inside each other", "give the inner ones names of their own")
 			t.off = len(t.text)
-			return Part{}
+			return fail(start, "too many ${ inside each other", "give the inner ones names of their own")
 		}
 		faults := len(t.src.fault)
 		v.Operand = t.template(true)
@@ -156,18 +153,13 @@ func (t *scanner) braced(start int) Part {
 			}
 			return Part{}
 		}
-	case t.off > operatorAt:
-		t.fail(nameAt, "unknown scheme", t.src.hint(v.Name)+"; a default is ${NAME:-word}")
-		t.skip()
-		return Part{}
 	}
 	if t.peek() != '}' {
-		t.fail(t.off, `a character that cannot be in "${…}"`, "write ${NAME} or ${NAME:-word}, and $$ for a dollar sign")
-		t.skip()
-		return Part{}
+		return fail(t.off, `invalid character in "${…}"`, write)
 	}
-	t.show(nameAt, operatorAt)
-	t.close()
+	t.show(at, at+len(v.Name))
+	t.show(t.off, t.off+1)
+	t.off++
 	return Part{Variable: v}
 }
 
@@ -185,43 +177,31 @@ func (t *scanner) reference(end int) *Reference {
 	return &r
 }
 
-// showReference shows what of a reference is a name. A default is a value, what
-// follows an unknown key may be one, and what is no URI is perhaps no
-// reference.
+// queryPair has a key of a query and its value, or what follows "=" in a fragment.
+var queryPair = regexp.MustCompile(`[?&]([^=&#]*)(=[^&#]*)?|#[^=]*=(.*)`)
+
+// showReference shows names in a reference. A default is a value, the value of an
+// unknown key may be one, and a text that is not a URI may not be a reference.
 func (t *scanner) showReference(from int, text string) {
 	const secret = "default"
-	end := 0
-	for end < len(text) && isURI(text[end]) && !strings.HasSuffix(text[:end], secret) {
-		end++
+	if i := strings.Index(text, secret); i >= 0 {
+		text = text[:i+len(secret)]
 	}
-	path, rest, _ := strings.Cut(text[:end], "?")
-	t.show(from, from+end)
-	at := from + len(path) + 1
-	query, fragment, _ := strings.Cut(rest, "#")
-	for pair := range strings.SplitSeq(query, "&") {
-		key, _, ok := strings.Cut(pair, "=")
+	if i := strings.IndexFunc(text, func(r rune) bool { return r > unicode.MaxASCII || !isURI(byte(r)) }); i >= 0 {
+		text = text[:i]
+	}
+	t.show(from, from+len(text))
+	for _, m := range queryPair.FindAllStringSubmatchIndex(text, -1) {
 		switch {
-		case isQueryKey(key):
-		case ok:
-			t.hide(at+len(key)+1, at+len(pair))
+		case m[6] >= 0:
+			t.hide(from+m[6], from+m[7])
+		case isQueryKey(text[m[2]:m[3]]):
+		case m[4] >= 0:
+			t.hide(from+m[4]+1, from+m[5])
 		default:
-			t.hide(at, at+len(pair))
-		}
-		at += len(pair) + 1
-	}
-	if i := strings.IndexByte(fragment, '='); i >= 0 {
-		t.hide(at+i+1, at+len(fragment))
-	}
-}
-
-func (t *scanner) name() string {
-	from := t.off
-	if isNameStart(t.peek()) {
-		for isName(t.peek()) {
-			t.off++
+			t.hide(from+m[2], from+m[3])
 		}
 	}
-	return t.text[from:t.off]
 }
 
 // peek returns the next byte, or 0 at the end.
@@ -238,17 +218,6 @@ func (t *scanner) find(c byte) int {
 		return t.off + i
 	}
 	return len(t.text)
-}
-
-// close reads a "}".
-func (t *scanner) close() {
-	t.show(t.off, t.off+1)
-	t.off++
-}
-
-// skip goes on after a fault within "${…}".
-func (t *scanner) skip() {
-	t.off = min(t.find('}')+1, len(t.text))
 }
 
 func isNameStart(c byte) bool {

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	_ "embed"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,67 +12,53 @@ import (
 var schema []byte
 
 // Schema returns the JSON Schema (2020-12) of the YAML form. It describes the
-// structure; the grammar within a string is only in the parser.
+// structure; the syntax within a text is only in the parser.
 func Schema() []byte { return slices.Clone(schema) }
 
-var (
-	topKeys = []string{"version", "env", "files", "oauth", "refresh", "exec"}
-	// referenceKeys are those of references of all kinds.
-	referenceKeys = slices.Concat(kinds, targetKeys[KindSecret], targetKeys[KindOAuth], []string{"room", "field"}, attributeKeys(KindOAuth))
-)
+// topKeys are the keys of a file.
+var topKeys = keys[layer]{
+	on("version", kind[bool]{"`1`", `{"const": 1}`, (*source).version}, "Version of the format.", func(*layer, bool) {}),
+	on("env", kind[[]item]{"mapping of NAME", `{"$ref": "#/$defs/env"}`, (*source).env}, "Environment variables.",
+		func(l *layer, items []item) { l.items = append(l.items, items...) }).merging("NAME"),
+	on("files", kind[[]item]{"mapping of PATH", `{"$ref": "#/$defs/files"}`, (*source).readFiles}, "Files, by path below `$CREDENTIALS_DIRECTORY`.",
+		func(l *layer, items []item) { l.items = append(l.items, items...) }).merging("PATH"),
+	on("oauth", kind[map[string]OAuthClient]{"mapping of CLIENT", `{"$ref": "#/$defs/clients"}`, (*source).clients}, "OAuth clients that `room:oauth/CLIENT` and `{oauth: CLIENT}` name.",
+		func(l *layer, clients map[string]OAuthClient) { l.clients = clients }).merging("CLIENT"),
+	on("refresh", anyMapping("refresh"), "How values are kept current while the command runs, and the policy of entries and files without one.", func(l *layer, f field) {
+		l.note(f)
+		refreshKeys.readMapping(l.source, f, "keys such as interval: 60s", l.settings)
+	}).merging("key"),
+	on("exec", anyMapping("exec"), "How `roomenv exec` runs the command, unless its flags say otherwise.", func(l *layer, f field) {
+		l.note(f)
+		execKeys.readMapping(l.source, f, "keys such as mask: true", &l.settings.exec)
+	}).merging("key"),
+}
 
-const (
-	typeHint = "write text, a number, true or false, or one of {secret: ID}, {oauth: CLIENT}, {request: {…}} and {value: text}"
-	fromHint = "write {from: PARTICIPANT, url: URL, type: TYPE}"
-)
+// anyMapping is a kind of mappings that the key reads.
+func anyMapping(def string) kind[field] {
+	return kind[field]{"mapping", `{"$ref": "#/$defs/` + def + `"}`, func(_ *source, f field) field { return f }}
+}
 
-// parseYAML reads
-//
-//	version: 1
-//	env:
-//	  NAME: text | number | boolean | null | {secret: ID, ...} | {oauth: CLIENT, ...} | {request: {...}, ...} | {value: text}
-//	files:
-//	  PATH: text | {secret: ID, ...} | ... | {value: text} | {template: text} | {format: json, entries: {NAME: ...}}
-//	oauth:
-//	  CLIENT: {...}
-//	refresh:
-//	  interval: 60s
-//	exec:
-//	  mask: true
+// parseYAML reads a file over the settings of earlier ones.
 func parseYAML(s *source, over *settings) layer {
-	y := &yamlFile{source: s}
-	root, ok := y.read()
+	l := layer{source: s, settings: over}
+	root, ok := (&yamlFile{source: s}).read()
 	if !ok {
-		return layer{}
+		return l
 	}
-	var l layer
-	version := false
-	for _, f := range y.fields(root, "the manifest", "write version: 1 and env: at the start of lines") {
-		switch f.key {
-		case "version":
-			version = true
-			if !f.value.isNumber(1) {
-				y.fail(f.value.off, "unknown version", "this program knows version: 1")
-			}
-		case "env":
-			l.items = append(l.items, y.env(f.value)...)
-		case "files":
-			l.items = append(l.items, y.filesOf(f.value)...)
-		case "oauth":
-			l.clients = y.clients(f.value)
-		case "refresh":
-			y.refreshing(f.value, over)
-		case "exec":
-			y.exec(f.value, over)
-		default:
-			y.fail(f.off, "unknown key", didYouMean(f.key, topKeys...))
-		}
-	}
+	topKeys.readMapping(s, field{"manifest", 0, root}, "version: 1 and env: at the start of lines", &l)
 	checkNames(l.items)
-	if !version && y.fault == nil {
-		y.fail(0, "the version is missing", "write version: 1 at the top")
+	if !has(root.fields, "version") && s.fault == nil {
+		s.fail(0, "missing version", "write version: 1 at the top")
 	}
 	return l
+}
+
+func (s *source) version(f field) bool {
+	if !f.value.isNumber(1) {
+		s.fail(f.value.off, "unknown version", "this program supports version: 1")
+	}
+	return true
 }
 
 func (n node) isNumber(want float64) bool {
@@ -79,258 +66,158 @@ func (n node) isNumber(want float64) bool {
 	return n.kind == numberNode && err == nil && value == want
 }
 
-func (n node) isTrue() bool { return n.kind == boolNode && strings.EqualFold(n.text, "true") }
-
-// mismatch records that n is not what the format wants.
-func (y *yamlFile) mismatch(n node, message, hint string) {
-	if n.kind == listNode {
-		message = "a list is not supported here"
-	}
-	y.fail(n.off, message, hint)
+// A spec is what the mapping of an entry or of a file says, or the query of a reference.
+type spec struct {
+	form string
+	Reference
+	params  url.Values // of the target
+	request field
+	literal Expr
+	content File
+	env     *item // the variable for the path of the file
 }
 
-// fields returns the fields of a mapping.
-func (y *yamlFile) fields(n node, what, hint string) []field {
-	if n.kind != mapNode {
-		y.mismatch(n, what+" is not a mapping", hint)
-	}
-	return n.fields
+// A form is one of the ways to say what a value is: the key that all mappings of this
+// form have, and all their keys.
+type form struct {
+	name string
+	keys keys[spec]
 }
 
-func (y *yamlFile) env(n node) []item {
+var (
+	// entryForms are those of a mapping under env, the most telling first.
+	entryForms = append([]form{{"value", join(literalKeys, changeKeys)}},
+		referenceForms(join(pathKeys, policyKeys), keys[spec]{expiresKey})...)
+	// fileForms are those of a mapping under files.
+	fileForms = append([]form{
+		{"value", join(literalKeys, placeKeys, changeKeys)},
+		{"template", join(templateKeys, placeKeys, policyKeys)},
+		{"format", join(formatKeys, placeKeys, policyKeys)},
+	}, referenceForms(join(placeKeys, policyKeys), nil)...)
+
+	literalKeys = keys[spec]{on("value", verbatim, "The value, verbatim: `$` and `room:` have no meaning.", func(v *spec, text string) {
+		if text != "" {
+			v.literal = Expr{{Literal: text}}
+		}
+	})}
+	changeKeys = keys[spec]{onChangeKey(func(v *spec) *policy { return &v.policy })}
+	policyKeys = join(changeKeys, staleKeys(func(v *spec) *policy { return &v.policy }, "max_stale"))
+)
+
+func join(tables ...keys[spec]) keys[spec] { return slices.Concat(tables...) }
+
+// referenceForms are the forms of references with more keys, and some of oauth alone.
+func referenceForms(more, ofOAuth keys[spec]) []form {
+	more = join(groupKeys, attributeKeys, more)
+	return []form{
+		{string(KindSecret), join(keys[spec]{idKey(KindSecret, "ID of a secret in the room.")}, targetKeys[KindSecret], more)},
+		{string(KindOAuth), join(keys[spec]{idKey(KindOAuth, "Name of a client under the top-level `oauth`.")}, targetKeys[KindOAuth], more, ofOAuth)},
+		{string(KindRequest), join(keys[spec]{requestKey}, more)},
+	}
+}
+
+func idKey(kind Kind, doc string) key[spec] {
+	return on(string(kind), plainText, doc, func(v *spec, id string) { v.Path += id })
+}
+
+// readForm reads a mapping that has one of some forms.
+func (s *source) readForm(forms []form, f field) spec {
+	v := spec{params: url.Values{}}
+	i := slices.IndexFunc(forms, func(c form) bool { return has(f.value.fields, c.name) })
+	if i < 0 {
+		s.withoutForm(forms, f)
+		return v
+	}
+	v.form = forms[i].name
+	v.Target = Target{Scheme: SchemeRoom, Path: v.form + "/"}
+	forms[i].keys.read(s, f.value.fields, &v, func(g field) {
+		if slices.ContainsFunc(forms, func(c form) bool { return c.keys.find(g.key) != nil }) {
+			s.fail(g.off, g.key+" cannot be combined with "+v.form, "")
+			return
+		}
+		s.unknown(g, forms[i].keys.names())
+	})
+	s.checkStale(f.value.fields, v.policy)
+	if v.form == string(KindRequest) {
+		s.request(&v, v.request)
+	}
+	v.setParams()
+	return v
+}
+
+// withoutForm records what a mapping lacks that has no form.
+func (s *source) withoutForm(forms []form, f field) {
+	var names, all []string
+	for _, c := range forms {
+		names = append(names, c.name)
+		all = append(all, c.keys.names()...)
+	}
+	faults := len(s.fault)
+	for _, g := range f.value.fields {
+		if !slices.Contains(all, g.key) {
+			s.unknown(g, all)
+		}
+	}
+	if len(s.fault) == faults {
+		s.fail(f.off, "missing key: want one of "+strings.Join(names, ", "), "")
+	}
+}
+
+// env reads a mapping of names to values.
+func (s *source) env(f field) []item {
 	var items []item
-	for _, f := range y.fields(n, "env", "write NAME: value, indented, below env:") {
+	for _, f := range s.fields(f, "NAME: value, indented") {
 		if !validName(f.key) {
-			y.fail(f.off, "the name is not valid", nameHint)
+			s.fail(f.off, "invalid name", nameHint)
 			continue
 		}
-		it := item{Entry{Name: f.key, Pos: y.position(f.off)}, y.source, f.off}
+		it := item{Entry: Entry{Name: f.key, Pos: s.position(f.off)}, place: place{s, f.off}}
 		switch f.value.kind {
 		case nullNode:
 			it.Value = inherit(f.key)
-		case mapNode:
-			it.Value, it.UpdatePolicy = y.mapping(f)
 		case textNode:
-			it.Value = y.expr(f.value)
+			it.Value = s.expr(f.value)
+		case mapNode:
+			v := s.readForm(entryForms, f)
+			if it.Value = v.expr(); v.form == "value" {
+				it.policy = v.policy
+			}
+		case listNode:
+			s.invalid(f, entryWant)
 		default:
-			it.Value = y.literal(f)
+			it.Value = Expr{{Literal: f.value.text}}
 		}
 		items = append(items, it)
 	}
 	return items
 }
 
-// literal is a value in which nothing is interpreted.
-func (y *yamlFile) literal(f field) Expr {
-	text, ok := y.scalar(f.value)
-	if !ok {
-		y.mismatch(f.value, "this is not a value", typeHint)
-	}
-	if text == "" {
-		return nil
-	}
-	return Expr{{Literal: text}}
-}
+const entryWant = "text, a number, true or false, or one of {secret: ID}, {oauth: CLIENT}, {request: {…}} and {value: text}"
 
-// mapping reads {value: text} or a reference: {secret: ID, ...} and its like.
-// The Keeping of a reference is in it.
-func (y *yamlFile) mapping(env field) (Expr, UpdatePolicy) {
-	kept, fields := y.keeping(y.fields(env.value, "", ""))
-	value := y.value(env, fields)
-	if len(value) == 1 && value[0].Reference != nil {
-		value[0].Reference.UpdatePolicy, kept = kept, UpdatePolicy{}
+// expr returns the value of an entry or a file.
+func (v *spec) expr() Expr {
+	if !slices.Contains(kinds, v.form) {
+		return v.literal
 	}
-	return value, kept
-}
-
-// value reads what gives one value, the fields of env or some of them.
-func (y *yamlFile) value(env field, fields []field) Expr {
-	form := ""
-	for _, f := range fields {
-		if f.key == "value" || form == "" && slices.Contains(kinds, f.key) {
-			form = f.key
-		}
-	}
-	kind := Kind(form)
-	known := []string{"value"}
-	switch {
-	case form == "":
-		known = slices.Concat(known, referenceKeys)
-	case form == "value":
-		known = append(known, onChangeKey)
-	case kind == KindRequest:
-		known = slices.Concat([]string{form, "room", "field"}, attributeKeys(kind))
-	default:
-		known = slices.Concat([]string{form, "room", "field"}, queryKeys(kind))
-	}
-	faults := len(y.fault)
-	r := Reference{Target: Target{Scheme: SchemeRoom, Path: form + "/"}}
-	var value Expr
-	for _, f := range fields {
-		switch {
-		case slices.Contains(known, f.key) && f.key == "value":
-			value = y.literal(f)
-		case slices.Contains(known, f.key):
-			y.reference(&r, f)
-		case isQueryKey(f.key) || slices.Contains(kinds, f.key) || f.key == "room" || f.key == "field":
-			y.fail(f.off, f.key+" does not go with "+form, typeHint)
-		case f.key == reservedKey:
-			y.fail(f.off, reservedKeyMessage, reservedKeyHint)
-		default:
-			y.fail(f.off, "unknown key", didYouMean(f.key, known...))
-		}
-	}
-	switch {
-	case form == "value":
-		return value
-	case form == "":
-		if len(y.fault) == faults {
-			y.fail(env.off, "none of secret, oauth, request and value", typeHint)
-		}
-		return nil
-	}
-	if r.Mode != 0 && r.File == "" && len(y.fault) == faults {
-		y.fail(env.off, "mode is there without file", "write file: PATH too")
-	}
+	r := v.Reference
 	return Expr{{Reference: &r}}
 }
 
-// reference sets one field of r.
-func (y *yamlFile) reference(r *Reference, f field) {
-	at := f.value.off
-	switch f.key {
-	case "optional":
-		r.Optional = y.boolean(f)
-		return
-	case expiresAtKey:
-		r.ExpiresAt = y.boolean(f)
-		return
-	case "default":
-		text, ok := y.scalar(f.value)
-		if !ok {
-			y.fail(at, "default is not a value", "write text, a number, true or false")
-		}
-		r.Default = &text
-		return
-	case string(KindRequest):
-		y.request(r, f)
-		return
-	case "file":
-		if f.value.isTrue() {
-			r.File = ownName
-			return
-		}
-	}
-	text := y.name(f)
-	var message, hint string
-	switch f.key {
-	case string(KindSecret), string(KindOAuth):
-		r.Path += text
-	case "room":
-		r.Group = text
-		message, hint = checkRoom(text)
-	case "field":
-		r.Field = text
-		message, hint = checkField(text)
-	case "encoding":
-		r.Base64 = true
-		if text != "base64" {
-			message, hint = "unknown encoding", "write encoding: base64, or leave it out"
-		}
-	case "file", "mode":
-		message, hint = r.setFile(f.key, text)
-	default:
-		r.setParam(f.key, text)
-	}
-	if text != "" && message != "" {
-		y.fail(at, message, hint)
-	}
-}
-
-// request reads {from: PARTICIPANT, url: URL, type: TYPE, ...}.
-func (y *yamlFile) request(r *Reference, request field) {
-	faults := len(y.fault)
-	known := append([]string{"from"}, targetKeys[KindRequest]...)
-	for _, f := range y.fields(request.value, "the request", fromHint) {
-		switch {
-		case !slices.Contains(known, f.key):
-			y.fail(f.off, "unknown key", didYouMean(f.key, known...))
-		case f.key == "from":
-			r.Path += y.name(f)
-		case f.key == timeoutKey:
-			text, _ := y.scalar(f.value)
-			message, hint := r.setTimeout(text)
-			if f.value.kind != numberNode || message != "" {
-				y.fail(f.value.off, "the timeout is no number of seconds", hint)
-			}
-		default:
-			r.setParam(f.key, y.name(f))
-		}
-	}
-	message := r.incomplete()
-	if r.ID() == "" {
-		message = "the request does not say from whom"
-	}
-	if message != "" && len(y.fault) == faults {
-		y.fail(request.off, message, fromHint)
-	}
-}
-
-// name reads a text that is not empty. It returns "" for a fault, which is
-// recorded.
-func (y *yamlFile) name(f field) string {
-	text, ok := y.textOf(f)
-	if ok && text == "" {
-		hint := "leave it out"
-		if f.key == string(KindSecret) {
-			hint = "write the id of the secret"
-		}
-		y.fail(f.value.off, f.key+" is empty", hint)
-	}
-	return text
-}
-
-// textOf returns the text of a field that has to be one.
-func (y *yamlFile) textOf(f field) (string, bool) {
-	if f.value.kind == textNode {
-		return y.scalar(f.value)
-	}
-	y.mismatch(f.value, f.key+" is not text", `write text, with quotes if it looks like a number: "1"`)
-	return "", false
-}
-
-func (y *yamlFile) boolean(f field) bool {
-	if f.value.kind != boolNode {
-		y.mismatch(f.value, f.key+" is neither true nor false", "write "+f.key+": true")
-	}
-	return f.value.isTrue()
-}
-
-// scalar returns the text of a scalar: of a number or boolean, as it is
-// written.
-func (y *yamlFile) scalar(n node) (text string, ok bool) {
-	if strings.Contains(n.text, "\x00") {
-		y.fail(n.off, "a NUL character", "no variable can hold one: store it as a secret and use encoding=base64")
-	}
-	return n.text, n.kind == textNode || n.kind == numberNode || n.kind == boolNode
-}
-
-// expr reads a text with the grammar of all values.
-func (y *yamlFile) expr(n node) Expr {
-	text, _ := y.scalar(n)
-	t := scanner{src: y.source, text: text, at: y.mapOffsets(n)}
+// expr reads a text with the syntax of all values.
+func (s *source) expr(n node) Expr {
+	t := scanner{src: s, text: s.scalar(n), at: s.mapOffsets(n)}
 	return t.template(false)
 }
 
 // mapOffsets tells where the bytes of a text are in the file. One that is
 // not written there byte for byte, since it has escapes or several lines, is
 // all at its start.
-func (y *yamlFile) mapOffsets(n node) func(int) int {
+func (s *source) mapOffsets(n node) func(int) int {
 	verbatim := n.off
-	if strings.HasPrefix(y.text[n.off:], `"`) || strings.HasPrefix(y.text[n.off:], "'") {
+	if strings.HasPrefix(s.text[n.off:], `"`) || strings.HasPrefix(s.text[n.off:], "'") {
 		verbatim++
 	}
-	if strings.HasPrefix(y.text[verbatim:], n.text) {
+	if strings.HasPrefix(s.text[verbatim:], n.text) {
 		return func(off int) int { return verbatim + off }
 	}
 	return func(int) int { return n.off }

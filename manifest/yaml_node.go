@@ -9,13 +9,14 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
 )
 
 // A node is a part of a YAML file: a scalar, a mapping or a list.
 type node struct {
 	kind   nodeKind
 	off    int    // where it starts
-	text   string // of a scalar: a number or a boolean as it is written
+	text   string // of a scalar: numbers and booleans verbatim
 	fields []field
 	list   []node
 }
@@ -36,6 +37,7 @@ const (
 	boolNode
 	listNode
 	mapNode
+	queryNode // a text of a query, which may stand for each kind of scalar
 )
 
 // scalarKinds are the kinds of plain scalars by YAML tag. All others, such as
@@ -46,19 +48,16 @@ var scalarKinds = map[string]nodeKind{"!!null": nullNode, "!!bool": boolNode, "!
 type yamlFile struct {
 	*source
 	starts  []int // of lines as YAML counts them
-	refused bool  // what is more than this format has is in the file
+	refused bool  // the file cannot be used
 	// last is the latest position that was looked up: positions come in order, and
 	// a line of a million characters is walked once.
 	last struct{ line, column, off int }
 }
 
-const (
-	textHint = `put quotes around a text that has { } [ ] , # or ": " in it, or starts with a special character`
-	deepHint = "a manifest has at most six mappings within each other"
-)
+const textHint = `put quotes around a text that has { } [ ] , # or ": " in it, or starts with a special character`
 
 // read returns the root of the file, or a null node if the file has only
-// comments. ok is false if it is not the part of YAML that this format uses.
+// comments. ok is false if the file is not YAML or has YAML that is not supported.
 func (y *yamlFile) read() (root node, ok bool) {
 	y.starts = []int{0}
 	for i, r := range y.text {
@@ -71,7 +70,7 @@ func (y *yamlFile) read() (root node, ok bool) {
 		y.refuse(place[1]-1, "YAML directives are not supported", "delete the line")
 		return node{}, false
 	}
-	loader, err := newLoader(y.text)
+	loader, err := yaml.NewLoader(strings.NewReader(y.text), yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(6))))
 	var document, second yaml.Node
 	if err == nil {
 		err = loader.Load(&document)
@@ -98,28 +97,8 @@ func (y *yamlFile) refuse(off int, message, hint string) {
 // directive matches a file whose first line of content starts with %.
 var directive = regexp.MustCompile(`\A(?:[ \t]*(?:#.*)?\n)*%`)
 
-func newLoader(text string) (*yaml.Loader, error) {
-	return yaml.NewLoader(strings.NewReader(text), yaml.WithPlugin(limits{}))
-}
-
-// limits bounds what is parsed: this format nests 6 deep.
-type limits struct{}
-
-var errNesting = errors.New("too many { or levels of indentation inside each other")
-
-// CheckDepth bounds recursion.
-func (limits) CheckDepth(depth int, _ *yaml.DepthContext) error {
-	if depth > 6 {
-		return errNesting
-	}
-	return nil
-}
-
-// CheckAlias does nothing, since an alias is refused and never resolved.
-func (limits) CheckAlias(int, int) error { return nil }
-
-// node returns n without what this format has no use for, which is recorded. In
-// a list a text before a colon is no key.
+// node converts n, and records anchors, tags and other YAML that is not supported. It
+// shows keys, except in a list, where they may be values with a colon.
 func (y *yamlFile) node(n *yaml.Node, inList bool) node {
 	out := node{off: y.offset(n.Line, n.Column), text: n.Value}
 	switch {
@@ -184,13 +163,13 @@ func (y *yamlFile) key(mapping, n *yaml.Node, inList bool) int {
 }
 
 // showKey shows a key and the colon after it.
-func (y *yamlFile) showKey(off int, key string) {
-	rest := y.text[off:]
+func (s *source) showKey(off int, key string) {
+	rest := s.text[off:]
 	for _, quote := range []string{"", `"`, "'"} {
 		after, ok := strings.CutPrefix(rest, quote+key+quote)
 		after = strings.TrimLeft(after, " \t")
 		if ok && strings.HasPrefix(after, ":") {
-			y.show(off, len(y.text)-len(after)+1, true)
+			s.show(off, len(s.text)-len(after)+1, true)
 		}
 	}
 }
@@ -212,6 +191,7 @@ var syntaxErrors = map[string]string{
 	"did not find expected ',' or ']'":                       `missing "," or "]"`,
 	"did not find expected key":                              "expected a key: is the indentation right?",
 	"did not find expected node content":                     "expected a value",
+	"exceeded max depth of 6":                                "too many { or levels of indentation",
 }
 
 // failSyntax records an error of the YAML parser.
@@ -232,9 +212,6 @@ func (y *yamlFile) failSyntax(err error) {
 		y.refuse(off, "a control character", `write it as \xNN between double quotes`)
 	case e.Stage == yaml.ComposerStage: // of an alias, nothing else
 		y.failAnchor(off)
-	case e.Message == errNesting.Error():
-		off = y.offset(e.Mark.Line, e.Mark.Column)
-		y.refuse(off, e.Message, deepHint)
 	case syntaxErrors[e.Message] != "":
 		y.refuse(off, "invalid YAML: "+syntaxErrors[e.Message], textHint)
 		if strings.HasPrefix(y.text[off:], ":") {
@@ -255,9 +232,8 @@ func (y *yamlFile) showLine(off int) {
 	if !ok || !validName(name[indent:]) {
 		return
 	}
-	loader, err := newLoader(y.text[:start+len(name)+1])
 	var document yaml.Node
-	if err != nil || loader.Load(&document) != nil {
+	if yaml.Load([]byte(y.text[:start+len(name)+1]), &document) != nil {
 		return
 	}
 	for n := &document; len(n.Content) > 0; {

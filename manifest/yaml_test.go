@@ -287,7 +287,7 @@ func TestYAMLRefuses(t *testing.T) {
 		{"version: 1\nenv:\n  B: # why?\n  ?\n    A\n  : b", `keys with "?"`},
 		{"version: 1\nenv:\n  [A]: b", "m.yaml:3:3: a key is not a name"},
 		{"version: 1\nenv:\n  A: \x01", "m.yaml:3:6: a control character"},
-		{"version: 1\nenv: {A: {{{{{{b}}}}}}}", "too many {"},
+		{"version: 1\nenv: {A: {{{{{{b}}}}}}}", "invalid YAML: too many {"},
 		{"version: 1\nenv: {A: ${B:-c}}", "invalid YAML"},
 		{"version: 1\nenv:\n  A: b: c", `m.yaml:3:7: invalid YAML: unexpected ":"`},
 		{"version: 1\nenv:\n  A: b\n   c: d", "m.yaml:4:5: invalid YAML"},
@@ -298,7 +298,7 @@ func TestYAMLRefuses(t *testing.T) {
 		{"version: 1\nenv:\n  Ä: 1\n  A: é room:secret/x ${room:secrt/x}", "m.yaml:4:30: unknown kind"},
 		{"version: 1\nenv:\n  A: \"é ${room:secrt/x}\"", "m.yaml:3:17: unknown kind"},
 		{"version: 1\nenv:\n  A: \"\\n ${room:secrt/x}\"", "m.yaml:3:6: unknown kind"},
-		{"version: 1\nenv:\n  A: room:secret/", "m.yaml:3:18: the reference has no id"},
+		{"version: 1\nenv:\n  A: room:secret/", "m.yaml:3:18: missing ID"},
 		{"version: 1\nenv:\n  A: |\n    ${B", `m.yaml:3:6: "${" is not closed`},
 	} {
 		_, errs := manifest.Parse("m.yaml", test.text)

@@ -181,7 +181,7 @@ func values(t *testing.T, ok func(string) bool) map[string]string {
 }
 
 // write renders values in a format and returns the name of the file.
-func write(t *testing.T, format string, values map[string]string) string {
+func write(t *testing.T, format manifest.Format, values map[string]string) string {
 	t.Helper()
 	f := manifest.File{Path: "p", Format: format}
 	for name := range values {

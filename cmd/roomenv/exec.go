@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -10,16 +9,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/roomenv/roomenv/inject"
-	"github.com/roomenv/roomenv/internal/filewatch"
 	"github.com/roomenv/roomenv/internal/tokenserver"
-	"github.com/roomenv/roomenv/manifest"
 )
 
 func newExec(a *app, signals *inject.Signals) *cobra.Command {
-	e := execution{
-		app:     a,
-		command: inject.Command{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals},
-	}
+	e := execution{app: a}
+	e.consumer.Command = inject.Command{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals}
 	var user, stopSignal string
 	cmd := &cobra.Command{
 		// cobra would add "[flags]" at the end, where flags are the command's.
@@ -58,28 +53,15 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if e.command.User, err = parseUser(user); err != nil {
+			command := &e.consumer.Command
+			if command.User, err = parseUser(user); err != nil {
 				return err
 			}
-			if e.command.StopSignal, err = parseSignal("--stop-signal "+strconv.Quote(stopSignal), stopSignal); err != nil {
+			if command.StopSignal, err = parseSignal("--stop-signal "+strconv.Quote(stopSignal), stopSignal); err != nil {
 				return err
 			}
-			if len(e.files) == 0 {
-				e.files = foundManifest()
-			}
-			e.manifestFiles = filewatch.New(e.files...)
-			if e.manifest, err = loadManifest(e.files); err != nil {
-				return err
-			}
-			e.tokenFile = filewatch.New()
-			if a.TokenFile != "" {
-				e.tokenFile = filewatch.New(a.TokenFile)
-			}
-			if err := e.applySettings(cmd.Flags()); err != nil {
-				return err
-			}
-			e.command.Args = args
-			code, err := e.run(cmd.Context())
+			command.Args = args
+			code, err := e.run(cmd.Context(), cmd.Flags())
 			if err != nil || code != 0 {
 				return exitError{code, err}
 			}
@@ -88,47 +70,26 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 	}
 	// Flags after the command are the command's, with or without "--".
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().StringArrayVarP(&e.files, "manifest", "m", nil, "manifest to read; repeat to layer, the later one wins")
-	a.roomFlag(cmd.Flags())
-	cmd.Flags().StringVar(&e.dir, "dir", "", "folder on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm)")
+	cmd.Flags().StringArrayVarP(&e.config.Files, "manifest", "m", nil, "manifest to read; repeat to layer, the later one wins")
+	a.roomFlags(cmd.Flags())
+	cmd.Flags().StringVar(&e.config.Dir, "dir", "", "folder on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm)")
 	cmd.Flags().BoolVar(&e.once, "once", false, "replace roomenv with the command, which then has its PID")
-	cmd.Flags().BoolVar(&e.policy.Pristine, "pristine", false, "inherit only the variables that the manifest names")
-	cmd.Flags().StringArrayVar(&e.policy.Strip, "strip", nil, "variable not to inherit, such as MESHAGENT_TOKEN; repeatable")
-	cmd.Flags().StringArrayVar(&e.policy.Allow, "allow", nil, "variable that decides what code runs, such as PATH, and may come from a room; repeatable")
+	cmd.Flags().BoolVar(&e.config.Policy.Pristine, "pristine", false, "inherit only the variables that the manifest names")
+	cmd.Flags().StringArrayVar(&e.config.Policy.Strip, "strip", nil, "variable not to inherit, such as MESHAGENT_TOKEN; repeatable")
+	cmd.Flags().StringArrayVar(&e.config.Policy.Allow, "allow", nil, "variable that decides what code runs, such as PATH, and may come from a room; repeatable")
 	cmd.Flags().StringVar(&user, "user", "", "run the command as UID, UID:GID or a user's name")
-	cmd.Flags().BoolVar(&e.command.NoNewPrivs, "no-new-privs", false, "let nothing that the command runs gain privileges")
+	cmd.Flags().BoolVar(&e.consumer.Command.NoNewPrivs, "no-new-privs", false, "let nothing that the command runs gain privileges")
 	cmd.Flags().StringVar(&stopSignal, "stop-signal", "", "what the command gets when roomenv gets SIGTERM (default TERM)")
-	cmd.Flags().DurationVar(&e.command.StopTimeout, "stop-timeout", 0, "kill the command and its group this long after SIGTERM (default never; 10s with --stop-signal)")
-	cmd.Flags().BoolVar(&e.masked, "mask", false, "show fetched values as [NAME] in what the command prints")
-	cmd.Flags().BoolVar(&e.supervisor.RestartOnFailure, "restart-on-failure", false, "start a command again that ends with another code than 0")
+	cmd.Flags().DurationVar(&e.consumer.Command.StopTimeout, "stop-timeout", 0, "kill the command and its group this long after SIGTERM (default never; 10s with --stop-signal)")
+	cmd.Flags().BoolVar(&e.consumer.Mask, "mask", false, "show fetched values as [NAME] in what the command prints")
+	cmd.Flags().BoolVar(&e.consumer.Supervisor.RestartOnFailure, "restart-on-failure", false, "start a command again that ends with another code than 0")
 	cmd.Flags().StringVar(&e.listen, "listen", "", "serve Prometheus metrics, /healthz and /readyz on this `ADDR`ess, as 127.0.0.1:9090")
-	cmd.Flags().StringVar(&e.endpoint, "token-endpoint", "", "serve current OAuth tokens to the command, over `NETWORK` tcp (loopback) or unix (default none; tcp without a value)")
-	cmd.Flags().Lookup("token-endpoint").NoOptDefVal = tokenserver.TCP
-	for _, flag := range []string{"restart-on-failure", "listen", "token-endpoint"} {
+	cmd.Flags().StringVar(&e.tokens, "token-server", "", "serve current OAuth tokens to the command, over `NETWORK` tcp (loopback) or unix (default none; tcp without a value)")
+	cmd.Flags().Lookup("token-server").NoOptDefVal = tokenserver.TCP
+	for _, flag := range []string{"restart-on-failure", "listen", "token-server", "mask", "stop-signal", "stop-timeout"} {
 		cmd.MarkFlagsMutuallyExclusive("once", flag)
 	}
-	cmd.MarkFlagsMutuallyExclusive("once", "mask")
-	cmd.MarkFlagsMutuallyExclusive("once", "stop-signal")
-	cmd.MarkFlagsMutuallyExclusive("once", "stop-timeout")
 	return cmd
-}
-
-// loadManifest is [manifest.Load] that knows which signals there are here.
-func loadManifest(files []string) (*manifest.Manifest, error) {
-	m, err := manifest.Load(files, os.Environ())
-	if err != nil {
-		return nil, err
-	}
-	check := func(where any, o *manifest.OnChange) {
-		if o != nil && o.Kind == manifest.ChangeSignal && err == nil {
-			_, err = parseSignal(fmt.Sprintf("on_change: {signal: %s} (%v)", o.Signal, where), o.Signal)
-		}
-	}
-	check(m.Exec.Pos[manifest.OnChangeKey], m.Exec.OnChange)
-	for _, e := range m.Values() {
-		check(e.Pos, e.OnChange)
-	}
-	return m, err
 }
 
 // foundManifest is the manifest that is used when none is named.

@@ -24,11 +24,11 @@ func TestExpandedBefore(t *testing.T) {
 		{[]string{"echo", "-n"}, unset, false},
 		{[]string{"agent"}, unset, false},
 	} {
-		if got := expandedBefore(test.args, m, test.getenv); got != test.want {
+		if got := expandedByShell(test.args, m, test.getenv); got != test.want {
 			t.Errorf("%q: got %v", test.args, got)
 		}
 	}
-	if expandedBefore([]string{"echo"}, &manifest.Manifest{}, unset) {
+	if expandedByShell([]string{"echo"}, &manifest.Manifest{}, unset) {
 		t.Error("there is no variable to be empty")
 	}
 }

@@ -15,12 +15,12 @@ var roomHints = []struct {
 	reason error
 	text   string
 }{
-	{fetch.ErrMissing, "store it with `roomenv secret set ID --text VALUE`, or do without it: add ?default=VALUE or ?optional=true to the reference"},
-	{fetch.ErrDenied, "the token has to be for this room, not expired, and with the `secrets` grant; it reads the secrets of its own identity"},
+	{fetch.ErrMissing, "store it with `roomenv secret set ID --in -`, or make it optional with ?default=VALUE or ?optional=true"},
+	{fetch.ErrDenied, "use a token for this room that is not expired and has the `secrets` grant; it reads the secrets of its own identity"},
 	{fetch.ErrUnreachable, "check MESHAGENT_ROOM, MESHAGENT_ROOM_URL and the network"},
-	{fetch.ErrUnsupported, "use a room that has the secrets toolkit, and messaging where participants are asked"},
-	{fetch.ErrRejected, "ask again, or do without it: add ?default=VALUE or ?optional=true to the reference"},
-	{fetch.ErrNoAnswer, "who is asked runs `roomenv requests`; give them longer with timeout=SECONDS, or do without it: add ?default=VALUE or ?optional=true to the reference"},
+	{fetch.ErrUnsupported, "use a room that has the secrets toolkit, and messaging for requests to participants"},
+	{fetch.ErrRejected, "ask again, or make it optional with ?default=VALUE or ?optional=true"},
+	{fetch.ErrNoAnswer, "ask the participant to run `roomenv requests`, raise timeout=SECONDS, or add ?default=VALUE or ?optional=true"},
 }
 
 // withRoomHints adds a hint to err for each reason that its references to a room have.

@@ -13,14 +13,8 @@ import (
 )
 
 func newOAuth(a *app) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "oauth",
-		Short: "Get OAuth access tokens through the room",
-		Args:  cobra.NoArgs,
-		RunE:  help,
-	}
-	a.roomFlag(cmd.PersistentFlags())
-	cmd.AddCommand(newOAuthRequest(a), newOAuthToken(a))
+	cmd := group("oauth", "Get OAuth access tokens through the room", newOAuthRequest(a), newOAuthToken(a))
+	a.roomFlags(cmd.PersistentFlags())
 	return cmd
 }
 
@@ -29,16 +23,16 @@ func newOAuthRequest(a *app) *cobra.Command {
 	var client oauthClient
 	cmd := &cobra.Command{
 		Use:   "request CLIENT [-m FILE]... [--from NAME]",
-		Short: "Ask a participant to sign in at a provider, and print the access token",
-		Long: `request prints an access token of the client: one that the room has already,
-refreshed where it has to be, or else one for which the participant signs in.
+		Short: "Ask a participant for an access token and print it",
+		Long: `Print an access token of the client: a stored one, refreshed if need be, or else
+a new one, for which the participant signs in at the provider.
 ` + aboutClient,
 		Example: `  roomenv oauth request github --from alice
   roomenv oauth request github --from alice --client-id Iv1.abc \
     --authorization-endpoint https://github.com/login/oauth/authorize \
     --token-endpoint https://github.com/login/oauth/access_token \
     --redirect-uri http://127.0.0.1:8765/callback --scopes repo`,
-		Args: oneClient,
+		Args: exactlyOneClient,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := client.complete(args[0]); err != nil {
 				return err
@@ -47,7 +41,7 @@ refreshed where it has to be, or else one for which the participant signs in.
 				return err
 			}
 			if q.from = cmp.Or(q.from, client.From); q.from == "" {
-				return hint(errors.New("cannot tell whom to ask"), "name a participant with --from, or below oauth: in the manifest")
+				return hint(errors.New("missing approver"), "pass --from NAME, or set from: for the client in the manifest")
 			}
 			client.From = q.from
 			return client.printToken(cmd, a, q.params("delegated_to", q.delegateTo))
@@ -55,7 +49,7 @@ refreshed where it has to be, or else one for which the participant signs in.
 	}
 	q.flags(cmd)
 	client.flags(cmd)
-	cmd.Flags().StringVar(&client.RedirectURI, "redirect-uri", "", "where the provider sends the browser back to; on loopback the one who answers waits there")
+	cmd.Flags().StringVar(&client.RedirectURI, "redirect-uri", "", "`uri` to which the provider redirects the browser; on loopback the approver listens there")
 	return cmd
 }
 
@@ -64,11 +58,11 @@ func newOAuthToken(a *app) *cobra.Command {
 	var to, by string
 	cmd := &cobra.Command{
 		Use:   "token CLIENT [-m FILE]...",
-		Short: "Print an access token that the room has, without asking anyone",
-		Long: `token prints an access token that was authorized before, refreshed where it has
-to be. It exits with 1 when there is none.
+		Short: "Print a stored access token",
+		Long: `Print an access token that was authorized before, refreshed if need be. The exit
+code is 1 if the client is not authorized yet.
 ` + aboutClient,
-		Args: oneClient,
+		Args: exactlyOneClient,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := client.complete(args[0]); err != nil {
 				return err
@@ -82,16 +76,16 @@ to be. It exits with 1 when there is none.
 		},
 	}
 	client.flags(cmd)
-	cmd.Flags().StringVar(&to, "delegated-to", "", "participant that the token is for (default this identity)")
-	cmd.Flags().StringVar(&by, "delegated-by", "", "participant who signed in (default this identity)")
+	cmd.Flags().StringVar(&to, "delegated-to", "", "`participant` that the token is for (default: this identity)")
+	cmd.Flags().StringVar(&by, "delegated-by", "", "`participant` who signed in (default: this identity)")
 	return cmd
 }
 
-const aboutClient = `CLIENT is a name under oauth: in the manifest. Flags win over what is there, and
-can describe a client that is in no manifest.`
+const aboutClient = `CLIENT is a name under oauth: in the manifest. Flags override the manifest, and can
+describe a client that is in no manifest.`
 
-// oauthClient is a client of a provider, from flags and, where they say
-// nothing, from a manifest.
+// oauthClient is an OAuth client, from flags and, where those are not set, from a
+// manifest.
 type oauthClient struct {
 	name      string
 	manifests []string
@@ -100,15 +94,15 @@ type oauthClient struct {
 
 func (c *oauthClient) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringArrayVarP(&c.manifests, "manifest", "m", nil, "manifest to read; repeat to layer, the later one wins")
-	f.StringVar(&c.ClientID, "client-id", "", "id of the client at the provider")
-	f.StringVar(&c.AuthorizationEndpoint, "authorization-endpoint", "", "`URL` of the provider's consent page")
-	f.StringVar(&c.TokenEndpoint, "token-endpoint", "", "`URL` where the room gets tokens")
-	f.StringSliceVar(&c.Scopes, "scopes", nil, "what the token may be used for, separated by commas")
-	f.BoolVar(&c.NoPKCE, "no-pkce", false, "for a provider that does not know PKCE")
+	f.StringArrayVarP(&c.manifests, "manifest", "m", nil, "read this manifest `file`; repeat to layer files, later files override earlier ones")
+	f.StringVar(&c.ClientID, "client-id", "", "`id` of the client at the provider")
+	f.StringVar(&c.AuthorizationEndpoint, "authorization-endpoint", "", "`url` of the provider's consent page")
+	f.StringVar(&c.TokenEndpoint, "token-endpoint", "", "`url` of the provider's token endpoint")
+	f.StringSliceVar(&c.Scopes, "scopes", nil, "`scopes` to request, separated by commas")
+	f.BoolVar(&c.NoPKCE, "no-pkce", false, "do not use PKCE, for a provider that does not support it")
 }
 
-// complete adds what the manifest says of the client of that name.
+// complete adds the client of that name in the manifest.
 func (c *oauthClient) complete(name string) error {
 	c.name = name
 	files := c.manifests
@@ -130,9 +124,9 @@ func (c *oauthClient) complete(name string) error {
 		c.Scopes = described.Scopes
 	}
 	if c.Connector == nil && (c.ClientID == "" || c.AuthorizationEndpoint == "" || c.TokenEndpoint == "") {
-		return hint(fmt.Errorf("cannot tell what the OAuth client %q is", name),
-			"describe it below oauth: in roomenv.yaml or a file given with -m",
-			"or give --client-id, --authorization-endpoint and --token-endpoint")
+		return hint(fmt.Errorf("OAuth client %q is not defined", name),
+			"define it under oauth: in roomenv.yaml or a file given with -m",
+			"or pass --client-id, --authorization-endpoint and --token-endpoint")
 	}
 	return nil
 }
@@ -147,11 +141,4 @@ func (c *oauthClient) printToken(cmd *cobra.Command, a *app, params string) erro
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", token.Reveal())
 	return err
-}
-
-func oneClient(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 || args[0] == "" {
-		return hint(fmt.Errorf("cannot %s: give the name of one OAuth client", cmd.Name()), "see `"+cmd.CommandPath()+" --help`")
-	}
-	return nil
 }

@@ -4,8 +4,9 @@ package main
 //
 //   - stdout belongs to the child and to the answer of a command. Nothing else
 //     is ever written there.
-//   - Everything else goes to stderr and starts with "roomenv: ". No capital
-//     at the start, no full stop at the end.
+//   - Everything else goes to stderr and starts with "roomenv: ", except the errors of a
+//     manifest, which start with their place. No capital at the start, no full stop at
+//     the end.
 //   - An error says what could not be done, to what, and why; below it come
 //     hints, each of which is something to do next.
 //   - When the child has run, its exit code is ours and roomenv says nothing:
@@ -16,11 +17,17 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"strings"
+	"text/tabwriter"
+
+	"github.com/roomenv/roomenv/internal/text"
+	"github.com/roomenv/roomenv/manifest"
 )
 
 // Exit codes, beside those of a child (docs/environment.md).
@@ -68,8 +75,12 @@ func report(w io.Writer, err error) int {
 			return code
 		}
 	}
-	text := strings.TrimRight(withRoomHints(err).Error(), "\n")
-	fmt.Fprintf(w, "roomenv: %s\n", strings.ReplaceAll(text, "\nhint: ", "\nroomenv: hint: "))
+	message := strings.TrimRight(withRoomHints(err).Error(), "\n")
+	prefix := "roomenv: "
+	if e, ok := errors.AsType[*manifest.Error](err); ok && e.Pos.Line > 0 && strings.HasPrefix(message, e.Pos.String()) {
+		prefix = "" // an editor finds FILE:LINE:COLUMN at the start of a line
+	}
+	fmt.Fprintln(w, prefix+strings.ReplaceAll(message, "\nhint: ", "\n  hint: "))
 	return code
 }
 
@@ -105,4 +116,28 @@ func (p prefixer) Write(record []byte) (int, error) {
 		return 0, err
 	}
 	return len(record), nil
+}
+
+// printable is s without what could play tricks on a terminal.
+func printable(s string) string { return text.Printable(s, 0) }
+
+// printJSON prints v for scripts.
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
+
+// printTable prints rows for people, the first of which is the header. A cell that is
+// empty is "-".
+func printTable(w io.Writer, rows [][]string) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = text.Printable(cmp.Or(cell, "-"), 0)
+		}
+		fmt.Fprintln(table, strings.Join(row, "\t"))
+	}
+	return table.Flush()
 }

@@ -1,71 +1,52 @@
 package main
 
 import (
-	"cmp"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/roomenv/roomenv/fetch"
-	"github.com/roomenv/roomenv/fetch/roomsource"
-	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/secret"
 )
 
 func newParticipants(a *app) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "participants",
-		Short: "List who else is in the room and can be asked",
-		Long: `participants lists who else is in the room and has messaging enabled: those
-whom ` + "`roomenv secret request --from NAME`" + ` finds. One who is connected twice is
-listed twice.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withRoom(cmd.Context(), func(*room.Config) {}, func(c *room.Client) error {
-				if err := c.Messaging().Enable(cmd.Context()); err != nil {
-					return fmt.Errorf("cannot list the participants: %w", err)
-				}
-				list := c.Messaging().Participants()
-				if asJSON {
-					return printParticipantsJSON(cmd, list)
-				}
-				table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintln(table, "NAME\tROLE\tID")
-				for _, p := range list {
-					fmt.Fprintf(table, "%s\t%s\t%s\n", printable(cmp.Or(p.Name(), "-")), printable(cmp.Or(p.Role, "-")), printable(p.ID))
-				}
-				return table.Flush()
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array of {id, name, role}")
-	a.roomFlag(cmd.Flags())
-	return cmd
-}
-
-func printParticipantsJSON(cmd *cobra.Command, list []room.Participant) error {
+	// A participant is what --json prints of one.
 	type participant struct {
 		ID   string `json:"id"`
 		Name string `json:"name"`
 		Role string `json:"role"`
 	}
-	all := make([]participant, len(list))
-	for i, p := range list {
-		all[i] = participant{printable(p.ID), printable(p.Name()), printable(p.Role)}
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "participants",
+		Short: "List participants who can receive requests",
+		Long: `List the other participants of the room that have messaging enabled, which
+` + "`roomenv secret request --from NAME`" + ` finds. A participant with two connections is
+listed twice.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withRoom(cmd.Context(), func(*room.Config) {}, func(c *room.Client) error {
+				if err := c.Messaging().Enable(cmd.Context()); err != nil {
+					return fmt.Errorf("list participants: %w", err)
+				}
+				rows, all := [][]string{{"NAME", "ROLE", "ID"}}, []participant{}
+				for _, p := range c.Messaging().Participants() {
+					rows = append(rows, []string{p.Name(), p.Role, p.ID})
+					all = append(all, participant{text.Printable(p.ID, 0), text.Printable(p.Name(), 0), text.Printable(p.Role, 0)})
+				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), all)
+				}
+				return printTable(cmd.OutOrStdout(), rows)
+			})
+		},
 	}
-	encoder := json.NewEncoder(cmd.OutOrStdout())
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(all)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array of {id, name, role}")
+	a.roomFlags(cmd.Flags())
+	return cmd
 }
 
 // requestOptions are the flags of all commands that ask a participant.
@@ -76,9 +57,9 @@ type requestOptions struct {
 
 func (q *requestOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&q.from, "from", "", "`NAME` of the participant to ask, who need not be there yet")
-	f.StringVar(&q.delegateTo, "delegate-to", "", "participant to store it for (default this identity)")
-	f.DurationVar(&q.timeout, "timeout", room.DefaultRequestTimeout, "how long to wait, for the participant and for the answer")
+	f.StringVar(&q.from, "from", "", "`name` of the approver; waits for them to join")
+	f.StringVar(&q.delegateTo, "delegate-to", "", "`participant` to store the answer for (default: this identity)")
+	f.DurationVar(&q.timeout, "timeout", room.DefaultRequestTimeout, "how long to wait for the approver to join and answer")
 }
 
 // params are those of a target, with others in pairs.
@@ -92,28 +73,7 @@ func (q *requestOptions) params(others ...string) string {
 
 func (q *requestOptions) check() error {
 	if q.timeout <= 0 {
-		return hint(fmt.Errorf("cannot wait for %s", q.timeout), "give --timeout a duration such as 5m")
+		return fmt.Errorf("invalid --timeout %s: want a positive duration such as 5m", q.timeout)
 	}
 	return nil
-}
-
-// resolve fetches t of the room that the user chose, or of the participant who is
-// asked for it. What is what it is to the user.
-func (a *app) resolve(ctx context.Context, t manifest.Target, what string) (_ secret.Value, err error) {
-	rooms, err := a.rooms()
-	if err != nil {
-		return secret.Value{}, err
-	}
-	source := roomsource.New(rooms.dial)
-	progress := newProgress(os.Stderr)
-	source.OnRequest = progress.observe
-	value, err := source.Resolve(ctx, t)
-	progress.close()
-	if err = errors.Join(err, source.Close(), rooms.close()); errors.Is(err, fetch.ErrNoAnswer) {
-		err = hint(err, "`roomenv participants` lists who is there; `roomenv requests` is what they run")
-	}
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("cannot get %s: %w", what, err)
-	}
-	return value, nil
 }

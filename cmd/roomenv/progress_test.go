@@ -32,7 +32,7 @@ func TestProgressInLines(t *testing.T) {
 		p.observe(news("bob", roomsource.WaitingToJoin))
 		want := "roomenv: waiting for alice to join the room, 5m0s left: room:request/alice?url=https%3A%2F%2Fstripe.com\n" +
 			"roomenv: waiting for alice to answer, 5m0s left: room:request/alice?url=https%3A%2F%2Fstripe.com\n" +
-			"roomenv: waiting for \"alice\\x1b[2J\" to answer, 5m0s left: room:request/alice%1B%5B2J?url=https%3A%2F%2Fstripe.com\n"
+			"roomenv: waiting for alice\\x1b[2J to answer, 5m0s left: room:request/alice%1B%5B2J?url=https%3A%2F%2Fstripe.com\n"
 		if out.String() != want {
 			t.Errorf("it says\n%s\nwant\n%s", out.String(), want)
 		}

@@ -5,36 +5,38 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/roomenv/roomenv/internal/text"
 )
 
 func newRefresh(_ *app) *cobra.Command {
 	var pid int
 	cmd := &cobra.Command{
-		Use:   "refresh [--pid N]",
-		Short: "Have running execs fetch all their values anew",
-		Long: `refresh asks each exec of this user that runs to fetch all its values now. It
-does not wait for them; what has changed is applied as the manifest says. It
-prints how many were asked.
+		Use:   "refresh [--pid PID]",
+		Short: "Tell running roomenv exec processes to refresh their values",
+		Long: `Tell each roomenv exec process of this user to fetch all its values now, and to
+read its manifest again if that could not be used. Changes are applied as the
+manifest says; the command does not wait for them. It prints the number of processes.
 
-The exit code is 1 when no exec runs.`,
+The exit code is 1 when no roomenv exec process is running.`,
 		Example: `  roomenv refresh
   roomenv refresh --pid 4711`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			found, err := findProcesses(cmd.Context(), "refresh the values", pid)
+			found, err := findProcesses(cmd.Context(), "refresh values", pid)
 			if err != nil {
 				return err
 			}
-			asked := 0
+			refreshing := 0
 			var errs []error
 			for _, p := range found {
 				if err := p.Refresh(cmd.Context()); err != nil {
 					errs = append(errs, err)
 					continue
 				}
-				asked++
+				refreshing++
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "asked %s\n", count(asked, "process", "processes"))
+			fmt.Fprintf(cmd.OutOrStdout(), "refreshing %s\n", text.Count(refreshing, "process", "processes"))
 			return errors.Join(errs...)
 		},
 	}

@@ -146,7 +146,7 @@ func provider(ts *testscript.TestScript, neg bool, args []string) {
 // get prints an answer over HTTP.
 func get(url string) {
 	if !strings.Contains(url, ":") {
-		url = os.Getenv("ROOMENV_TOKEN_ENDPOINT") + url
+		url = os.Getenv("ROOMENV_TOKEN_URL") + url
 	}
 	request, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {

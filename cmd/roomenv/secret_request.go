@@ -9,7 +9,7 @@ import (
 	"github.com/roomenv/roomenv/room"
 )
 
-// defaultType is the type of a secret when nobody says.
+// defaultType is the type of a secret without --type.
 const defaultType = "application/octet-stream"
 
 func newSecretRequest(a *app) *cobra.Command {
@@ -17,10 +17,10 @@ func newSecretRequest(a *app) *cobra.Command {
 	var address, typ, out string
 	cmd := &cobra.Command{
 		Use:   "request --from NAME --url U [--type T]",
-		Short: "Ask a participant for a secret and print its bytes",
-		Long: `request asks a participant for a secret, waits for it, and prints its bytes as
-they are. The room keeps what was provided: the next request for the same URL
-and type is answered at once, until ` + "`roomenv secret delete-requested`" + `.`,
+		Short: "Ask a participant for a secret and print it",
+		Long: `Ask a participant for a secret and print it. The room stores the value: the next
+request for the same URL and type returns it at once, until you run
+` + "`roomenv secret delete-requested`" + `.`,
 		Example: `  roomenv secret request --from alice --url https://stripe.com --type text/plain
   roomenv secret request --from alice --url https://git.example.com --type git -o git.json`,
 		Args: cobra.NoArgs,
@@ -41,7 +41,7 @@ and type is answered at once, until ` + "`roomenv secret delete-requested`" + `.
 	q.flags(cmd)
 	_ = cmd.MarkFlagRequired("from")
 	requestedFlags(cmd, &address, &typ)
-	cmd.Flags().StringVarP(&out, "output", "o", "-", "`FILE` to write, with mode 0600; - is stdout")
+	cmd.Flags().StringVarP(&out, "output", "o", "-", "`file` to write, with mode 0600; - is stdout")
 	return cmd
 }
 
@@ -49,27 +49,26 @@ func newSecretDeleteRequested(a *app) *cobra.Command {
 	var url, typ, delegatedTo string
 	cmd := &cobra.Command{
 		Use:   "delete-requested --url U [--type T]",
-		Short: "Forget a secret that was provided for a request",
-		Long: `delete-requested makes the room forget a secret that a participant provided, for
-example one that turned out wrong: the next request asks again. It is no error
-when there is none.`,
+		Short: "Delete a secret that a participant provided",
+		Long: `Delete a secret that a participant provided, such as a wrong one: the next request
+asks again. A secret that does not exist is not an error.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withSecrets(cmd.Context(), func(s *room.Secrets) error {
 				if err := s.DeleteRequested(cmd.Context(), url, typ, delegatedTo); err != nil {
-					return fmt.Errorf("cannot delete the secret for %q: %w", url, err)
+					return fmt.Errorf("delete the secret for %q: %w", url, err)
 				}
 				return nil
 			})
 		},
 	}
 	requestedFlags(cmd, &url, &typ)
-	cmd.Flags().StringVar(&delegatedTo, "delegated-to", "", "participant that the secret is stored for")
+	cmd.Flags().StringVar(&delegatedTo, "delegated-to", "", "`participant` that the secret is stored for")
 	return cmd
 }
 
 func requestedFlags(cmd *cobra.Command, url, typ *string) {
-	cmd.Flags().StringVar(url, "url", "", "what the secret is for: any text, by custom a URL")
-	cmd.Flags().StringVar(typ, "type", defaultType, "media type, or git for a user name and a password as JSON")
+	cmd.Flags().StringVar(url, "url", "", "what the secret is for: any text, usually a `url`")
+	cmd.Flags().StringVar(typ, "type", defaultType, "media `type`, or git for a user name and a password as JSON")
 	_ = cmd.MarkFlagRequired("url")
 }

@@ -15,49 +15,51 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/internal/status"
+	"github.com/roomenv/roomenv/runner"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
-func TestPrintReports(t *testing.T) {
+func TestPrintStatus(t *testing.T) {
 	now := time.Date(2026, 11, 23, 22, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
-	value := func(name, source string, v status.Value, generation int) status.Entry {
-		return status.Entry{Name: name, Kind: status.Variable, Source: source, Required: true, Value: v, Generation: generation}
+	value := func(name, source string, v runner.Value, revision int) runner.Entry {
+		return runner.Entry{Name: name, Kind: runner.KindVariable, Source: source, Required: true, Value: v, Revision: revision}
 	}
-	reports := []status.Report{
+	all := []runner.Status{
 		{
 			PID: 4711, Command: "agent", Manifest: []string{".env.room", ".env.staging"}, Rooms: []string{"demo", "other"},
-			Started: ago(26*time.Hour + time.Millisecond), State: status.Running, Ready: true,
-			Generation: 3, Restarts: 1, Rollbacks: 2, Crashes: 1, Refreshes: 5, RoomRequests: 9,
-			Entries: []status.Entry{
-				value("OPENAI_API_KEY", "room:secret/openai-api-key", status.Value{State: status.Current, Confirmed: ago(12 * time.Second)}, 3),
-				value("GITHUB_TOKEN", "room:oauth/github", status.Value{State: status.Current, Confirmed: ago(time.Minute), Expires: now.Add(59 * time.Minute)}, 2),
-				{Name: "STRIPE_KEY", Kind: status.Variable, Source: "room:request/alice?url=https%3A%2F%2Fstripe.com&type=text%2Fplain",
-					Value: status.Value{State: status.Pending, From: "alice", Until: now.Add(5 * time.Minute)}},
-				{Name: "tls/key.pem", Kind: status.File, Source: "room:secret/tls-key", Required: true, Generation: 1,
-					Value: status.Value{State: status.Stale, Since: ago(time.Minute), Confirmed: ago(time.Hour), Reason: "unreachable: connection refused"}},
-				{Name: "REGION", Kind: status.Variable, Source: "room:secret/region", Value: status.Value{State: status.Default, Confirmed: ago(0)}},
+			Started: ago(26*time.Hour + time.Millisecond), State: runner.CommandRunning, Ready: true,
+			Revision: 3, Restarts: 1, Rollbacks: 2, Crashes: 1, Refreshes: 5, RoomRequests: 9,
+			Entries: []runner.Entry{
+				value("OPENAI_API_KEY", "room:secret/openai-api-key", runner.Value{State: fetch.Current, Confirmed: ago(12 * time.Second)}, 3),
+				value("GITHUB_TOKEN", "room:oauth/github", runner.Value{State: fetch.Current, Confirmed: ago(time.Minute), Expires: now.Add(59 * time.Minute)}, 2),
+				{Name: "STRIPE_KEY", Kind: runner.KindVariable, Source: "room:request/alice?url=https%3A%2F%2Fstripe.com&type=text%2Fplain",
+					Value: runner.Value{State: fetch.Pending, From: "alice", Until: now.Add(5 * time.Minute)}},
+				{Name: "tls/key.pem", Kind: runner.KindFile, Source: "room:secret/tls-key", Required: true, Revision: 1,
+					Value: runner.Value{State: fetch.Stale, Since: ago(time.Minute), Confirmed: ago(time.Hour), Reason: "unreachable: connection refused"}},
+				{Name: "REGION", Kind: runner.KindVariable, Source: "room:secret/region", Value: runner.Value{State: runner.StatusDefault, Confirmed: ago(0)}},
 			},
 		},
 		{
 			PID: 4712, Command: "worker", Rooms: []string{"\x1b[31mdemo"}, Started: ago(time.Minute),
-			State: status.Stopped, Reason: "DB_PASSWORD was revoked", Generation: 1,
-			Entries: []status.Entry{
-				value("DB_PASSWORD", "room:secret/db", status.Value{State: status.Denied, Reason: "permission\ndenied", Since: ago(2 * time.Second),
+			State: runner.CommandStopped, Reason: "DB_PASSWORD was revoked", Revision: 1,
+			Entries: []runner.Entry{
+				value("DB_PASSWORD", "room:secret/db", runner.Value{State: fetch.Denied, Reason: "permission\ndenied", Since: ago(2 * time.Second),
 					Expires: ago(time.Second), Confirmed: now.Add(time.Second)}, 1),
 			},
 		},
 		{PID: 4713, Started: ago(0)},
 	}
 	var got bytes.Buffer
-	if err := printReports(&got, reports, now); err != nil {
+	if err := printStatus(&got, all, now); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "testdata/status.golden", got.Bytes())
 	got.Reset()
-	if err := printReportsJSON(&got, reports); err != nil {
+	if err := printJSON(&got, all); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "testdata/status.json.golden", got.Bytes())
@@ -91,7 +93,7 @@ func TestStatusAndRefresh(t *testing.T) {
 	defer os.RemoveAll(dir)
 	t.Setenv("XDG_RUNTIME_DIR", dir)
 	refreshed := 0
-	report := func() status.Report { return status.Report{Command: "agent", State: status.Starting} }
+	report := func() runner.Status { return runner.Status{Command: "agent", State: runner.CommandStarting} }
 	s, err := status.Serve(report, func() { refreshed++ }, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -105,15 +107,15 @@ func TestStatusAndRefresh(t *testing.T) {
 		err := cmd.ExecuteContext(t.Context())
 		return out.String(), err
 	}
-	if out, err := run(newStatus(nil)); err != nil || !strings.HasPrefix(out, "process "+pid+": agent, starting\n  not ready   the command is starting\n") {
+	if out, err := run(newStatus(nil)); err != nil || !strings.HasPrefix(out, "process "+pid+": agent, starting\n  not ready  the command is starting\n") {
 		t.Errorf("got %s, error %v", out, err)
 	}
-	var reports []status.Report
+	var all []runner.Status
 	out, err := run(newStatus(nil), "--json")
-	if err := errors.Join(err, json.Unmarshal([]byte(out), &reports)); err != nil || len(reports) != 1 || reports[0].Command != "agent" {
+	if err := errors.Join(err, json.Unmarshal([]byte(out), &all)); err != nil || len(all) != 1 || all[0].Command != "agent" {
 		t.Errorf("got %s, error %v", out, err)
 	}
-	if out, err := run(newRefresh(nil)); err != nil || out != "asked 1 process\n" || refreshed != 1 {
+	if out, err := run(newRefresh(nil)); err != nil || out != "refreshing 1 process\n" || refreshed != 1 {
 		t.Errorf("got %s, error %v, and %d refreshes", out, err, refreshed)
 	}
 	if err := s.Close(); err != nil {

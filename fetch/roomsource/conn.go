@@ -8,7 +8,7 @@ import (
 	"github.com/roomenv/roomenv/room"
 )
 
-// The pause before a room is dialled again, which grows with each failure.
+// The pause before a room is dialed again, which grows with each failure.
 const (
 	minRedial = time.Second
 	maxRedial = 30 * time.Second
@@ -43,8 +43,8 @@ func (a *attempt) result() (*room.Client, error) {
 	}
 }
 
-// usable reports whether callers are to have a: it goes on, has a client, or failed
-// too recently for another one.
+// usable reports whether callers get a: it continues, has a client, or failed too
+// recently to dial again.
 func (a *attempt) usable() bool {
 	select {
 	case <-a.done:
@@ -55,7 +55,7 @@ func (a *attempt) usable() bool {
 	}
 }
 
-// client returns the client of the room, which is dialled if there is none.
+// client returns the client of the room, which it dials if need be.
 func (s *Source) client(ctx context.Context, name string) (*room.Client, error) {
 	a, err := s.connect(name)
 	if err != nil {

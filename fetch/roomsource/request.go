@@ -20,16 +20,15 @@ import (
 // is taken to wait for the participant.
 const directAnswerTimeout = time.Second
 
-// reconnectGrace is how long a participant who was asked may be disconnected before
-// they are asked again on another connection. A browser that returns from a
-// provider's page answers on a new connection within less, and is not to be asked
-// twice. Tests shorten it.
+// reconnectGrace is how long an approver may be disconnected before they are asked
+// again on another connection. A browser that returns from a provider's page answers
+// on a new connection within less, and is not to be asked twice. Tests shorten it.
 var reconnectGrace = 5 * time.Second
 
 // RequestStatus is the status of a request to a participant.
 type RequestStatus struct {
 	Target   manifest.Target
-	From     string // the name of the participant
+	From     string // the name of the approver
 	Stage    Stage
 	Deadline time.Time // when the request expires
 	Err      error     // when Done: nil, or why there is no value
@@ -42,7 +41,7 @@ type Stage int
 // Stages. What a room answers by itself comes to none of them.
 const (
 	WaitingToJoin    Stage = iota // no participant of that name is in the room, except those who do not answer requests
-	WaitingForAnswer              // of a participant who was asked
+	WaitingForAnswer              // of the approver
 	Done
 )
 
@@ -121,9 +120,9 @@ func (q *pendingRequest) run() {
 	close(q.done)
 }
 
-// answer asks participants called from until one answers. Names are not unique: one
-// who has left, and a client that handles no requests, is passed over for another of
-// that name. What one who has left was asked they may still answer, on a connection
+// answer asks participants called from until one answers. Names are not unique: a
+// participant who has left, and a client that handles no requests, is passed over for
+// another of that name. A participant who has left may still answer, on a connection
 // that the room does not show.
 func (q *pendingRequest) answer(ctx context.Context) (secret.Value, error) {
 	ctx, stop := context.WithCancel(ctx)
@@ -162,13 +161,13 @@ func (q *pendingRequest) answer(ctx context.Context) (secret.Value, error) {
 	settle(secret.Value{}, ctx.Err())
 	switch answer, _ := errors.AsType[*room.Error](err); {
 	case errors.Is(err, room.ErrOperationFailed):
-		return value, fmt.Errorf("%w: %s", fetch.ErrRejected, cmp.Or(answer.Text, "no reason was given"))
+		return value, fmt.Errorf("%w: %s", fetch.ErrRejected, cmp.Or(answer.Text, "no reason given"))
 	case !errors.Is(err, room.ErrTimeout) && !errors.Is(err, context.DeadlineExceeded):
 		return value, classify(err)
 	case reached.Load():
 		return value, fmt.Errorf("%w: %s did not answer within %v", fetch.ErrNoAnswer, q.from, q.timeout)
 	}
-	return value, fmt.Errorf("%w: nobody called %s who answers came into the room within %v", fetch.ErrNoAnswer, q.from, q.timeout)
+	return value, fmt.Errorf("%w: no participant named %s who answers requests joined within %v", fetch.ErrNoAnswer, q.from, q.timeout)
 }
 
 // cannotAnswer reports whether the participant has left, or handles no requests.
@@ -182,7 +181,7 @@ func (q *pendingRequest) find(ctx context.Context, asked map[string]bool) (strin
 	wanted := func(p room.Participant) bool { return p.Name() == q.from && !asked[p.ID] }
 	err := q.messages.Enable(ctx)
 	if errors.Is(err, room.ErrNotFound) {
-		err = fmt.Errorf("%w: the room has no messaging, by which participants are found", fetch.ErrUnsupported)
+		err = fmt.Errorf("%w: the room does not support messaging, which finds participants", fetch.ErrUnsupported)
 	}
 	if err != nil {
 		return "", err

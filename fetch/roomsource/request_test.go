@@ -184,7 +184,7 @@ func TestRequestFails(t *testing.T) {
 	for _, want := range []string{
 		`rejected: not today\x1b[2J`,
 		"no answer: bob did not answer within 2s",
-		"no answer: nobody called carol who answers came into the room within 2s",
+		"no answer: no participant named carol who answers requests joined within 2s",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got\n%v\nwithout %s", err, want)

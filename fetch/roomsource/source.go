@@ -20,8 +20,8 @@ import (
 // connection to each room of which something is fetched.
 type Source struct {
 	// OnRequest is called with the status of each request to a participant, one call
-	// at a time; nil is none. It returns soon, and is set before the first call of a
-	// method.
+	// at a time; nil is for a caller that does not want it. It returns soon, and is set
+	// before the first call of a method.
 	OnRequest func(RequestStatus)
 
 	dial func(ctx context.Context, room string) (*room.Client, error)
@@ -37,6 +37,12 @@ type Source struct {
 	conns   map[string]*roomConn // by name of the room
 	pending map[manifest.Target]*pendingRequest
 }
+
+var _ interface {
+	fetch.TryResolver
+	fetch.Watcher
+	fetch.Reconnector
+} = (*Source)(nil)
 
 // New returns a source that calls dial when the first target of a room is fetched,
 // with its name; that of the default room is "". It calls dial again when that failed
@@ -56,8 +62,8 @@ func New(dial func(ctx context.Context, room string) (*room.Client, error)) *Sou
 func (s *Source) Requests() uint64 { return s.requests.Load() }
 
 // Resolve fetches t of its room, and of a participant where the room has no value,
-// for as long as t says (docs/room-api.md sections 6 and 7). Nobody is asked for what
-// the room holds.
+// for as long as t says (docs/room-api.md sections 6 and 7). A participant is not asked
+// for what the room holds.
 func (s *Source) Resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
 	return s.resolve(ctx, t, true)
 }
@@ -93,7 +99,7 @@ func (s *Source) resolve(ctx context.Context, t manifest.Target, wait bool) (sec
 	case manifest.KindOAuth:
 		return s.token(ctx, client, t, wait)
 	}
-	return secret.Value{}, fmt.Errorf("%w: room:%s references are not fetched by this version", fetch.ErrUnsupported, t.Kind())
+	return secret.Value{}, fmt.Errorf("%w: unknown kind of reference room:%s", fetch.ErrUnsupported, t.Kind())
 }
 
 // provided returns what was provided before by a participant, who need not be in the
@@ -109,7 +115,7 @@ func provided(ctx context.Context, name string, ask func(context.Context, string
 func (s *Source) token(ctx context.Context, client *room.Client, t manifest.Target, wait bool) (secret.Value, error) {
 	c, ok := t.OAuthClient()
 	if !ok {
-		return secret.Value{}, fmt.Errorf("%w: no OAuth client is called %s", fetch.ErrUnsupported, t.ID())
+		return secret.Value{}, fmt.Errorf("%w: the OAuth client %s is not defined", fetch.ErrUnsupported, t.ID())
 	}
 	oauth := &room.OAuth{
 		ClientID:              c.ClientID,
@@ -121,7 +127,7 @@ func (s *Source) token(ctx context.Context, client *room.Client, t manifest.Targ
 	if c.ClientSecret != nil {
 		var err error
 		if oauth.ClientSecret, err = s.resolve(ctx, *c.ClientSecret, wait); err != nil {
-			return secret.Value{}, fmt.Errorf("its client_secret %s: %w", *c.ClientSecret, err)
+			return secret.Value{}, fmt.Errorf("client_secret %s: %w", *c.ClientSecret, err)
 		}
 	}
 	connector := (*room.Connector)(c.Connector)
@@ -140,7 +146,7 @@ func (s *Source) token(ctx context.Context, client *room.Client, t manifest.Targ
 	case !errors.Is(err, room.ErrNotFound):
 		return token, classify(err)
 	case from == "":
-		return token, fmt.Errorf("%w: nobody has authorized the client, and from= names nobody to ask", fetch.ErrMissing)
+		return token, fmt.Errorf("%w: the OAuth client is not authorized, and from= is not set", fetch.ErrMissing)
 	}
 	return s.request(ctx, client, t, wait, from, func(ctx context.Context, participantID string) (secret.Value, error) {
 		s.requests.Add(1)

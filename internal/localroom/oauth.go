@@ -89,7 +89,7 @@ func (s authorizations) request(ctx context.Context, caller *session, arguments 
 		event: func(id string) (event, error) {
 			return newEvent(wire.TypeRequestOAuthToken, wire.OAuthRequest{
 				RequestID: id, Challenge: wire.Nullable(challenge), Request: a,
-				Requester: &wire.Requester{ID: caller.id, Name: caller.who.Name},
+				Requester: wire.Requester{ID: caller.id, Name: caller.who.Name},
 			}, nil)
 		},
 		accept: func(ctx context.Context, code secret.Value) (wire.Content, error) {

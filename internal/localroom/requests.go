@@ -65,7 +65,7 @@ func (s secrets) request(ctx context.Context, caller *session, arguments wire.Co
 		look:       look,
 		event: func(id string) (event, error) {
 			return newEvent(wire.TypeRequestSecret, wire.SecretRequest{
-				RequestID: id, Request: a, Requester: &wire.Requester{ID: caller.id, Name: caller.who.Name},
+				RequestID: id, Request: a, Requester: wire.Requester{ID: caller.id, Name: caller.who.Name},
 			}, nil)
 		},
 		accept: func(_ context.Context, provided secret.Value) (wire.Content, error) {

@@ -13,11 +13,12 @@ import (
 
 	"github.com/roomenv/roomenv/internal/peercred"
 	"github.com/roomenv/roomenv/internal/tmpfs"
+	"github.com/roomenv/roomenv/runner"
 )
 
 const (
 	clientTimeout = 5 * time.Second
-	maxReport     = 64 << 20
+	maxStatus     = 64 << 20
 )
 
 // A Process is one that serves its status.
@@ -42,17 +43,17 @@ func Find(ctx context.Context) (found []Process) {
 	return found
 }
 
-// Report returns how the process does.
-func (p Process) Report(ctx context.Context) (Report, error) {
-	var r Report
+// Status returns the status of the process.
+func (p Process) Status(ctx context.Context) (runner.Status, error) {
+	var s runner.Status
 	err := p.do(ctx, http.MethodGet, "/status", http.StatusOK, func(body io.Reader) error {
-		return json.NewDecoder(body).Decode(&r)
+		return json.NewDecoder(body).Decode(&s)
 	})
-	return r, err
+	return s, err
 }
 
-// Refresh has the process fetch all its values anew, which it has begun when
-// Refresh returns.
+// Refresh has the process refresh all its values, which it has begun when Refresh
+// returns.
 func (p Process) Refresh(ctx context.Context) error {
 	return p.do(ctx, http.MethodPost, "/refresh", http.StatusAccepted, func(io.Reader) error { return nil })
 }
@@ -72,17 +73,17 @@ func (p Process) do(ctx context.Context, method, path string, want int, read fun
 		if response.StatusCode != want {
 			err = errors.New(response.Status)
 		} else {
-			err = read(io.LimitReader(response.Body, maxReport))
+			err = read(io.LimitReader(response.Body, maxStatus))
 		}
 	}
 	if asked, ok := errors.AsType[*url.Error](err); ok {
-		err = asked.Err // without an address that is none
+		err = asked.Err // without the address, which is not one
 		if asked.Timeout() {
-			err = fmt.Errorf("it does not answer: %w", err)
+			err = fmt.Errorf("timed out: %w", err)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("cannot ask process %d: %w", p.PID, err)
+		return fmt.Errorf("query process %d: %w", p.PID, err)
 	}
 	return nil
 }

@@ -12,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/internal/status"
+	"github.com/roomenv/roomenv/runner"
 )
 
 var (
@@ -73,12 +75,12 @@ func get(t *testing.T, h http.Handler, method, path string) (int, string) {
 
 func TestMetrics(t *testing.T) {
 	now := time.Now()
-	h := status.Handler(func() status.Report {
+	h := status.Handler(func() runner.Status {
 		r := report()
 		r.Entries[2].Since = now.Add(-time.Hour)
 		// Another reference of the same variable.
-		r.Entries = append(r.Entries, status.Entry{Name: "A", Kind: status.Variable, Source: "room:secret/b", Value: status.Value{
-			State: status.Stale, Since: now.Add(-2 * time.Hour), Confirmed: started.Add(-time.Hour), Expires: started.Add(2 * time.Hour),
+		r.Entries = append(r.Entries, runner.Entry{Name: "A", Kind: runner.KindVariable, Source: "room:secret/b", Value: runner.Value{
+			State: fetch.Stale, Since: now.Add(-2 * time.Hour), Confirmed: started.Add(-time.Hour), Expires: started.Add(2 * time.Hour),
 		}})
 		return r
 	})
@@ -90,7 +92,7 @@ func TestMetrics(t *testing.T) {
 	for name, want := range map[string]float64{
 		"roomenv_ready":                                                         1,
 		"roomenv_command_running":                                               1,
-		"roomenv_generation":                                                    3,
+		"roomenv_revision":                                                      3,
 		"roomenv_restarts_total":                                                2,
 		"roomenv_rollbacks_total":                                               1,
 		"roomenv_crashes_total":                                                 4,
@@ -121,11 +123,11 @@ func TestMetrics(t *testing.T) {
 
 // An empty report, and names that were made to break the format.
 func TestMetricsOdd(t *testing.T) {
-	parse(t, body(t, status.Report{}))
+	parse(t, body(t, runner.Status{}))
 	names := []string{"", `"`, `\`, "\n", `a\"b`, "\xff", "a} 1\nroomenv_ready 7", "é"}
-	var r status.Report
+	var r runner.Status
 	for _, name := range names {
-		r.Entries = append(r.Entries, status.Entry{Name: name, Kind: status.File, Value: status.Value{State: status.Current}})
+		r.Entries = append(r.Entries, runner.Entry{Name: name, Kind: runner.KindFile, Value: runner.Value{State: fetch.Current}})
 	}
 	series := parse(t, body(t, r))
 	stale := 0
@@ -139,15 +141,15 @@ func TestMetricsOdd(t *testing.T) {
 	}
 }
 
-func body(t *testing.T, r status.Report) string {
+func body(t *testing.T, r runner.Status) string {
 	t.Helper()
-	_, text := get(t, status.Handler(func() status.Report { return r }), "GET", "/metrics")
+	_, text := get(t, status.Handler(func() runner.Status { return r }), "GET", "/metrics")
 	return text
 }
 
 func TestHealth(t *testing.T) {
 	r := report()
-	h := status.Handler(func() status.Report { return r })
+	h := status.Handler(func() runner.Status { return r })
 	check := func(method, path string, want int, wantBody string) {
 		t.Helper()
 		if code, text := get(t, h, method, path); code != want || wantBody != "" && text != wantBody {
@@ -156,7 +158,7 @@ func TestHealth(t *testing.T) {
 	}
 	check("GET", "/healthz", 200, "ok\n")
 	check("GET", "/readyz", 200, "ok\n")
-	r.State, r.Reason, r.Entries[0].State = status.Stopped, "A was deleted", status.Missing
+	r.State, r.Reason, r.Entries[0].State = runner.CommandStopped, "A was deleted", fetch.Missing
 	check("GET", "/healthz", 200, "ok\n")
 	check("GET", "/readyz", 503, "the command is stopped: A was deleted\nA is missing\n")
 	check("POST", "/readyz", 405, "")
@@ -170,7 +172,7 @@ func TestListen(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := taken.Addr().String()
-	if _, err := status.Listen(address, report, nil); err == nil || !strings.HasPrefix(err.Error(), "cannot serve metrics and health: ") {
+	if _, err := status.Listen(address, report, nil); err == nil || !strings.HasPrefix(err.Error(), "serve metrics and health: ") {
 		t.Errorf("error %v", err)
 	}
 	taken.Close()

@@ -1,3 +1,5 @@
+// Package status shows the [runner.Status] of a process: to processes of the same
+// user on a Unix socket, and as metrics and health on a listener.
 package status
 
 import (
@@ -11,41 +13,41 @@ import (
 	"github.com/roomenv/roomenv/internal/httpserver"
 	"github.com/roomenv/roomenv/internal/peercred"
 	"github.com/roomenv/roomenv/internal/tmpfs"
+	"github.com/roomenv/roomenv/runner"
 )
 
-// socket is the name of the socket of a process, in a folder of its own.
+// socket is the name of the socket of a process, in a directory of its own.
 const socket = "status.sock"
 
-// A Server tells other processes of the user of this one.
+// A Server shows the status of this process to others of its user.
 type Server struct {
 	dir  *tmpfs.Dir
 	http *httpserver.Server
 }
 
-// Serve serves until Close, on a socket in the first folder for what is in
-// memory that will do (see [tmpfs.Open]):
+// Serve serves until Close, on a socket in a directory in memory (see [tmpfs.Open]):
 //
-//	GET  /status   a [Report] in JSON
+//	GET  /status   a [runner.Status] in JSON
 //	POST /refresh  202 when refresh has returned
 //
-// Report is called for each request, and Serve fills in PID and Ready; refresh
-// begins to fetch all values anew, and does not wait for them. Both are called by
-// several goroutines at once, until Close returns. A nil log is none.
-func Serve(report func() Report, refresh func(), log *slog.Logger) (*Server, error) {
+// It calls current for each request, and fills in PID and Ready; refresh does not wait
+// for values. Both are called by several goroutines at once, until Close returns. A
+// nil log discards all.
+func Serve(current func() runner.Status, refresh func(), log *slog.Logger) (*Server, error) {
 	dir, err := tmpfs.Open("", nil)
 	if err != nil {
-		return nil, fmt.Errorf("cannot serve the status: %w", err)
+		return nil, fmt.Errorf("serve status: %w", err)
 	}
 	l, err := dir.Listen(socket)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot serve the status: %w", err), dir.Close())
+		return nil, errors.Join(fmt.Errorf("serve status: %w", err), dir.Close())
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		r := report()
-		r.PID, r.Ready = os.Getpid(), len(r.Unready()) == 0
+		s := current()
+		s.PID, s.Ready = os.Getpid(), len(s.Unready()) == 0
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(r)
+		_ = json.NewEncoder(w).Encode(s)
 	})
 	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, _ *http.Request) {
 		refresh()

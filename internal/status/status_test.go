@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,8 +20,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/internal/status"
-	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/runner"
 )
 
 // TestMain makes a process that serves its status of the test binary too.
@@ -39,17 +39,17 @@ func TestMain(m *testing.M) {
 
 var started = time.Date(2026, 11, 23, 20, 0, 0, 0, time.UTC)
 
-func report() status.Report {
-	return status.Report{
+func report() runner.Status {
+	return runner.Status{
 		Command: "agent", Manifest: []string{".env.room"}, Rooms: []string{"demo"}, Started: started,
-		State: status.Running, Generation: 3, Restarts: 2, Rollbacks: 1, Crashes: 4, Refreshes: 5, RoomRequests: 600,
-		Entries: []status.Entry{
-			{Name: "A", Kind: status.Variable, Source: "room:secret/a", Required: true, Generation: 3,
-				Value: status.Value{State: status.Current, Confirmed: started, Expires: started.Add(time.Hour)}},
-			{Name: "B", Kind: status.Variable, Source: "room:request/alice?url=x&type=y",
-				Value: status.Value{State: status.Pending, From: "alice", Until: started.Add(time.Minute)}},
-			{Name: `t\l"s`, Kind: status.File, Source: "room:secret/tls", Required: true,
-				Value: status.Value{State: status.Stale, Since: started, Reason: "unreachable: connection refused", Confirmed: started.Add(-time.Minute)}},
+		State: runner.CommandRunning, Revision: 3, Restarts: 2, Rollbacks: 1, Crashes: 4, Refreshes: 5, RoomRequests: 600,
+		Entries: []runner.Entry{
+			{Name: "A", Kind: runner.KindVariable, Source: "room:secret/a", Required: true, Revision: 3,
+				Value: runner.Value{State: fetch.Current, Confirmed: started, Expires: started.Add(time.Hour)}},
+			{Name: "B", Kind: runner.KindVariable, Source: "room:request/alice?url=x&type=y",
+				Value: runner.Value{State: fetch.Pending, From: "alice", Until: started.Add(time.Minute)}},
+			{Name: `t\l"s`, Kind: runner.KindFile, Source: "room:secret/tls", Required: true,
+				Value: runner.Value{State: fetch.Stale, Since: started, Reason: "unreachable: connection refused", Confirmed: started.Add(-time.Minute)}},
 		},
 	}
 }
@@ -91,7 +91,7 @@ func TestServe(t *testing.T) {
 	if len(found) != 1 || found[0].PID != os.Getpid() {
 		t.Fatalf("found %v", found)
 	}
-	got, err := found[0].Report(t.Context())
+	got, err := found[0].Status(t.Context())
 	want := report()
 	want.PID, want.Ready = os.Getpid(), true
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -103,7 +103,7 @@ func TestServe(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := found[0].Report(t.Context()); err == nil {
+	if _, err := found[0].Status(t.Context()); err == nil {
 		t.Error("there is a report after the end")
 	}
 	if left := find(t); len(left) != 0 {
@@ -212,7 +212,7 @@ func TestSilent(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := found[0].Report(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := found[0].Status(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -228,7 +228,7 @@ func TestConcurrent(t *testing.T) {
 	var asking sync.WaitGroup
 	for range 200 {
 		asking.Go(func() {
-			if _, err := p.Report(t.Context()); err != nil {
+			if _, err := p.Status(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -243,83 +243,11 @@ func TestJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `{"pid":0,"command":"agent","manifest":[".env.room"],"rooms":["demo"],"started_at":"2026-11-23T20:00:00Z",` +
-		`"state":"running","ready":false,"generation":3,"restarts":2,"rollbacks":1,"crashes":4,"refreshes":5,"room_requests":600,"entries":[` +
-		`{"name":"A","kind":"variable","source":"room:secret/a","required":true,"state":"current","confirmed_at":"2026-11-23T20:00:00Z","expires_at":"2026-11-23T21:00:00Z","generation":3},` +
+		`"state":"running","ready":false,"revision":3,"restarts":2,"rollbacks":1,"crashes":4,"refreshes":5,"room_requests":600,"entries":[` +
+		`{"name":"A","kind":"variable","source":"room:secret/a","required":true,"state":"current","confirmed_at":"2026-11-23T20:00:00Z","expires_at":"2026-11-23T21:00:00Z","revision":3},` +
 		`{"name":"B","kind":"variable","source":"room:request/alice?url=x\u0026type=y","required":false,"state":"pending","from":"alice","until":"2026-11-23T20:01:00Z"},` +
 		`{"name":"t\\l\"s","kind":"file","source":"room:secret/tls","required":true,"state":"stale","reason":"unreachable: connection refused","since":"2026-11-23T20:00:00Z","confirmed_at":"2026-11-23T19:59:00Z"}]}`
 	if string(b) != want {
 		t.Errorf("got\n%s\nwant\n%s", b, want)
-	}
-}
-
-func TestEntries(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "roomenv.yaml")
-	text := `version: 1
-env:
-  PLAIN: x
-  A: room:secret/a#f
-  TWICE: "${NONE:-${room:secret/a}}${room:secret/a}${room:secret/b}"
-  D: room:secret/gone?default=canary
-  O: room:secret/gone?optional=true
-  W: "${NONE:-${room:secret/gone}}"
-files:
-  tls/key.pem: {secret: gone}
-`
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	m, err := manifest.Load([]string{path}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	entries := status.Entries(m, func(t manifest.Target) status.Value {
-		if t.ID() == "gone" {
-			return status.Value{State: status.Missing}
-		}
-		return status.Value{State: status.Current}
-	})
-	row := func(name, kind, source string, required bool, s status.State) status.Entry {
-		return status.Entry{Name: name, Kind: kind, Source: source, Required: required, Value: status.Value{State: s}}
-	}
-	want := []status.Entry{
-		row("A", "variable", "room:secret/a#f", true, status.Current),
-		row("TWICE", "variable", "room:secret/a", true, status.Current),
-		row("TWICE", "variable", "room:secret/b", true, status.Current),
-		row("D", "variable", "room:secret/gone", false, status.Default),
-		row("O", "variable", "room:secret/gone", false, status.Missing),
-		row("W", "variable", "room:secret/gone", false, status.Missing),
-		row("tls/key.pem", "file", "room:secret/gone", true, status.Missing),
-	}
-	if !reflect.DeepEqual(entries, want) {
-		t.Errorf("got  %+v\nwant %+v", entries, want)
-	}
-	got := status.Report{Entries: entries}.Unready()
-	if want := []string{"tls/key.pem is missing"}; !slices.Equal(got, want) {
-		t.Errorf("unready because of %q, want %q", got, want)
-	}
-}
-
-func TestUnready(t *testing.T) {
-	value := func(required bool, s status.State) []status.Entry {
-		return []status.Entry{{Name: "A", Required: required, Value: status.Value{State: s}}}
-	}
-	for _, c := range []struct {
-		report status.Report
-		want   []string
-	}{
-		{status.Report{}, nil},
-		{status.Report{State: status.Running, Reason: "x"}, nil},
-		{status.Report{State: status.Starting}, []string{"the command is starting"}},
-		{status.Report{State: status.Stopped, Reason: "A was deleted", Entries: value(true, status.Missing)},
-			[]string{"the command is stopped: A was deleted", "A is missing"}},
-		{status.Report{Entries: value(false, status.Denied)}, nil},
-		{status.Report{Entries: value(true, status.Denied)}, []string{"A is denied"}},
-		{status.Report{Entries: value(true, status.Pending)}, []string{"A is pending"}},
-		{status.Report{Entries: value(true, status.Failed)}, []string{"A is failed"}},
-		{status.Report{Entries: value(true, status.Stale)}, nil},
-	} {
-		if got := c.report.Unready(); !slices.Equal(got, c.want) {
-			t.Errorf("%+v: got %q, want %q", c.report, got, c.want)
-		}
 	}
 }

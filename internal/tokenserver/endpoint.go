@@ -24,12 +24,13 @@ import (
 
 	"github.com/roomenv/roomenv/internal/httpserver"
 	"github.com/roomenv/roomenv/internal/tmpfs"
+	"github.com/roomenv/roomenv/runner"
 	"github.com/roomenv/roomenv/secret"
 )
 
 // The variables of the command.
 const (
-	URLVariable           = "ROOMENV_TOKEN_ENDPOINT"      // ends with a slash, after which comes the name of a client
+	URLVariable           = "ROOMENV_TOKEN_URL"      // ends with a slash, after which comes the name of a client
 	AuthorizationVariable = "ROOMENV_TOKEN_AUTHORIZATION" // the header Authorization, as it is
 	SocketVariable        = "ROOMENV_TOKEN_SOCKET"        // what to connect to in place of the URL's host; only with [Unix]
 )
@@ -45,12 +46,9 @@ const (
 	tokenTimeout = 30 * time.Second
 )
 
-// ErrUnknownClient is what the error of a [Source] wraps when no client has that name.
-var ErrUnknownClient = errors.New("no OAuth client of that name")
-
-// A Source returns the access token of a client, and when it ends, zero if that
-// is not known. While the room is away it is the last good one, unless that has
-// ended. The text of its error is shown to the command, so it names no value.
+// A Source returns the access token of a client, and when it expires, zero if that is
+// not known, such as [runner.Runner.Token]. The text of its error is shown to the
+// command, so it names no value.
 type Source func(ctx context.Context, client string) (secret.Value, time.Time, error)
 
 // A Server is one endpoint. It stays the same when the command is restarted.
@@ -151,7 +149,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request, client string) {
 	defer cancel()
 	token, expires, err := s.source(ctx, client)
 	switch {
-	case errors.Is(err, ErrUnknownClient):
+	case errors.Is(err, runner.ErrUnknownClient):
 		refuse(w, http.StatusNotFound, fmt.Sprintf("cannot get a token of %s: %v; describe it in the manifest, below oauth:", client, err))
 	case err != nil:
 		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("cannot get a token of %s: %v", client, err))
@@ -174,8 +172,6 @@ func refuse(w http.ResponseWriter, code int, message string) {
 
 func answer(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/roomenv/roomenv/internal/tokenserver"
+	"github.com/roomenv/roomenv/runner"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -41,7 +42,7 @@ func source(_ context.Context, client string) (secret.Value, time.Time, error) {
 	case "bytes":
 		return secret.New([]byte(canary + "\xff")), expires, nil
 	}
-	return secret.Value{}, time.Time{}, fmt.Errorf("%w", tokenserver.ErrUnknownClient)
+	return secret.Value{}, time.Time{}, fmt.Errorf("%w", runner.ErrUnknownClient)
 }
 
 func runtimeFolder(t *testing.T) string {
@@ -81,7 +82,7 @@ func serve(t *testing.T, network string) map[string]string {
 // ask does what the documentation tells a client to do.
 func ask(t *testing.T, env map[string]string, client string, change ...func(*http.Request)) (*http.Response, string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, env["ROOMENV_TOKEN_ENDPOINT"]+client, nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, env["ROOMENV_TOKEN_URL"]+client, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +177,7 @@ func TestRefused(t *testing.T) {
 // A page cannot get at it by a name that leads to this machine.
 func TestHost(t *testing.T) {
 	env := serve(t, tokenserver.TCP)
-	_, port, _ := net.SplitHostPort(strings.Split(env["ROOMENV_TOKEN_ENDPOINT"], "/")[2])
+	_, port, _ := net.SplitHostPort(strings.Split(env["ROOMENV_TOKEN_URL"], "/")[2])
 	for host, want := range map[string]int{
 		"127.0.0.1:" + port:    200,
 		"localhost:" + port:    200,
@@ -210,7 +211,7 @@ func TestCurl(t *testing.T) {
 	runtimeFolder(t)
 	for _, network := range []string{tokenserver.TCP, tokenserver.Unix} {
 		cmd := exec.Command("sh", "-c", `curl -fsS --noproxy '*' ${ROOMENV_TOKEN_SOCKET:+--unix-socket "$ROOMENV_TOKEN_SOCKET"} \
-			-H "Authorization: $ROOMENV_TOKEN_AUTHORIZATION" "${ROOMENV_TOKEN_ENDPOINT}github"`)
+			-H "Authorization: $ROOMENV_TOKEN_AUTHORIZATION" "${ROOMENV_TOKEN_URL}github"`)
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 		for name, value := range serve(t, network) {
 			cmd.Env = append(cmd.Env, name+"="+value)
@@ -261,7 +262,7 @@ func TestOwner(t *testing.T) {
 	}
 	defer s.Close()
 	for uid, want := range map[uint32]bool{65534: true, 65533: false} {
-		cmd := exec.Command("sh", "-c", `curl -fsS --unix-socket "$ROOMENV_TOKEN_SOCKET" -H "Authorization: $ROOMENV_TOKEN_AUTHORIZATION" "${ROOMENV_TOKEN_ENDPOINT}github"`)
+		cmd := exec.Command("sh", "-c", `curl -fsS --unix-socket "$ROOMENV_TOKEN_SOCKET" -H "Authorization: $ROOMENV_TOKEN_AUTHORIZATION" "${ROOMENV_TOKEN_URL}github"`)
 		cmd.Env = append(s.Environ(), "PATH="+os.Getenv("PATH"))
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 		out, err := cmd.CombinedOutput()

@@ -3,61 +3,33 @@ package main
 import (
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/roomenv/roomenv/inject"
-	"github.com/roomenv/roomenv/internal/mask"
-	"github.com/roomenv/roomenv/render"
 )
 
 // selfPath is roomenv on Linux, even when its file was replaced or removed.
 const selfPath = "/proc/self/exe"
 
-// mask has c mask, in what it prints, the secrets that maskMore names.
-func (e *execution) mask() error {
+// monitorArgs is the command line that runs c as its monitor.
+func monitorArgs(c *inject.Command) ([]string, error) {
 	self := selfPath
 	if runtime.GOOS != "linux" {
 		var err error
 		if self, err = os.Executable(); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	c := &e.command
-	c.Mask = new(mask.Masker)
-	c.Monitor = []string{self, "monitor"}
+	args := []string{self, "monitor"}
 	if c.StopSignal != 0 {
-		c.Monitor = append(c.Monitor, "--stop-signal", strconv.Itoa(int(c.StopSignal)))
+		args = append(args, "--stop-signal", strconv.Itoa(int(c.StopSignal)))
 	}
 	if c.StopTimeout != 0 {
-		c.Monitor = append(c.Monitor, "--stop-timeout", c.StopTimeout.String())
+		args = append(args, "--stop-timeout", c.StopTimeout.String())
 	}
-	c.Monitor = append(c.Monitor, "--")
-	return nil
-}
-
-// maxMasked is of how many generations the values are masked. The command may
-// still have old ones; to keep all of them would take more and more memory.
-const maxMasked = 100
-
-// maskMore has secrets masked beside those of generations before.
-func (e *execution) maskMore(secrets []render.Variable) {
-	values := make([]mask.Secret, len(secrets))
-	for i, s := range secrets {
-		values[i] = mask.Secret{Name: s.Name, Value: s.Value}
-	}
-	same := func(a, b mask.Secret) bool { return a.Name == b.Name && a.Value.Equal(b.Value) }
-	if n := len(e.maskedValues); n > 0 && slices.EqualFunc(e.maskedValues[n-1], values, same) {
-		return
-	}
-	e.maskedValues = append(e.maskedValues, values)
-	e.maskedValues = e.maskedValues[max(0, len(e.maskedValues)-maxMasked):]
-	if names := e.command.Mask.Set(slices.Concat(e.maskedValues...)...); names != nil {
-		e.log.Warn("values that are too short or too common to mask are shown as they are", "names", strings.Join(names, " "))
-	}
+	return append(args, "--"), nil
 }
 
 // newMonitor is for exec alone: what runs the command when its output is masked

@@ -1,0 +1,64 @@
+// Command source keeps a greeting current, of which a part comes from a room and a
+// part from a source of its own, file.go.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/fetch/roomsource"
+	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/runner"
+	"github.com/roomenv/roomenv/secret"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1], os.Args[2]); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// run prints the greeting of the manifest whenever it changes.
+func run(ctx context.Context, manifestFile, dir string) error {
+	r, err := runner.New(runner.Config{
+		Files: []string{manifestFile},
+		Sources: map[string]func() (fetch.Source, error){
+			manifest.SchemeRoom: openRoom,
+			"file":              func() (fetch.Source, error) { return openFiles(dir) },
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = r.Run(ctx, runner.Func(func(_ context.Context, rev *runner.Revision) error {
+		if rev == nil {
+			fmt.Println("suspended")
+			return nil
+		}
+		greeting, _ := rev.Lookup("GREETING")
+		fmt.Printf("revision %d: %s\n", rev.Number, greeting.Reveal())
+		return nil
+	}))
+	return err
+}
+
+// openRoom connects to the room that the environment names, when it is needed.
+func openRoom() (fetch.Source, error) {
+	return roomsource.New(func(ctx context.Context, name string) (*room.Client, error) {
+		return room.Dial(ctx, room.Config{
+			URL:   os.Getenv("MESHAGENT_ROOM_URL") + "/rooms/" + cmp.Or(name, os.Getenv("MESHAGENT_ROOM")),
+			Token: func(context.Context) (secret.Value, error) { return secret.New([]byte(os.Getenv("MESHAGENT_TOKEN"))), nil },
+		})
+	}), nil
+}

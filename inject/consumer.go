@@ -1,0 +1,245 @@
+package inject
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/mask"
+	"github.com/roomenv/roomenv/render"
+	"github.com/roomenv/roomenv/runner"
+)
+
+// A Consumer runs a command with the revisions of a [runner.Runner]: a [Supervisor]
+// restarts it, signals it or runs hooks, as the manifest asks for. The code that Run
+// of the runner returns is then that of [Supervisor.Run].
+type Consumer struct {
+	Supervisor Supervisor
+
+	// Command is what runs. Env is added to the environment of each revision, and
+	// ExtraFiles are those of the revision.
+	Command Command
+
+	// Mask replaces the secrets of the last revisions by their names in what the
+	// command prints. Command.Monitor is used with it.
+	Mask bool
+
+	// Log gets what happens to the command; nil discards it.
+	Log *slog.Logger
+
+	masker  mask.Masker
+	started bool
+	applied Command // what the supervisor has
+	updates chan Update
+	cancel  context.CancelCauseFunc
+	code    int
+	err     error
+
+	init sync.Once
+	done chan struct{}
+
+	mu       sync.Mutex // guards what Report tells
+	running  bool
+	restarts int
+	crashes  int
+}
+
+// Prepare refuses a revision that is too large for execve(2), and has its secrets
+// masked.
+func (c *Consumer) Prepare(rev *runner.Revision, secrets []render.Variable) error {
+	if c.Mask {
+		values := make([]mask.Secret, len(secrets))
+		for i, s := range secrets {
+			values[i] = mask.Secret{Name: s.Name, Value: s.Value}
+		}
+		if names := c.masker.Set(values...); names != nil {
+			c.log().Warn("values are too short or too common to be masked", "names", strings.Join(names, " "))
+		}
+	}
+	return render.CheckSize(c.Command.Args, rev.Result)
+}
+
+// Apply has the supervisor apply rev. The first one starts it.
+func (c *Consumer) Apply(ctx context.Context, rev *runner.Revision, change runner.Change) error {
+	u := Update{Command: c.Command, Hooks: change.Hooks}
+	u.Command.Env = append(rev.Environ(), c.Command.Env...)
+	u.Command.ExtraFiles = rev.ExtraFiles
+	if c.Mask {
+		u.Command.masker = &c.masker
+	}
+	if !c.started {
+		return c.start(u.Command)
+	}
+	if change.Restart {
+		u.Action = ActionRestart
+	}
+	for _, name := range change.Signals {
+		sig, err := ParseSignal(name)
+		if err != nil {
+			return err
+		}
+		u.Signals = append(u.Signals, sig)
+	}
+	if err := c.update(ctx, u); err != nil {
+		return err
+	}
+	c.applied = u.Command
+	return nil
+}
+
+// Suspend stops the command.
+func (c *Consumer) Suspend(ctx context.Context, _ error) error {
+	return c.update(ctx, Update{Command: c.applied, Action: ActionStop})
+}
+
+// start starts the supervisor and waits until the command runs.
+func (c *Consumer) start(command Command) error {
+	c.started, c.applied, c.updates = true, command, make(chan Update)
+	running := make(chan struct{})
+	supervisor := c.Supervisor
+	supervisor.Observe = func(e Event) {
+		if e.Kind == EventStarted && running != nil {
+			close(running)
+			running = nil
+		}
+		c.observe(e)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	c.cancel = cancel
+	isRunning := running
+	go func() { // Stop waits for it
+		c.code, c.err = supervisor.Run(ctx, command, c.updates)
+		close(c.doneChannel())
+	}()
+	select {
+	case <-isRunning:
+		return nil
+	case <-c.Done():
+		return errDone
+	}
+}
+
+var errDone = errors.New("the command has exited")
+
+// update has the supervisor apply u, unless ctx ends before it has.
+func (c *Consumer) update(ctx context.Context, u Update) error {
+	applied := make(chan error, 1)
+	u.Applied = func(err error) { applied <- err }
+	select {
+	case c.updates <- u:
+	case <-c.Done():
+		return errDone
+	}
+	var err error
+	select {
+	case err = <-applied:
+	case <-ctx.Done():
+		select {
+		case c.updates <- Update{Action: ActionWithdraw}:
+		case <-c.Done():
+		}
+		err = <-applied
+	}
+	if errors.Is(err, ErrDropped) && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if errors.Is(err, ErrDropped) { // the command exits
+		select {
+		case <-c.Done():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return err
+}
+
+// Done is closed when [Supervisor.Run] has returned.
+func (c *Consumer) Done() <-chan struct{} { return c.doneChannel() }
+
+func (c *Consumer) doneChannel() chan struct{} {
+	c.init.Do(func() { c.done = make(chan struct{}) })
+	return c.done
+}
+
+// Stop stops the command, if it runs, and returns what [Supervisor.Run] did.
+func (c *Consumer) Stop(cause error) (int, error) {
+	if !c.started {
+		return exitCode(cause), cause
+	}
+	c.cancel(cause)
+	<-c.Done()
+	return c.code, c.err
+}
+
+// Report says what the command is and how often it was started.
+func (c *Consumer) Report(s *runner.Status) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.Command = filepath.Base(c.Command.Args[0])
+	s.Restarts, s.Crashes = c.restarts, c.crashes
+	switch {
+	case c.running && s.State == runner.CommandStarting:
+		s.State = runner.CommandRunning
+	case !c.running && s.State == runner.CommandRunning:
+		s.State = runner.CommandStarting
+	}
+}
+
+// observe is told what happens, by the goroutine of the supervisor.
+func (c *Consumer) observe(e Event) {
+	if c.Supervisor.Observe != nil {
+		c.Supervisor.Observe(e)
+	}
+	c.mu.Lock()
+	switch e.Kind {
+	case EventStarted:
+		c.running = true
+	case EventRestarted:
+		c.restarts++
+	case EventStopped:
+		c.running = false
+	case EventCrashed:
+		c.running = false
+		c.crashes++
+	}
+	c.mu.Unlock()
+	switch e.Kind {
+	case EventRestarted:
+		c.log().Info("command restarted")
+	case EventCrashed:
+		c.log().Warn("command crashed", "exit_code", e.Code, "error", e.Err, "retry_in", e.Wait)
+	case EventHookFailed:
+		level := slog.LevelWarn
+		if e.Failures > 1 { // it was logged
+			level = slog.LevelInfo
+		}
+		c.log().Log(context.Background(), level, "hook failed", "hook", e.Hook[0], "error", e.Err, "retry_in", e.Wait)
+	}
+}
+
+func (c *Consumer) log() *slog.Logger {
+	if c.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Log
+}
+
+// ParseSignal returns the signal that s names: TERM, SIGTERM or 15.
+func ParseSignal(s string) (syscall.Signal, error) {
+	if n, err := strconv.Atoi(s); err == nil && n > 0 && n < 65 {
+		return syscall.Signal(n), nil
+	}
+	sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(s), "SIG"))
+	if sig == 0 {
+		return 0, fmt.Errorf("unknown signal %q", s)
+	}
+	return sig, nil
+}

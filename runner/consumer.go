@@ -1,0 +1,105 @@
+package runner
+
+import (
+	"context"
+
+	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/render"
+)
+
+// A Consumer uses revisions. A [Runner] calls Apply and Suspend from one goroutine,
+// one at a time.
+type Consumer interface {
+	// Apply has rev used from now on, in the way that change asks for. It returns nil
+	// once that is so, or why the previous revision stays in use, as if nothing had
+	// happened: then the files of that one are put back, and the values of rev are
+	// not offered again until there were others. The files that rev brings are in
+	// place. The first error ends Run.
+	//
+	// When ctx ends, something newer is wanted. Apply returns at once: nil if rev is
+	// in use by then, else the cause of ctx. What it has begun may stay as it is: the
+	// next change names what is different from rev too.
+	Apply(ctx context.Context, rev *Revision, change Change) error
+
+	// Suspend ends the use of all values, which were revoked or are too old, until the
+	// next Apply, whose change is a restart. It returns nil once that is so. For ctx
+	// it is as for Apply.
+	Suspend(ctx context.Context, why error) error
+
+	// Done is closed when there is nothing left to apply to, such as a command that
+	// has exited. Apply and Suspend return at once then, with any error. A nil channel
+	// is for a consumer that is never done.
+	Done() <-chan struct{}
+
+	// Stop ends the consumer for good, waits for that, and returns how it came: an
+	// exit code and an error. The cause is nil if the consumer is done. Stop is called
+	// once and last.
+	Stop(cause error) (code int, err error)
+}
+
+// A Preparer is a [Consumer] that looks at each revision before its files are in
+// place. Prepare is called before Apply, by the same goroutine. Its error refuses
+// what the consumer could not use, and keeps the previous revision. The secrets are
+// those of this revision and of those before it, the last 100 that had different
+// ones: a consumer that hides values hides them all, for old ones may still be in use.
+type Preparer interface {
+	Prepare(rev *Revision, secrets []render.Variable) error
+}
+
+// A Reporter is a [Consumer] that adds what it knows to a [Status]. Report may be
+// called by several goroutines at any time.
+type Reporter interface {
+	Report(*Status)
+}
+
+// A Change says what is different in a revision, from the one in use and from those
+// that were tried meanwhile, and what is to be done about it by the manifest
+// (on_change).
+type Change struct {
+	// Variables and files that came, went or differ, sorted.
+	render.Changes
+
+	// Restart asks for a new start, which stands for all else: Signals and Hooks are
+	// empty then. It is set for the first revision.
+	Restart bool
+	// Signals are names of signals, as the manifest has them.
+	Signals []string
+	// Hooks are commands to run, one after the other.
+	Hooks [][]string
+}
+
+// newChange returns the change of names, with what m asks for, or with a restart.
+func newChange(names render.Changes, m *manifest.Manifest, restart bool) Change {
+	c := Change{Changes: names, Restart: restart}
+	if restart {
+		return c
+	}
+	for _, action := range names.Actions(m) {
+		switch action.Kind {
+		case manifest.ChangeRestart:
+			c.Restart = true
+		case manifest.ChangeSignal:
+			c.Signals = append(c.Signals, action.Signal)
+		case manifest.ChangeCommand:
+			c.Hooks = append(c.Hooks, action.Command)
+		}
+	}
+	return c
+}
+
+// Func is a [Consumer] that calls the function with each revision, and with nil to
+// suspend. The contract is that of Apply and Suspend: with an error the previous
+// revision stays, and when ctx ends the function returns at once.
+type Func func(ctx context.Context, rev *Revision) error
+
+// Apply calls f.
+func (f Func) Apply(ctx context.Context, rev *Revision, _ Change) error { return f(ctx, rev) }
+
+// Suspend calls f with nil.
+func (f Func) Suspend(ctx context.Context, _ error) error { return f(ctx, nil) }
+
+// Done returns nil: a function is never done.
+func (f Func) Done() <-chan struct{} { return nil }
+
+// Stop returns the cause.
+func (f Func) Stop(cause error) (int, error) { return exitFailure, cause }

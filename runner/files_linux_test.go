@@ -1,0 +1,149 @@
+package runner_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/roomenv/roomenv/runner"
+)
+
+const files = `
+files:
+  cert: {secret: cert, env: CERT}
+  sealed: {secret: sealed, memfd: true, env: SEALED}
+env: {KEY: {secret: key}}
+`
+
+// runFiles is run with a directory on a tmpfs.
+func runFiles(t *testing.T, text string, holds map[string]any, test func(w *world, dir string)) {
+	t.Helper()
+	memory, err := os.MkdirTemp("/dev/shm", "roomenv-test-")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer os.RemoveAll(memory)
+	dir := filepath.Join(memory, "files")
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, text, holds, func(c *runner.Config) { c.Dir = dir })
+		w.start()
+		w.next(1).answer <- nil
+		w.settle()
+		test(w, dir)
+	})
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+// The directory has the number of the revision that changed the files last. A rollback
+// puts the files of the previous revision back, under the number that they had.
+func TestFiles(t *testing.T) {
+	runFiles(t, files, map[string]any{"key": "v1", "cert": "c1", "sealed": "s1"}, func(w *world, dir string) {
+		check := func(directory, content string) {
+			t.Helper()
+			link, _ := os.Readlink(filepath.Join(dir, "current"))
+			got, err := os.ReadFile(filepath.Join(dir, "current", "cert"))
+			if link != directory || string(got) != content || err != nil {
+				t.Errorf("%s has %q, %v; want %s with %q", link, got, err, directory, content)
+			}
+		}
+		check("revision-1", "c1")
+		w.set("cert", "c2")
+		c := w.next(2)
+		if !slices.Equal(c.change.Files, []string{"cert"}) || c.change.Restart {
+			t.Errorf("got %+v", c.change)
+		}
+		check("revision-2", "c2") // before it is applied
+		w.answer(c, nil)
+		w.set("key", "v3")
+		w.answer(w.next(3), nil)
+		check("revision-2", "c2")
+
+		w.set("cert", "c4")
+		w.next(4)
+		check("revision-4", "c4")
+		w.set("key", "bad")
+		c = w.next(5)
+		check("revision-4", "c4")
+		w.answer(c, errors.New("it does not start"))
+		check("revision-2", "c2")
+		w.wantReported("apply revision 5 (rolled back): it does not start")
+
+		// What is taken back in flight is put back too.
+		w.set("cert", "c6")
+		w.next(6)
+		check("revision-6", "c6")
+		w.set("key", "v3")
+		w.next(7)
+		w.set("cert", "c2")
+		w.answer(w.next(3), nil)
+		check("revision-2", "c2")
+	})
+}
+
+// A file without a name is open for as long as its revision may be used.
+func TestExtraFiles(t *testing.T) {
+	runFiles(t, files, map[string]any{"key": "v1", "cert": "c1", "sealed": "s1"}, func(w *world, _ string) {
+		content := func(r *runner.Revision) string {
+			t.Helper()
+			if len(r.ExtraFiles) != 1 || r.ExtraFiles[0] == nil {
+				return "closed"
+			}
+			b := make([]byte, 10)
+			n, _ := r.ExtraFiles[0].ReadAt(b, 0)
+			return string(b[:n])
+		}
+		w.set("sealed", "s2")
+		second := w.next(2)
+		if !second.change.Restart {
+			t.Errorf("got %+v", second.change)
+		}
+		w.answer(second, nil)
+		w.set("sealed", "bad")
+		third := w.next(3)
+		if second, third := content(second.revision), content(third.revision); second != "s2" || third != "bad" {
+			t.Errorf("got %q and %q", second, third)
+		}
+		w.answer(third, errors.New("it does not start"))
+		if second, third := content(second.revision), content(third.revision); second != "s2" || third != "closed" {
+			t.Errorf("got %q and %q", second, third)
+		}
+		w.set("sealed", "s4")
+		w.answer(w.next(4), nil)
+		if got := content(second.revision); got != "closed" {
+			t.Errorf("got %q", got)
+		}
+		w.remove("sealed")
+		w.answer(w.next(0), nil)
+		w.set("sealed", "s4")
+		fourth := w.next(4)
+		w.answer(fourth, errors.New("it does not start"))
+		if got := content(fourth.revision); got != "s4" { // it was in use before
+			t.Errorf("got %q", got)
+		}
+		w.set("sealed", "s5")
+		last := w.next(5)
+		w.end()
+		if got := content(last.revision); got != "closed" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+// There may be files for the first time when the manifest is edited.
+func TestFirstFiles(t *testing.T) {
+	runFiles(t, oneKey, map[string]any{"key": "v1", "cert": "c1", "sealed": "s1"}, func(w *world, dir string) {
+		if _, err := os.Stat(dir); err == nil {
+			t.Error("a directory was made for no files")
+		}
+		w.edit(files)
+		w.answer(w.next(2), nil)
+		if b, err := os.ReadFile(filepath.Join(dir, "current", "cert")); string(b) != "c1" || err != nil {
+			t.Errorf("got %q, %v", b, err)
+		}
+	})
+}

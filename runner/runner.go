@@ -1,0 +1,271 @@
+// Package runner keeps a program current with a manifest. It fetches what the
+// manifest refers to, renders it, and hands each set of values that differs, a
+// [Revision], to a [Consumer]: a supervised command (package inject), or a function
+// of yours ([Func]). When values change at their source, or the manifest is edited,
+// the consumer gets the next revision; when one is of no use to it, the previous one
+// stays.
+//
+//	r, err := runner.New(runner.Config{Files: []string{".env.room"}, Sources: sources})
+//	...
+//	defer r.Close()
+//	_, err = r.Run(ctx, runner.Func(func(ctx context.Context, rev *runner.Revision) error { ... }))
+package runner
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/internal/filewatch"
+	"github.com/roomenv/roomenv/internal/tmpfs"
+	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/render"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// A Config says what a [Runner] keeps current, and from where.
+type Config struct {
+	// Files are the files of the manifest, each one over the previous ones. They are
+	// watched while Run runs. With none, the manifest is what Environ refers to.
+	Files []string
+
+	// Environ is the inherited environment, NAME=VALUE. It is read once. nil is that
+	// of this process.
+	Environ []string
+
+	// Sources are where values come from, by the scheme of the references, such as
+	// "room". Each is opened when a manifest first refers to it. Close closes those
+	// that are an [io.Closer].
+	Sources map[string]func() (fetch.Source, error)
+
+	// Policy says what of Environ is inherited and which variables a fetched value
+	// may set. What the manifest says under exec is added to it.
+	Policy render.Policy
+
+	// Dir is the directory on a tmpfs for the files of the manifest, which is made if
+	// need be. "" makes one for this process alone, in the first place that will do:
+	// $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm/roomenv-UID. A manifest
+	// without files needs none.
+	Dir string
+
+	// Owner is the user who gets the files; nil is the user of this process. Only
+	// root can name another one.
+	Owner *syscall.Credential
+
+	// Check is called with each manifest that was read, before a value is fetched.
+	// Its error refuses the manifest. It may change what the manifest says, such as
+	// for a flag that overrides a setting. nil accepts all.
+	Check func(*manifest.Manifest) error
+
+	// OnError is called, by one goroutine, with each problem that does not end Run:
+	// a value that was revoked, a manifest or values that cannot be used, a revision
+	// that was rolled back. The text is for people. nil logs it.
+	OnError func(error)
+
+	// Log gets what happens; nil discards it.
+	Log *slog.Logger
+}
+
+// A Runner keeps a consumer at the newest revision of a manifest. Refresh, Reconnect,
+// Status and Token may be called by several goroutines at any time after Resolve; the other
+// methods are for one goroutine.
+type Runner struct {
+	config Config
+	log    *slog.Logger
+	watch  func(ctx context.Context, changed func())
+	hasher *secret.Hasher
+	dir    *tmpfs.Dir // nil: there are no files
+	first  *desired   // what Resolve found
+
+	opening sync.Mutex // guards opened
+	opened  fetch.Mux
+
+	refreshes chan struct{} // somebody asked for one; one slot
+
+	mu       sync.Mutex // guards what Status and Token tell, below
+	view     view
+	tally    Status // without entries
+	changed  map[name]int
+	reporter Reporter // nil: the consumer is not one
+}
+
+// New reads the manifest, of which the error has all problems (manifest.Errors), and
+// opens nothing. Call Close when done.
+func New(c Config) (*Runner, error) {
+	if c.Environ == nil {
+		c.Environ = os.Environ()
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.OnError == nil {
+		c.OnError = func(err error) { c.Log.Error(err.Error()) }
+	}
+	r := &Runner{
+		config: c, log: c.Log,
+		watch:     filewatch.New(c.Files...).Watch, // before they are read
+		hasher:    secret.NewHasher(),
+		opened:    make(fetch.Mux),
+		refreshes: make(chan struct{}, 1),
+	}
+	m, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	r.view.manifest = m
+	r.config.Policy.Strip = slices.Concat(c.Policy.Strip, m.Exec.Strip)
+	r.config.Policy.Allow = slices.Concat(c.Policy.Allow, m.Exec.Allow)
+	r.config.Policy.Pristine = c.Policy.Pristine || m.Exec.Pristine
+	return r, nil
+}
+
+// load reads the manifest.
+func (r *Runner) load() (*manifest.Manifest, error) {
+	schemes := slices.DeleteFunc(slices.Sorted(maps.Keys(r.config.Sources)), func(s string) bool { return s == manifest.SchemeRoom })
+	m, err := manifest.Load(r.config.Files, r.config.Environ, schemes...)
+	if err == nil && r.config.Check != nil {
+		err = r.config.Check(m)
+	}
+	return m, err
+}
+
+// Manifest returns the manifest that is in use. It is not modified.
+func (r *Runner) Manifest() *manifest.Manifest {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.view.manifest
+}
+
+// HasReferences reports whether the manifest refers to any source. One that does not
+// is read once: Run has nothing to keep current, and no source is opened.
+func (r *Runner) HasReferences() bool {
+	for range targets(r.Manifest()) {
+		return true
+	}
+	return false
+}
+
+// Resolve fetches all values of the manifest and renders them, as Run does if it has
+// not been called. The error says what is missing, for all references at once
+// ([fetch.Error]), or what cannot be rendered. A cancelled ctx ends it with its cause.
+func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
+	v := &r.view
+	var err error
+	if r.dir, err = r.openDir(r.dir, v.manifest); err != nil {
+		return nil, err
+	}
+	if v.sources, err = r.open(targets(v.manifest)); err != nil {
+		return nil, err
+	}
+	if v.snapshot, err = fetch.Resolve(ctx, v.manifest, v.sources); err != nil {
+		return nil, err
+	}
+	if r.first, err = r.render(v.manifest, v.snapshot, r.dir); err != nil {
+		return nil, err
+	}
+	r.tally = Status{Manifest: r.config.Files, Started: time.Now(), State: CommandStarting, Revision: 1}
+	return r.first.result, nil
+}
+
+// Run has c use the values of the manifest, and each revision that follows, until c
+// is done, ctx ends or the policy of the manifest says so; then it stops c. It
+// returns what c's Stop returned. In the last case that is 125 and a [*PolicyError].
+func (r *Runner) Run(ctx context.Context, c Consumer) (code int, err error) {
+	if r.first == nil {
+		if _, err := r.Resolve(ctx); err != nil {
+			return exitFailure, err
+		}
+	}
+	l := newLoop(r, c)
+	cause := l.run(ctx)
+	code, err = c.Stop(cause)
+	l.release()
+	if policy, ok := errors.AsType[*PolicyError](cause); ok {
+		return exitFailure, policy
+	}
+	return code, err
+}
+
+// exitFailure is the exit code of a program that runs another one and fails itself
+// (env(1), docker-run(1)).
+const exitFailure = 125
+
+// Refresh has all values fetched again now, except those that a person would be
+// asked for, and the manifest read again if it could not be used. It does not wait.
+func (r *Runner) Refresh() { notify(r.refreshes) }
+
+// Reconnect makes sources reconnect, with credentials that are read then, and
+// refreshes.
+func (r *Runner) Reconnect() {
+	r.mu.Lock()
+	sources := r.view.sources
+	r.mu.Unlock()
+	sources.Reconnect()
+	r.Refresh()
+}
+
+// notify fills the only slot of a channel.
+func notify(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Close closes the sources and removes the files. Neither Run nor Token may run.
+func (r *Runner) Close() error {
+	errs := []error{r.dir.Close()}
+	for _, s := range r.opened {
+		if closer, ok := s.(io.Closer); ok {
+			errs = append(errs, closer.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// openDir opens the directory for the files of m, if it has any and dir is nil.
+func (r *Runner) openDir(dir *tmpfs.Dir, m *manifest.Manifest) (*tmpfs.Dir, error) {
+	if dir != nil || !slices.ContainsFunc(m.Files, func(f manifest.File) bool { return !f.Memfd }) {
+		return dir, nil
+	}
+	return tmpfs.Open(r.config.Dir, r.config.Owner)
+}
+
+// render makes what the consumer is to have of a snapshot.
+func (r *Runner) render(m *manifest.Manifest, s *fetch.Snapshot, dir *tmpfs.Dir) (*desired, error) {
+	result, err := r.config.Policy.Render(m, s, r.config.Environ, dir.Current())
+	if err != nil {
+		return nil, err
+	}
+	return &desired{manifest: m, result: result, digest: result.Digest(r.hasher)}, nil
+}
+
+// open returns all sources, with those of the targets.
+func (r *Runner) open(targets iter.Seq[manifest.Target]) (fetch.Mux, error) {
+	r.opening.Lock()
+	defer r.opening.Unlock()
+	for t := range targets {
+		if r.opened[t.Scheme] != nil {
+			continue
+		}
+		open := r.config.Sources[t.Scheme]
+		if open == nil {
+			continue // fetch says so
+		}
+		s, err := open()
+		if err != nil {
+			return nil, err
+		}
+		r.opened[t.Scheme] = s
+	}
+	return maps.Clone(r.opened), nil // it is used while others are opened
+}

@@ -1,0 +1,229 @@
+package runner
+
+import (
+	"cmp"
+	"errors"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/manifest"
+)
+
+// A Status is what can be told of a running consumer and its values: names,
+// references, states and times, and nothing that is made of a value, such as a hash
+// or a length. Its JSON is what `roomenv status --json` prints: names stay, and new
+// ones may come.
+type Status struct {
+	PID      int       `json:"pid"`
+	Command  string    `json:"command"`  // the base name of its file: arguments may hold secrets
+	Manifest []string  `json:"manifest"` // files
+	Rooms    []string  `json:"rooms"`    // names
+	Started  time.Time `json:"started_at"`
+
+	State  CommandState `json:"state,omitempty"`
+	Reason string       `json:"reason,omitempty"` // of the state
+	Ready  bool         `json:"ready"`            // there is no [Status.Unready]
+
+	Revision     int `json:"revision"`      // in use, from 1
+	Restarts     int `json:"restarts"`      // because values changed
+	Rollbacks    int `json:"rollbacks"`     // revisions that the consumer could not use
+	Crashes      int `json:"crashes"`       // of the command
+	Refreshes    int `json:"refreshes"`     // asked for
+	RoomRequests int `json:"room_requests"` // sent to rooms
+
+	Entries []Entry `json:"entries"`
+}
+
+// A CommandState is the state of the consumer; "" is that there is none.
+type CommandState string
+
+// States of a consumer.
+const (
+	CommandStarting CommandState = "starting" // no revision is in use yet
+	CommandRunning  CommandState = "running"
+	CommandStopped  CommandState = "stopped" // until its values are available
+)
+
+// Kinds of entries.
+const (
+	KindVariable = "variable"
+	KindFile     = "file"
+)
+
+// An Entry is one reference of one variable or file.
+type Entry struct {
+	Name     string `json:"name"`
+	Kind     string `json:"kind"`
+	Source   string `json:"source"`   // the reference, without its default
+	Required bool   `json:"required"` // neither optional nor with a default
+	Value
+	Revision int `json:"revision,omitempty"` // in which Name changed last
+}
+
+// A Value is what is known of a value, except the value.
+type Value struct {
+	State     fetch.Status `json:"state"`
+	Reason    string       `json:"reason,omitempty"`      // of the state
+	Since     time.Time    `json:"since,omitzero"`        // when the state began
+	From      string       `json:"from,omitempty"`        // the approver of a pending request
+	Until     time.Time    `json:"until,omitzero"`        // when that request expires
+	Confirmed time.Time    `json:"confirmed_at,omitzero"` // when the source last confirmed the value
+	Expires   time.Time    `json:"expires_at,omitzero"`
+}
+
+// StatusDefault is the state of a value that is not found and has a default.
+const StatusDefault fetch.Status = "default"
+
+// Unready says why the consumer cannot be relied on: it does not run, or a value
+// that it needs is missing, denied, pending or failed. A stale value is no reason.
+func (s Status) Unready() (reasons []string) {
+	switch {
+	case s.State != "" && s.State != CommandRunning && s.Reason != "":
+		reasons = append(reasons, "the command is "+string(s.State)+": "+s.Reason)
+	case s.State != "" && s.State != CommandRunning:
+		reasons = append(reasons, "the command is "+string(s.State))
+	}
+	for _, e := range s.Entries {
+		switch e.State {
+		case fetch.Current, fetch.Stale, StatusDefault:
+		default:
+			if e.Required {
+				reasons = append(reasons, e.Name+" is "+string(e.State))
+			}
+		}
+	}
+	return reasons
+}
+
+// view is what Status and Token look at.
+type view struct {
+	manifest *manifest.Manifest
+	snapshot *fetch.Snapshot
+	sources  fetch.Mux
+	session  *session // nil: values are not refreshed
+}
+
+func (r *Runner) setView(v view) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.view = v
+}
+
+// update changes what Status returns.
+func (r *Runner) update(change func(*Status)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change(&r.tally)
+}
+
+// show has Status tell in which revisions entries changed, up to rev.
+func (r *Runner) show(rev *Revision) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changed = rev.changed
+}
+
+// now returns the view with the newest snapshot.
+func (r *Runner) now() view {
+	r.mu.Lock()
+	v := r.view
+	r.mu.Unlock()
+	if v.session != nil {
+		if latest := v.session.Latest(v.session.ctx); latest != nil {
+			v.snapshot = latest
+		}
+	}
+	return v
+}
+
+// Status returns the status at this time, without a PID. In Rooms the default room is
+// "". RoomRequests is for the caller.
+func (r *Runner) Status() Status {
+	v := r.now()
+	r.mu.Lock()
+	s, changed, reporter := r.tally, r.changed, r.reporter
+	r.mu.Unlock()
+	s.Entries = entries(v.manifest, v.snapshot)
+	for i := range s.Entries {
+		e := &s.Entries[i]
+		e.Revision = cmp.Or(changed[name{e.Kind, e.Name}], 1)
+	}
+	for t := range targets(v.manifest) {
+		if t.Scheme == manifest.SchemeRoom && !slices.Contains(s.Rooms, t.Group) {
+			s.Rooms = append(s.Rooms, t.Group)
+		}
+	}
+	if reporter != nil {
+		reporter.Report(&s)
+	}
+	return s
+}
+
+// targets yields what m refers to, in its order.
+func targets(m *manifest.Manifest) iter.Seq[manifest.Target] {
+	return func(yield func(manifest.Target) bool) {
+		for _, e := range m.Values() {
+			for r := range e.Value.References() {
+				if !yield(r.Target) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// entries returns a row for every reference of m. Variables and files without
+// references have none.
+func entries(m *manifest.Manifest, s *fetch.Snapshot) []Entry {
+	var entries []Entry
+	add := func(name, kind string, x manifest.Expr) {
+		first := len(entries)
+	references:
+		for r, inOperand := range x.References() {
+			required := !inOperand && !r.Optional && r.Default == nil
+			source := r.String()
+			for i := range entries[first:] {
+				if e := &entries[first+i]; e.Source == source {
+					e.Required = e.Required || required
+					continue references
+				}
+			}
+			value := valueOf(s, r.Target)
+			if value.State == fetch.Missing && r.Default != nil {
+				value.State = StatusDefault
+			}
+			entries = append(entries, Entry{Name: name, Kind: kind, Source: source, Required: required, Value: value})
+		}
+	}
+	for _, e := range m.Entries {
+		add(e.Name, KindVariable, e.Value)
+	}
+	for _, f := range m.Files {
+		for _, e := range f.Entries {
+			add(f.Path, KindFile, e.Value)
+		}
+	}
+	return entries
+}
+
+// valueOf is what is known of t.
+func valueOf(s *fetch.Snapshot, t manifest.Target) Value {
+	st := s.State(t)
+	v := Value{State: st.Status(), Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
+	pending, isPending := errors.AsType[*fetch.PendingError](st.Err)
+	switch {
+	case !st.Revoked.IsZero():
+		v.Since = st.Revoked
+	case v.State == fetch.Stale:
+		v.Since = st.Stale
+	case v.State == fetch.Pending && isPending:
+		v.From, v.Until = pending.From, pending.Until
+	}
+	if st.Err != nil && v.State != fetch.Pending {
+		v.Reason = strings.TrimPrefix(st.Err.Error(), string(v.State)+": ")
+	}
+	return v
+}
