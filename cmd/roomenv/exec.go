@@ -71,7 +71,7 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 	// Flags after the command are the command's, with or without "--".
 	cmd.Flags().SetInterspersed(false)
 	cmd.Flags().StringArrayVarP(&e.config.Files, "manifest", "m", nil, "manifest to read; repeat to layer, the later one wins")
-	a.roomFlag(cmd.Flags())
+	a.roomFlags(cmd.Flags())
 	cmd.Flags().StringVar(&e.config.Dir, "dir", "", "folder on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm)")
 	cmd.Flags().BoolVar(&e.once, "once", false, "replace roomenv with the command, which then has its PID")
 	cmd.Flags().BoolVar(&e.config.Policy.Pristine, "pristine", false, "inherit only the variables that the manifest names")
@@ -86,12 +86,9 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 	cmd.Flags().StringVar(&e.listen, "listen", "", "serve Prometheus metrics, /healthz and /readyz on this `ADDR`ess, as 127.0.0.1:9090")
 	cmd.Flags().StringVar(&e.tokens, "token-server", "", "serve current OAuth tokens to the command, over `NETWORK` tcp (loopback) or unix (default none; tcp without a value)")
 	cmd.Flags().Lookup("token-server").NoOptDefVal = tokenserver.TCP
-	for _, flag := range []string{"restart-on-failure", "listen", "token-server"} {
+	for _, flag := range []string{"restart-on-failure", "listen", "token-server", "mask", "stop-signal", "stop-timeout"} {
 		cmd.MarkFlagsMutuallyExclusive("once", flag)
 	}
-	cmd.MarkFlagsMutuallyExclusive("once", "mask")
-	cmd.MarkFlagsMutuallyExclusive("once", "stop-signal")
-	cmd.MarkFlagsMutuallyExclusive("once", "stop-timeout")
 	return cmd
 }
 
