@@ -154,7 +154,7 @@ func sign(t testing.TB, dir string, tok token.Token) secret.Value {
 func scoped() *token.Scope { return &token.Scope{Secrets: &token.SecretsScope{}} }
 
 func admin() *token.Scope {
-	return &token.Scope{Secrets: &token.SecretsScope{}, Admin: &token.AdminScope{}}
+	return &token.Scope{Secrets: &token.SecretsScope{}, Admin: true}
 }
 
 func getArguments(id string) wire.Content {

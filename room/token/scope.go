@@ -11,7 +11,7 @@ import (
 // grant that is absent; one that is empty is the grant with its defaults.
 type Scope struct {
 	Secrets   *SecretsScope
-	Admin     *AdminScope
+	Admin     bool // opens what belongs to others
 	Messaging *MessagingScope
 
 	// Other holds the grants that roomenv does not look into, as they stand.
@@ -30,11 +30,6 @@ type SecretsScope struct {
 type OAuthClient struct {
 	Endpoint string `json:"endpoint"`
 	ClientID string `json:"client_id"`
-}
-
-// AdminScope opens what belongs to others. Config is true when nil.
-type AdminScope struct {
-	Config *bool `json:"config,omitempty"`
 }
 
 // MessagingScope opens messaging. Each field is true when nil.
@@ -62,17 +57,9 @@ func UserScope() *Scope {
 	return s
 }
 
-// FullScope grants everything.
-func FullScope() *Scope {
-	s := AgentScope()
-	s.Admin = &AdminScope{}
-	s.Other["tunnels"] = json.RawMessage("{}")
-	return s
-}
-
 // IsAdmin reports whether s opens the secrets of others. A nil Scope does not.
 func (s *Scope) IsAdmin() bool {
-	return s != nil && s.Admin != nil && (s.Admin.Config == nil || *s.Admin.Config)
+	return s != nil && s.Admin
 }
 
 // Allows reports whether a token may be requested for the OAuth client with
@@ -107,8 +94,8 @@ func (s Scope) MarshalJSON() ([]byte, error) {
 	if s.Secrets != nil {
 		grants["secrets"] = s.Secrets
 	}
-	if s.Admin != nil {
-		grants["admin"] = s.Admin
+	if s.Admin {
+		grants["admin"] = struct{}{}
 	}
 	if s.Messaging != nil {
 		grants["messaging"] = s.Messaging
@@ -116,14 +103,14 @@ func (s Scope) MarshalJSON() ([]byte, error) {
 	return json.Marshal(grants)
 }
 
-// UnmarshalJSON is the inverse. A grant that is null is absent. Errors wrap
-// [ErrMalformed].
+// UnmarshalJSON is the inverse. A grant that is null is absent.
 func (s *Scope) UnmarshalJSON(b []byte) error {
 	*s = Scope{}
 	if json.Unmarshal(b, &s.Other) != nil {
 		return fmt.Errorf("cannot read an api scope: %w: it is not an object", ErrMalformed)
 	}
-	for name, grant := range map[string]any{"secrets": &s.Secrets, "admin": &s.Admin, "messaging": &s.Messaging} {
+	var admin *struct{ Config *bool }
+	for name, grant := range map[string]any{"secrets": &s.Secrets, "admin": &admin, "messaging": &s.Messaging} {
 		raw, ok := s.Other[name]
 		if !ok {
 			continue
@@ -133,6 +120,7 @@ func (s *Scope) UnmarshalJSON(b []byte) error {
 		}
 		delete(s.Other, name)
 	}
+	s.Admin = admin != nil && (admin.Config == nil || *admin.Config)
 	maps.DeleteFunc(s.Other, func(_ string, grant json.RawMessage) bool { return string(grant) == "null" })
 	return nil
 }

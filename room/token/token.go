@@ -15,17 +15,19 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// MaxToken is the longest token that is looked at, in bytes. Tokens travel in
+// maxToken is the longest token that is looked at, in bytes. Tokens travel in
 // an HTTP header, and servers refuse headers that are longer.
-const MaxToken = 16 << 10
+const maxToken = 16 << 10
 
-// What is wrong with a token or an API key. Every error of [Verify] and
-// [ParseAPIKey] wraps one of these, and none holds a part of its input.
+// ErrMalformed: a token, a scope or an API key is not of the form that it has to
+// have. Errors hold no part of their input.
+var ErrMalformed = errors.New("malformed")
+
+// What else is wrong with a token.
 var (
-	ErrMalformed   = errors.New("malformed")
-	ErrSignature   = errors.New("not signed with a key that is known here")
-	ErrExpired     = errors.New("expired")
-	ErrNotYetValid = errors.New("not valid yet")
+	errSignature   = errors.New("not signed with a key that is known here")
+	errExpired     = errors.New("expired")
+	errNotYetValid = errors.New("not valid yet")
 )
 
 // Roles of a participant.
@@ -97,8 +99,8 @@ func (t Token) Sign(key secret.Value) (secret.Value, error) {
 	if err != nil {
 		return secret.Value{}, fmt.Errorf("cannot sign a token: %w", err)
 	}
-	if len(signed) > MaxToken {
-		return secret.Value{}, fmt.Errorf("cannot sign a token: it is longer than %d bytes", MaxToken)
+	if len(signed) > maxToken {
+		return secret.Value{}, fmt.Errorf("cannot sign a token: it is longer than %d bytes", maxToken)
 	}
 	return secret.New([]byte(signed)), nil
 }
@@ -127,9 +129,6 @@ func (t Token) grants() ([]grant, error) {
 // Verify returns what a JWT says after it has checked the signature, which is
 // HS256 and nothing else, and that now is before its expiry. The key is asked
 // for by the kid claim, which is "" in a token signed with a bare secret.
-//
-// Errors wrap one of [ErrMalformed], [ErrSignature], [ErrExpired] and
-// [ErrNotYetValid].
 func Verify(token secret.Value, key func(keyID string) (secret.Value, bool), now time.Time) (Token, error) {
 	t, err := verify(token, key, now)
 	if err != nil {
@@ -139,8 +138,8 @@ func Verify(token secret.Value, key func(keyID string) (secret.Value, bool), now
 }
 
 func verify(token secret.Value, key func(string) (secret.Value, bool), now time.Time) (Token, error) {
-	if token.Len() > MaxToken {
-		return Token{}, fmt.Errorf("%w: it is longer than %d bytes", ErrMalformed, MaxToken)
+	if token.Len() > maxToken {
+		return Token{}, fmt.Errorf("%w: it is longer than %d bytes", ErrMalformed, maxToken)
 	}
 	parser := jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
@@ -151,7 +150,7 @@ func verify(token secret.Value, key func(string) (secret.Value, bool), now time.
 	_, err := parser.ParseWithClaims(string(token.Reveal()), &c, func(*jwt.Token) (any, error) {
 		k, ok := key(c.KeyID)
 		if !ok || k.Len() == 0 {
-			return nil, ErrSignature
+			return nil, errSignature
 		}
 		return k.Reveal(), nil
 	})
@@ -165,11 +164,11 @@ func verify(token secret.Value, key func(string) (secret.Value, bool), now time.
 func kind(err error) error {
 	switch {
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
-		return ErrSignature
+		return errSignature
 	case errors.Is(err, jwt.ErrTokenExpired):
-		return ErrExpired
+		return errExpired
 	case errors.Is(err, jwt.ErrTokenNotValidYet):
-		return ErrNotYetValid
+		return errNotYetValid
 	}
 	return ErrMalformed
 }
