@@ -57,7 +57,11 @@ func (d *Dir) Write(number int, files []render.File) error {
 		if added {
 			_ = d.root.RemoveAll(name)
 		}
-		return d.writeError(err)
+		err = fmt.Errorf("cannot write files to %s: %w", d.path, text.Reason(err))
+		if errors.Is(err, syscall.ENOSPC) {
+			err = fmt.Errorf("%w\nhint: the tmpfs is full: make it larger, or name a folder on another with --dir", err)
+		}
+		return err
 	}
 	if number != d.revision {
 		if added {
@@ -143,14 +147,6 @@ func (d *Dir) point(name string) error {
 		return err
 	}
 	return d.root.Rename(next, current)
-}
-
-func (d *Dir) writeError(err error) error {
-	err = fmt.Errorf("cannot write files to %s: %w", d.path, text.Reason(err))
-	if errors.Is(err, syscall.ENOSPC) {
-		err = fmt.Errorf("%w\nhint: the tmpfs is full: make it larger, or name a folder on another with --dir", err)
-	}
-	return err
 }
 
 // CloseAll closes what [Memfds] has made.
