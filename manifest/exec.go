@@ -69,14 +69,14 @@ type settings struct {
 	at      map[string]place // where the value of a key is
 }
 
-// note stores where the values of a mapping are.
-func (s *settings) note(src *source, f field) {
+// note stores where the values of the settings in f are.
+func (l *layer) note(f field) {
 	for _, f := range f.value.fields {
 		name := f.key
 		if k := refreshKeys.find(name); k != nil && k.alias != "" {
 			name = k.alias
 		}
-		s.at[name] = place{src, f.value.off}
+		l.settings.at[name] = place{l.source, f.value.off}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 )
 
 // A File is one file that the command may read.
@@ -63,9 +64,9 @@ const (
 
 var (
 	filePath = scalar("PATH", fmt.Sprintf("a relative path such as tls/key.pem, without . and .., of at most %d bytes", maxPath), `{"$ref": "#/$defs/path"}`, func(s string) (string, bool) {
-		return s, len(s) <= maxPath && pathRegexp.MatchString(s)
+		return s, len(s) <= maxPath && pathRegexp().MatchString(s)
 	})
-	pathRegexp = regexp.MustCompile(pathPattern)
+	pathRegexp = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pathPattern) })
 
 	// destination is the file for the value of a reference.
 	destination = kind[string]{"PATH or `true`", `{"anyOf": [{"const": true}, {"$ref": "#/$defs/path"}]}`, func(s *source, f field) string {
@@ -78,33 +79,41 @@ var (
 		bits, _ := strconv.ParseUint(mode, 8, 32) // as the pattern says, or a fault
 		v.mode = fs.FileMode(bits)
 	})
-	// contentKeys are the keys of a file, whatever it is made of.
+	// placeKeys are the keys of a file, whatever it is made of.
 	placeKeys = keys[spec]{
 		modeKey,
-		on("memfd", boolean, "Not in a directory: the command gets the file open and sealed, and its path is `/proc/self/fd/N`.", func(v *spec, is bool) { v.memfd = is }),
-		{row{name: "env", word: variable.word, json: variable.json, doc: "Variable that holds the path of the file."}, func(s *source, v *spec, f field) {
-			if name := variable.read(s, f); name != "" {
-				v.env = &item{Entry: Entry{Name: name, Pos: s.position(f.value.off)}, place: place{s, f.value.off}}
-			}
-		}},
+		on("memfd", boolean, "Not in a directory: the command gets the file open and sealed, and its path is `/proc/self/fd/N`.", func(v *spec, is bool) { v.content.Memfd = is }),
+		on("env", pathVariable, "Variable that holds the path of the file.", func(v *spec, it *item) { v.env = it }),
 	}
 	templateKeys = keys[spec]{
-		{row{name: "template", word: "text", json: argument.json, doc: "Go template with the functions `secret`, `oauth`, `env`, `json`, `b64enc` and `urlquery`."}, func(s *source, v *spec, f field) {
-			v.template, v.entries = s.goTemplate(f)
-		}},
+		on("template", kind[File]{"text", argument.json, (*source).goTemplate}, "Go template with the functions `secret`, `oauth`, `env`, `json`, `b64enc` and `urlquery`.", func(v *spec, f File) {
+			v.content.Format, v.content.Text, v.content.Entries = FormatTemplate, f.Text, f.Entries
+		}),
 	}
 	formatKeys = keys[spec]{
-		on("format", oneOf(FormatDotenv, FormatJSON, FormatYAML, FormatShell), "How the entries are written.", func(v *spec, format Format) { v.format = format }).needing("entries"),
-		{row{name: "entries", word: "mapping of NAME", json: `{"$ref": "#/$defs/entries"}`, doc: "Content of the file by name, as under `env`, without keys of update policies."}, func(s *source, v *spec, f field) {
-			for _, it := range s.env(f) {
-				if it.hasPolicy() {
-					it.fail(it.Name+" has an update policy", nestedHint)
-				}
-				v.entries = append(v.entries, it.Entry)
-			}
-		}},
+		on("format", oneOf(FormatDotenv, FormatJSON, FormatYAML, FormatShell), "How the entries are written.", func(v *spec, format Format) { v.content.Format = format }).needing("entries"),
+		on("entries", kind[[]Entry]{"mapping of NAME", `{"$ref": "#/$defs/entries"}`, (*source).entries}, "Content of the file by name, as under `env`, without keys of update policies.", func(v *spec, entries []Entry) {
+			v.content.Entries = entries
+		}),
 	}
+	pathVariable = kind[*item]{variable.word, variable.json, func(s *source, f field) *item {
+		if name := variable.read(s, f); name != "" {
+			return &item{Entry: Entry{Name: name, Pos: s.position(f.value.off)}, place: place{s, f.value.off}}
+		}
+		return nil
+	}}
 )
+
+// entries reads the entries of a file.
+func (s *source) entries(f field) (entries []Entry) {
+	for _, it := range s.env(f) {
+		if it.hasPolicy() {
+			it.fail(it.Name+" has an update policy", nestedHint)
+		}
+		entries = append(entries, it.Entry)
+	}
+	return entries
+}
 
 const nestedHint = "a file changes as a whole: write on_change, max_stale, on_stale and on_revoked beside template or entries"
 
@@ -119,50 +128,36 @@ func (f fileItem) label() string { return fmt.Sprintf("file %q", f.Path) }
 
 // readFiles reads the mapping of paths to files. It adds them to the source and
 // returns the variables that hold their paths.
-func (s *source) readFiles(f field) []item {
-	var items []item
+func (s *source) readFiles(f field) (variables []item) {
 	for _, f := range s.fields(f, "PATH: value, indented") {
 		path := filePath.read(s, field{"path", f.off, node{kind: textNode, off: f.off, text: f.key}})
 		if path == "" {
 			continue
 		}
 		s.showKey(f.off, path)
-		file := fileItem{File: File{Path: path, Mode: defaultMode, Pos: s.position(f.off)}, place: place{s, f.off}}
+		file := fileItem{place: place{s, f.off}}
+		pos := s.position(f.off)
 		switch f.value.kind {
 		case textNode:
-			file.Entries = []Entry{{Value: s.expr(f.value), Pos: file.Pos}}
+			file.Entries = []Entry{{Value: s.expr(f.value), Pos: pos}}
 		case mapNode:
-			if it := s.readFile(&file, f); it != nil {
-				items = append(items, *it)
+			v := s.readForm(fileForms, f)
+			file.File, file.policy, file.Mode = v.content, v.policy, v.mode
+			v.syntax = syntax{}
+			if value := v.expr(); value != nil || v.form == "value" {
+				file.Entries = []Entry{{Value: value, Pos: pos}}
+			}
+			if v.env != nil {
+				v.env.Value = Expr{{File: path}}
+				variables = append(variables, *v.env)
 			}
 		default:
 			s.invalid(field{"file", f.off, f.value}, "{secret: ID}, {value: text}, {template: text} or {format: json, entries: {NAME: value}}, or text as under env")
 		}
+		file.Path, file.Pos, file.Mode = path, pos, cmp.Or(file.Mode, defaultMode)
 		s.files = append(s.files, file)
 	}
-	return items
-}
-
-// readFile reads what describes one file, and returns the variable that holds its
-// path, if there is one.
-func (s *source) readFile(file *fileItem, f field) *item {
-	v := s.readForm(fileForms, f)
-	file.Memfd, file.Text, file.Format, file.Entries, file.policy = v.memfd, v.template, v.format, v.entries, v.policy
-	if v.mode != 0 {
-		file.Mode = v.mode
-	}
-	v.syntax = syntax{}
-	switch v.form {
-	case "template":
-		file.Format = FormatTemplate
-	case "format":
-	default:
-		file.Entries = []Entry{{Value: v.expr(), Pos: file.Pos}}
-	}
-	if v.env != nil {
-		v.env.Value = Expr{{File: file.Path}}
-	}
-	return v.env
+	return variables
 }
 
 // collectFiles returns the files of all layers, of which a later one replaces

@@ -32,11 +32,12 @@ type goTemplate struct {
 	seen    map[string]bool
 }
 
-// goTemplate returns the text of a template and an entry for each call of a source.
-func (s *source) goTemplate(f field) (string, []Entry) {
+// goTemplate returns a file with the text of a template and an entry for each call of a
+// source.
+func (s *source) goTemplate(f field) File {
 	text, ok := s.textOf(f)
 	if !ok {
-		return "", nil
+		return File{}
 	}
 	g := &goTemplate{source: s, at: s.mapOffsets(f.value), seen: map[string]bool{}}
 	tree := tmpl.New("")
@@ -44,7 +45,7 @@ func (s *source) goTemplate(f field) (string, []Entry) {
 	trees := map[string]*tmpl.Tree{}
 	if _, err := tree.Parse(text, "", "", trees); err != nil {
 		g.failParse(text, err)
-		return text, nil
+		return File{}
 	}
 	for name, t := range trees {
 		if name != "" {
@@ -52,7 +53,7 @@ func (s *source) goTemplate(f field) (string, []Entry) {
 		}
 	}
 	g.node(tree.Root)
-	return text, g.entries
+	return File{Text: text, Entries: g.entries}
 }
 
 // failParse records an error of the parser, without what it quotes: the text

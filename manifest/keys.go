@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -41,6 +42,13 @@ func on[T, V any](name string, k kind[V], doc string, set func(to *T, v V)) key[
 // needing returns k as a key that requires another.
 func (k key[T]) needing(name string) key[T] {
 	k.requires = name
+	return k
+}
+
+// merging returns k as a key whose value in a later file replaces parts of that in an
+// earlier one.
+func (k key[T]) merging(part string) key[T] {
+	k.merge = "replaces by " + part
 	return k
 }
 
@@ -155,10 +163,10 @@ func scalar[V any](word, want, json string, parse func(text string) (V, bool)) k
 		text, ok := s.textOf(f)
 		if ok && text == "" {
 			s.fail(f.value.off, f.key+" is empty", "")
+		} else if parsed, valid := parse(text); ok && valid {
+			v = parsed
 		} else if ok {
-			if v, ok = parse(text); !ok {
-				s.invalid(f, want)
-			}
+			s.invalid(f, want)
 		}
 		return v
 	}}
@@ -166,9 +174,9 @@ func scalar[V any](word, want, json string, parse func(text string) (V, bool)) k
 
 // matching is a kind of text that has a pattern.
 func matching(word, want, pattern string) kind[string] {
-	re := regexp.MustCompile(pattern)
+	re := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
 	return scalar(word, want, `{"type": "string", "pattern": `+strconv.Quote(pattern)+`}`, func(s string) (string, bool) {
-		return s, re.MatchString(s)
+		return s, re().MatchString(s)
 	})
 }
 

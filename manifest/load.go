@@ -79,6 +79,7 @@ func (p place) fail(message, hint string) { p.source.fail(p.off, message, hint) 
 
 // A layer is what one file says.
 type layer struct {
+	source   *source
 	items    []item
 	clients  map[string]OAuthClient
 	settings *settings // of this file and the earlier ones

@@ -93,7 +93,7 @@ var (
 		modeKey.needing("file"),
 	}
 	expiresKey = on("expires_at", boolean, "Sets NAME_EXPIRES_AT to the time when the token expires (RFC 3339).", func(v *spec, is bool) { v.expiresAt = is })
-	requestKey = key[spec]{row{name: string(KindRequest), word: "mapping", json: `{"$ref": "#/$defs/request"}`, doc: "What to ask a participant for if the room does not store it."}, (*source).request}
+	requestKey = on(string(KindRequest), anyMapping("request"), "What to ask a participant for if the room does not store it.", func(v *spec, f field) { v.request = f })
 	fromKey    = on("from", plainText, "The approver.", func(v *spec, id string) { v.Path += id })
 
 	// groupKeys are those that a reference has outside of its query.
@@ -135,19 +135,17 @@ func (v *spec) setParams() {
 	v.Params = strings.Join(all, "&")
 }
 
-// queryKeys are the keys of a query. Of the keys of another scheme than a room's only those
-// of all references are known.
-func (t Target) queryKeys() keys[spec] {
-	own := keys[spec]{}
-	if t.Scheme == SchemeRoom {
-		own = targetKeys[t.Kind()]
+var (
+	// anyQuery are the keys of each query. Others than these are known to the source of
+	// another scheme than a room's alone.
+	anyQuery = join(attributeKeys, pathKeys, policyKeys)
+	// roomQuery are the keys of the query of a room's reference.
+	roomQuery = map[Kind]keys[spec]{
+		KindSecret:  join(targetKeys[KindSecret], anyQuery),
+		KindOAuth:   join(targetKeys[KindOAuth], anyQuery, keys[spec]{expiresKey}),
+		KindRequest: join(targetKeys[KindRequest], anyQuery),
 	}
-	ks := join(own, attributeKeys, pathKeys, policyKeys)
-	if t.isOAuth() {
-		ks = append(ks, expiresKey)
-	}
-	return ks
-}
+)
 
 func (t Target) isOAuth() bool { return t.Scheme == SchemeRoom && t.Kind() == KindOAuth }
 
@@ -280,7 +278,10 @@ func queryField(key, text string, off int) field {
 
 // query reads the query of a reference, which starts at off.
 func (s *source) query(v *spec, query string, off int) {
-	ks := v.queryKeys()
+	ks := anyQuery
+	if v.Scheme == SchemeRoom {
+		ks = roomQuery[v.Kind()]
+	}
 	var fields []field
 	for pair := range strings.SplitSeq(query, "&") {
 		key, value, hasValue := strings.Cut(pair, "=")
@@ -318,8 +319,8 @@ func (s *source) query(v *spec, query string, off int) {
 
 // isQueryKey reports whether key is one of any kind.
 func isQueryKey(key string) bool {
-	for _, kind := range kinds {
-		if (Target{Scheme: SchemeRoom, Path: kind}).queryKeys().find(key) != nil {
+	for _, ks := range roomQuery {
+		if ks.find(key) != nil {
 			return true
 		}
 	}

@@ -17,36 +17,36 @@ func Schema() []byte { return slices.Clone(schema) }
 
 // topKeys are the keys of a file.
 var topKeys = keys[layer]{
-	{row{name: "version", word: "`1`", json: `{"const": 1}`, doc: "Version of the format."}, (*source).version},
-	{row{name: "env", word: "mapping of NAME", json: `{"$ref": "#/$defs/env"}`, merge: "replaces by NAME", doc: "Environment variables."}, func(s *source, l *layer, f field) {
-		l.items = append(l.items, s.env(f)...)
-	}},
-	{row{name: "files", word: "mapping of PATH", json: `{"$ref": "#/$defs/files"}`, merge: "replaces by PATH", doc: "Files, by path below `$CREDENTIALS_DIRECTORY`."}, func(s *source, l *layer, f field) {
-		l.items = append(l.items, s.readFiles(f)...)
-	}},
-	{row{name: "oauth", word: "mapping of CLIENT", json: `{"$ref": "#/$defs/clients"}`, merge: "replaces by CLIENT", doc: "OAuth clients that `room:oauth/CLIENT` and `{oauth: CLIENT}` name."}, func(s *source, l *layer, f field) {
-		l.clients = s.clients(f)
-	}},
-	{row{name: "refresh", word: "mapping", json: `{"$ref": "#/$defs/refresh"}`, merge: "replaces by key", doc: "How values are kept current while the command runs, and the policy of entries and files without one."}, func(s *source, l *layer, f field) {
-		refreshKeys.readMapping(s, f, "keys such as interval: 60s", l.settings)
-		l.settings.note(s, f)
-	}},
-	{row{name: "exec", word: "mapping", json: `{"$ref": "#/$defs/exec"}`, merge: "replaces by key", doc: "How `roomenv exec` runs the command, unless its flags say otherwise."}, func(s *source, l *layer, f field) {
-		execKeys.readMapping(s, f, "keys such as mask: true", &l.settings.exec)
-		l.settings.note(s, f)
-	}},
+	on("version", kind[bool]{"`1`", `{"const": 1}`, (*source).version}, "Version of the format.", func(*layer, bool) {}),
+	on("env", kind[[]item]{"mapping of NAME", `{"$ref": "#/$defs/env"}`, (*source).env}, "Environment variables.",
+		func(l *layer, items []item) { l.items = append(l.items, items...) }).merging("NAME"),
+	on("files", kind[[]item]{"mapping of PATH", `{"$ref": "#/$defs/files"}`, (*source).readFiles}, "Files, by path below `$CREDENTIALS_DIRECTORY`.",
+		func(l *layer, items []item) { l.items = append(l.items, items...) }).merging("PATH"),
+	on("oauth", kind[map[string]OAuthClient]{"mapping of CLIENT", `{"$ref": "#/$defs/clients"}`, (*source).clients}, "OAuth clients that `room:oauth/CLIENT` and `{oauth: CLIENT}` name.",
+		func(l *layer, clients map[string]OAuthClient) { l.clients = clients }).merging("CLIENT"),
+	on("refresh", anyMapping("refresh"), "How values are kept current while the command runs, and the policy of entries and files without one.", func(l *layer, f field) {
+		l.note(f)
+		refreshKeys.readMapping(l.source, f, "keys such as interval: 60s", l.settings)
+	}).merging("key"),
+	on("exec", anyMapping("exec"), "How `roomenv exec` runs the command, unless its flags say otherwise.", func(l *layer, f field) {
+		l.note(f)
+		execKeys.readMapping(l.source, f, "keys such as mask: true", &l.settings.exec)
+	}).merging("key"),
+}
+
+// anyMapping is a kind of mappings that the key reads.
+func anyMapping(def string) kind[field] {
+	return kind[field]{"mapping", `{"$ref": "#/$defs/` + def + `"}`, func(_ *source, f field) field { return f }}
 }
 
 // parseYAML reads a file over the settings of earlier ones.
 func parseYAML(s *source, over *settings) layer {
-	y := &yamlFile{source: s}
-	l := layer{settings: over}
-	root, ok := y.read()
+	l := layer{source: s, settings: over}
+	root, ok := (&yamlFile{source: s}).read()
 	if !ok {
 		return l
 	}
-	whole := field{"manifest", 0, root}
-	topKeys.readMapping(s, whole, "version: 1 and env: at the start of lines", &l)
+	topKeys.readMapping(s, field{"manifest", 0, root}, "version: 1 and env: at the start of lines", &l)
 	checkNames(l.items)
 	if !has(root.fields, "version") && s.fault == nil {
 		s.fail(0, "missing version", "write version: 1 at the top")
@@ -54,10 +54,11 @@ func parseYAML(s *source, over *settings) layer {
 	return l
 }
 
-func (s *source) version(_ *layer, f field) {
+func (s *source) version(f field) bool {
 	if !f.value.isNumber(1) {
 		s.fail(f.value.off, "unknown version", "this program supports version: 1")
 	}
+	return true
 }
 
 func (n node) isNumber(want float64) bool {
@@ -70,13 +71,10 @@ type spec struct {
 	form string
 	Reference
 	params  url.Values // of the target
+	request field
 	literal Expr
-	// Of a file:
-	memfd    bool
-	env      *item // the variable of its path
-	template string
-	format   Format
-	entries  []Entry
+	content File
+	env     *item // the variable for the path of the file
 }
 
 // A form is one of the ways to say what a value is: the key that all mappings of this
@@ -140,6 +138,9 @@ func (s *source) readForm(forms []form, f field) spec {
 		s.unknown(g, forms[i].keys.names())
 	})
 	s.checkStale(f.value.fields, v.policy)
+	if v.form == string(KindRequest) {
+		s.request(&v, v.request)
+	}
 	v.setParams()
 	return v
 }
@@ -198,7 +199,8 @@ func (v *spec) expr() Expr {
 	if !slices.Contains(kinds, v.form) {
 		return v.literal
 	}
-	return Expr{{Reference: &v.Reference}}
+	r := v.Reference
+	return Expr{{Reference: &r}}
 }
 
 // expr reads a text with the syntax of all values.

@@ -42,8 +42,8 @@ type execution struct {
 func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err error) {
 	e.configure(flags)
 	tokenFile := filewatch.New()
-	if e.TokenFile != "" {
-		tokenFile = filewatch.New(e.TokenFile) // before it is read
+	if e.env.TokenFile != "" {
+		tokenFile = filewatch.New(e.env.TokenFile) // before it is read
 	}
 	if e.runner, err = runner.New(e.config); err != nil {
 		return exitFailure, err
@@ -116,13 +116,13 @@ func (e *execution) resolve(ctx context.Context) (*render.Result, error) {
 // A roomSource is where values of rooms come from.
 type roomSource struct {
 	*roomsource.Source
-	rooms rooms
+	rooms *roomDialer
 }
 
 func (s *roomSource) Close() error { return errors.Join(s.Source.Close(), s.rooms.close()) }
 
 func (e *execution) openRooms() (fetch.Source, error) {
-	rooms, err := e.app.rooms()
+	rooms, err := e.dialer()
 	if err != nil {
 		return nil, err
 	}

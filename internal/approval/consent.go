@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -128,7 +129,7 @@ func (i *Inbox) redirected(ctx context.Context, id string, q url.Values) error {
 
 	code := q.Get("code")
 	if code == "" {
-		reason := printable(cut("the provider refused: " + cmp.Or(q.Get("error"), "it sent neither a code nor an error")))
+		reason := text.Printable("the provider refused: "+cmp.Or(q.Get("error"), "it sent neither a code nor an error"), maxField)
 		return i.answer(id, Rejected, reason, func(e *entry) error {
 			return e.room.RejectAuthorization(ctx, id, reason)
 		})
@@ -170,5 +171,3 @@ func loopback(host string) bool {
 func address(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
 }
-
-func cut(s string) string { return s[:min(len(s), maxField)] }
