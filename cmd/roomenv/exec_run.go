@@ -93,7 +93,7 @@ func (e *execution) configure(flags *pflag.FlagSet) {
 	if len(c.Files) == 0 {
 		c.Files = findManifest()
 	}
-	c.Sources = map[string]func() (fetch.Source, error){manifest.SchemeRoom: e.openRooms}
+	c.Sources = runner.Sources{manifest.SchemeRoom: e.openRooms}
 	c.Owner = e.consumer.Command.User
 	c.Check = func(m *manifest.Manifest) error { return e.checkManifest(m, flags) }
 	c.Log, e.consumer.Log = e.log, e.log
