@@ -47,7 +47,7 @@ func newChild() *child {
 	}
 	// A shell with job control has the first process of a job lead its group;
 	// others follow only at the end of a pipe.
-	c := &child{terminal: tty, ownGroup: unix.Getpgrp() == unix.Getpid() && !piped()}
+	c := &child{terminal: tty, ownGroup: unix.Getpgrp() == unix.Getpid() && !isPipe(os.Stdout)}
 	c.modes, _ = term.GetState(tty)
 	return c
 }
@@ -63,12 +63,6 @@ func hasTerminal() bool {
 	}
 	_ = unix.Close(tty)
 	return true
-}
-
-func piped() bool {
-	var stdout unix.Stat_t
-	err := unix.Fstat(1, &stdout)
-	return err == nil && (stdout.Mode&unix.S_IFMT == unix.S_IFIFO || stdout.Mode&unix.S_IFMT == unix.S_IFSOCK)
 }
 
 func (c *child) attributes() *syscall.SysProcAttr {
@@ -101,7 +95,7 @@ func (c *child) close() {
 // exits may mean its changes, as stty does. At the end of a pipe a pager may be
 // using the terminal.
 func (c *child) restoreModes() {
-	if c.killed && c.modes != nil && !piped() && c.foreground() == unix.Getpgrp() {
+	if c.killed && c.modes != nil && !isPipe(os.Stdout) && c.foreground() == unix.Getpgrp() {
 		_ = fromBackground(func() error { return term.Restore(c.terminal, c.modes) })
 	}
 }
@@ -204,6 +198,12 @@ func (c *child) foreground() int {
 		return -1
 	}
 	return group
+}
+
+// inForeground reports whether the terminal is the child's, or ours to give to it.
+func (c *child) inForeground() bool {
+	group := c.foreground()
+	return c.ownGroup && (group == c.pid || group == unix.Getpgrp())
 }
 
 // moveForeground gives the terminal from one process group to another, and

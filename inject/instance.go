@@ -103,8 +103,9 @@ func (p *instance) stopped(sig syscall.Signal) {
 	switch {
 	case p != p.loop.current:
 		p.suspended = true
-	case (sig == unix.SIGTTIN || sig == unix.SIGTTOU) && p.ownGroup && p.foreground() == p.pid:
+	case (sig == unix.SIGTTIN || sig == unix.SIGTTOU) && p.inForeground():
 		// It used the terminal just before that was handed over.
+		p.moveForeground(unix.Getpgrp(), p.pid)
 		p.signalGroup(unix.SIGCONT)
 	default:
 		p.suspend(sig, p.loop.signals.stop)

@@ -300,12 +300,10 @@ func (d *Dir) Current() string {
 	return filepath.Join(d.path, current)
 }
 
-// clear removes all that Write makes: the link first, so that nobody finds half
-// a generation by it.
+// clear removes all that Write makes: the link first, which is the first by name, so
+// that nothing leads to a part of a revision.
 func (d *Dir) clear() error {
-	err := remove(d.root, current)
-	entries, readErr := fs.ReadDir(d.root.FS(), ".")
-	err = errors.Join(err, readErr)
+	entries, err := fs.ReadDir(d.root.FS(), ".")
 	for _, e := range entries {
 		if ours.MatchString(e.Name()) {
 			err = errors.Join(err, remove(d.root, e.Name()))
