@@ -109,40 +109,40 @@ func (c *Client) keepMessaging() {
 // observe takes from an event who is here. It does not wait for the handlers
 // of other events.
 func (c *Client) observe(m wire.Message) {
-	e, err := unpackJSON[wire.ReceivedMessage](m)
-	if err != nil {
-		return // the handler of this event, if any, has it logged
+	var e wire.ReceivedMessage
+	if unpackJSON(m, &e) != nil {
+		return
 	}
-	switch us := c.Session().ParticipantID; e.Type {
-	case wire.MessagingEnabled:
-		var all wire.Participants
-		if json.Unmarshal(e.Message, &all) == nil {
-			c.presence.change(func() {
-				c.presence.on = c.presence.on || c.presence.wanted // of a request that outlived its connection
-				c.presence.here, c.presence.list = c.presence.on, nil
+	p, us := &c.presence, c.Session().ParticipantID
+	p.change(func() {
+		switch e.Type {
+		case wire.MessagingEnabled:
+			if all, ok := decode[wire.Participants](e.Message); ok {
+				p.on = p.on || p.wanted // of a request that outlived its connection
+				p.here, p.list = p.on, nil
 				for _, w := range all.Participants {
-					c.presence.add(us, w)
+					p.add(us, w)
 				}
-			})
+			}
+		case wire.ParticipantEnabled:
+			if w, ok := decode[wire.Participant](e.Message); ok {
+				p.add(us, w)
+			}
+		case wire.ParticipantDisabled:
+			if w, ok := decode[wire.ParticipantID](e.Message); ok {
+				p.list = slices.DeleteFunc(p.list, func(other Participant) bool { return other.ID == w.ID })
+			}
+		case wire.ParticipantAttributes:
+			if w, ok := decode[wire.ChangedAttributes](e.Message); ok {
+				p.merge(e.FromParticipantID, w.Attributes)
+			}
 		}
-	case wire.ParticipantEnabled:
-		var w wire.Participant
-		if json.Unmarshal(e.Message, &w) == nil {
-			c.presence.change(func() { c.presence.add(us, w) })
-		}
-	case wire.ParticipantDisabled:
-		var w wire.ParticipantID
-		if json.Unmarshal(e.Message, &w) == nil {
-			c.presence.change(func() {
-				c.presence.list = slices.DeleteFunc(c.presence.list, func(p Participant) bool { return p.ID == w.ID })
-			})
-		}
-	case wire.ParticipantAttributes:
-		var w wire.ChangedAttributes
-		if json.Unmarshal(e.Message, &w) == nil {
-			c.presence.change(func() { c.presence.merge(e.FromParticipantID, w.Attributes) })
-		}
-	}
+	})
+}
+
+func decode[T any](object json.RawMessage) (v T, ok bool) {
+	err := json.Unmarshal(object, &v)
+	return v, err == nil
 }
 
 // add notes who is here, once each, and not ourselves.

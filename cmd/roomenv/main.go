@@ -44,7 +44,7 @@ With MESHAGENT_ROOM and MESHAGENT_TOKEN set it uses that room, at
 MESHAGENT_ROOM_URL or MESHAGENT_API_URL. With neither it uses a local room,
 which needs no server: its data is in $ROOMENV_DATA, or else in
 $XDG_DATA_HOME/roomenv, or else in ~/.local/share/roomenv.`,
-		Example: `  roomenv secret set openai-api-key --in -
+		Example: `  roomenv secret set openai-api-key --from-file -
   echo 'OPENAI_API_KEY=room:secret/openai-api-key' > .env.room
   roomenv exec -- agent`,
 		Args:          cobra.NoArgs,

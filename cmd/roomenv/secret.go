@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/secret"
@@ -88,16 +89,16 @@ func newSecretGet(a *app) *cobra.Command {
 }
 
 func newSecretSet(a *app) *cobra.Command {
-	var text, encoded, in string
+	var text, encoded, file string
 	var s room.NewSecret
 	cmd := &cobra.Command{
-		Use:   "set ID (--in FILE|- | --text S | --base64 S)",
+		Use:   "set ID (--from-file FILE|- | --text S | --base64 S)",
 		Short: "Store a secret, or replace its value",
 		Long: `set stores the bytes given, nothing added and nothing stripped. What is given
 with --text or --base64 can be seen by other users of this machine while the
-command runs; --in - reads stdin and has no such problem.`,
-		Example: `  pass show openai | roomenv secret set openai-api-key --in -
-  roomenv secret set tls-key --in key.pem --type application/x-pem-file
+command runs; --from-file - reads stdin and has no such problem.`,
+		Example: `  pass show openai | roomenv secret set openai-api-key --from-file -
+  roomenv secret set tls-key --from-file key.pem --type application/x-pem-file
   roomenv secret set greeting --text hello`,
 		Args: exactlyOneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -108,7 +109,7 @@ command runs; --in - reads stdin and has no such problem.`,
 			case cmd.Flags().Changed("base64"):
 				s.Value, err = decode(encoded)
 			default:
-				s.Value, err = readValue(cmd.InOrStdin(), in)
+				s.Value, err = readValue(cmd.InOrStdin(), file)
 			}
 			if err != nil {
 				return err
@@ -120,11 +121,17 @@ command runs; --in - reads stdin and has no such problem.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&in, "in", "", "`FILE` that holds the value; - is stdin")
+	f.StringVar(&file, "from-file", "", "`FILE` that holds the value; - is stdin")
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "in" { // its former name
+			name = "from-file"
+		}
+		return pflag.NormalizedName(name)
+	})
 	f.StringVar(&text, "text", "", "the value as text")
 	f.StringVar(&encoded, "base64", "", "the value in base64")
-	cmd.MarkFlagsOneRequired("in", "text", "base64")
-	cmd.MarkFlagsMutuallyExclusive("in", "text", "base64")
+	cmd.MarkFlagsOneRequired("from-file", "text", "base64")
+	cmd.MarkFlagsMutuallyExclusive("from-file", "text", "base64")
 	f.StringVar(&s.Type, "type", "", "media type (default application/octet-stream)")
 	f.StringVar(&s.Name, "name", "", "name for people (default the ID)")
 	f.StringVar(&s.DelegatedTo, "delegated-to", "", "participant to delegate the secret to")

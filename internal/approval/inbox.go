@@ -64,7 +64,7 @@ const (
 	Provided State = "provided"
 	Rejected State = "rejected"
 	Expired  State = "expired" // nobody answered in time
-	Closed   State = "gone"    // answered elsewhere, or the asker has left
+	Closed   State = "closed"  // answered elsewhere, or the asker has left
 	Failed   State = "failed"  // the authorization was given, and the room could not use it
 )
 
@@ -75,8 +75,8 @@ type Request struct {
 	State     State     `json:"state"`
 	Reason    string    `json:"reason,omitempty"` // of Rejected and Failed; of Pending: why the last answer did not arrive
 	Kind      string    `json:"kind"`
-	From      string    `json:"from,omitempty"`     // the identity that asks; "" where the room does not tell
-	StoredFor string    `json:"kept_for,omitempty"` // the identity that the answer is stored for; "" for the one who asks
+	From      string    `json:"from,omitempty"`       // the identity that asks; "" where the room does not tell
+	StoredFor string    `json:"stored_for,omitempty"` // the identity that the answer is stored for; "" for the one who asks
 	Expires   time.Time `json:"expires"`
 
 	// Of a secret.
@@ -105,7 +105,7 @@ type entry struct {
 	room      Room
 	timer     *time.Timer
 	answering bool
-	walk      *authFlow // through the provider's consent page, if there is one
+	flow      *authFlow // nil: none is running
 }
 
 // Add takes in a request that has until timeout from now. Its answer goes to
