@@ -141,7 +141,11 @@ func (s *source) unknown(f field, known []string) {
 		s.fail(f.off, "the key broker is reserved", "delete it: this version passes every value to the command")
 		return
 	}
-	s.fail(f.off, "unknown key", didYouMean(f.key, known...))
+	hint := ""
+	if len(s.fault) < maxErrors { // as many as are printed
+		hint = didYouMean(f.key, known...)
+	}
+	s.fail(f.off, "unknown key", hint)
 }
 
 // invalid records a value that is not what its key wants.

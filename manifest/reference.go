@@ -256,8 +256,10 @@ func queryField(key, text string, off int) field {
 	return field{key, off, node{kind: queryNode, off: off, text: text}}
 }
 
-// queryFields reads the query of a reference, which starts at off and has keys of ks.
+// queryFields reads the query of a reference, which starts at off and has keys of ks, up to
+// the first error.
 func (s *source) queryFields(query string, off int, ks keys[spec]) (fields []field) {
+	seen := map[string]bool{}
 	for pair := range strings.SplitSeq(query, "&") {
 		key, value, hasValue := strings.Cut(pair, "=")
 		f := queryField(key, "", off)
@@ -270,11 +272,15 @@ func (s *source) queryFields(query string, off int, ks keys[spec]) (fields []fie
 			s.fail(off+strings.IndexAny(pair, "+;"), `"+" and ";" are ambiguous in a query`, "write %2B for a plus, %20 for a space and %3B for a semicolon")
 		case !ok:
 			s.fail(f.value.off, "invalid value: want text", textOnly)
-		case has(fields, key):
+		case seen[key]:
 			s.fail(off, "duplicate key", "delete one")
 		case !hasValue && ks.find(key) != nil:
 			s.fail(f.value.off, "missing value", "write "+key+"=VALUE")
 		}
+		if len(s.fault) > 0 {
+			return nil
+		}
+		seen[key] = true
 		fields = append(fields, f)
 		off += len(pair) + 1
 	}
