@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"syscall"
@@ -18,17 +19,17 @@ type auxProcess struct {
 	done     func(error)
 }
 
-// do runs c without input and calls done when it has ended, or at once if it does
+// do runs c without input, and without output if c has none, and calls done when it has ended, or at once if it does
 // not start: then it returns nil. Nothing of its group outlives it.
 func (l *loop) do(c Command, timeout time.Duration, done func(error)) *auxProcess {
 	p := &auxProcess{loop: l, done: done}
-	null, err := os.Open(os.DevNull)
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		done(err)
 		return nil
 	}
 	defer null.Close()
-	c.Stdin = null
+	c.Stdin, c.Stdout, c.Stderr = null, cmp.Or(c.Stdout, null), cmp.Or(c.Stderr, null)
 	attr := sysProcAttr()
 	attr.Setpgid = true
 	if p.pid, err = fork(c, attr); err != nil {

@@ -6,10 +6,7 @@ import (
 )
 
 // A clock has alarms ring in the goroutine that asks it, one after the other.
-type clock struct {
-	alarms []*alarm
-	timer  *time.Timer
-}
+type clock []*alarm
 
 type alarm struct {
 	at   time.Time
@@ -18,27 +15,21 @@ type alarm struct {
 
 func (c *clock) after(d time.Duration, ring func()) *alarm {
 	a := &alarm{time.Now().Add(d), ring}
-	c.alarms = append(c.alarms, a)
+	*c = append(*c, a)
 	return a
 }
 
-// cancel has a not ring any more. a may be nil, or have rung.
+// cancel has a not ring. a may be nil, or have rung.
 func (c *clock) cancel(a *alarm) {
-	c.alarms = slices.DeleteFunc(c.alarms, func(b *alarm) bool { return a == b })
+	*c = slices.DeleteFunc(*c, func(b *alarm) bool { return a == b })
 }
 
 // next is where the time of the first alarm comes from, nil if there is none.
-func (c *clock) next() <-chan time.Time {
-	if len(c.alarms) == 0 {
+func (c clock) next() <-chan time.Time {
+	if len(c) == 0 {
 		return nil
 	}
-	wait := time.Until(c.first().at)
-	if c.timer == nil {
-		c.timer = time.NewTimer(wait)
-	} else {
-		c.timer.Reset(wait)
-	}
-	return c.timer.C
+	return time.After(time.Until(c.first().at))
 }
 
 // ring rings the first alarm.
@@ -48,6 +39,6 @@ func (c *clock) ring() {
 	first.ring()
 }
 
-func (c *clock) first() *alarm {
-	return slices.MinFunc(c.alarms, func(a, b *alarm) int { return a.at.Compare(b.at) })
+func (c clock) first() *alarm {
+	return slices.MinFunc(c, func(a, b *alarm) int { return a.at.Compare(b.at) })
 }

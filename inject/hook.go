@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -9,30 +10,17 @@ import (
 	"github.com/roomenv/roomenv/internal/retry"
 )
 
-const hookTimeout = time.Minute
-
 // A hook is one that has not succeeded yet.
 type hook struct {
-	args     []string
-	backoff  retry.Backoff
-	again    *alarm // it waits to be run again
-	replaced bool   // the same one waits to be run
+	args    []string
+	backoff retry.Backoff
+	waits   bool // to be run again
 }
 
 // addHooks has hooks run, in place of those with the same arguments.
 func (l *loop) addHooks(hooks [][]string) {
 	for _, args := range hooks {
-		same := func(h *hook) bool { return slices.Equal(h.args, args) }
-		if l.hook != nil && same(l.hook) {
-			l.hook.replaced = true
-		}
-		l.hooks = slices.DeleteFunc(l.hooks, func(h *hook) bool {
-			if !same(h) {
-				return false
-			}
-			l.clock.cancel(h.again)
-			return true
-		})
+		l.hooks = slices.DeleteFunc(l.hooks, func(h *hook) bool { return slices.Equal(h.args, args) })
 		l.hooks = append(l.hooks, &hook{args: args, backoff: newBackoff()})
 	}
 	l.nextHook()
@@ -40,12 +28,11 @@ func (l *loop) addHooks(hooks [][]string) {
 
 // nextHook runs the first hook that can be run.
 func (l *loop) nextHook() {
-	i := slices.IndexFunc(l.hooks, func(h *hook) bool { return h.again == nil })
+	i := slices.IndexFunc(l.hooks, func(h *hook) bool { return !h.waits })
 	if l.ending || l.hook != nil || i < 0 {
 		return
 	}
 	l.hook = l.hooks[i]
-	l.hooks = slices.Delete(l.hooks, i, i+1)
 	l.runHook(l.hook)
 }
 
@@ -53,7 +40,7 @@ func (l *loop) nextHook() {
 func (l *loop) runHook(h *hook) {
 	c := l.command
 	c.Args = h.args
-	c.Stderr = orOwn(c.Stderr, os.Stderr)
+	c.Stderr = cmp.Or(c.Stderr, os.Stderr)
 	c.Stdout = c.Stderr
 	var masked output
 	if c.masker != nil {
@@ -65,7 +52,7 @@ func (l *loop) runHook(h *hook) {
 		c.Stdout, c.Stderr = w, w
 		masked.start()
 	}
-	l.do(c, hookTimeout, func(err error) {
+	l.do(c, cmp.Or(l.hookTimeout, time.Minute), func(err error) {
 		if c.masker != nil {
 			l.async(func() { masked.finish(l.ctx); masked.close() }, func() {})
 		}
@@ -75,10 +62,15 @@ func (l *loop) runHook(h *hook) {
 
 func (l *loop) hookEnded(h *hook, err error) {
 	l.hook = nil
-	if err != nil && !h.replaced && !l.ending {
+	i := slices.Index(l.hooks, h)
+	if i >= 0 { // the same hook did not take its place
+		l.hooks = slices.Delete(l.hooks, i, i+1)
+	}
+	if err != nil && i >= 0 && !l.ending {
 		wait := h.backoff.Next()
-		h.again = l.clock.after(wait, func() {
-			h.again = nil
+		h.waits = true
+		l.clock.after(wait, func() {
+			h.waits = false
 			l.nextHook()
 		})
 		l.hooks = append(l.hooks, h)

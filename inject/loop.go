@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -42,8 +43,8 @@ type loop struct {
 	retry   *alarm        // of what has failed
 
 	auxProcesses map[*auxProcess]bool
+	hooks        []*hook // have not succeeded
 	hook         *hook   // runs
-	hooks        []*hook // are to be run
 
 	ending bool // nothing is started any more
 	code   int
@@ -189,7 +190,7 @@ func (l *loop) cancelled(cause error) {
 
 // ended is for when a child has ended, and maybe not all of its group.
 func (l *loop) ended(p *instance) {
-	if time.Since(p.startedAt) >= stableAfter {
+	if time.Since(p.startedAt) >= cmp.Or(l.stableAfter, 10*time.Second) {
 		l.backoff.Reset()
 	}
 	switch {

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ type output struct {
 
 // mask has c write to o.
 func (o *output) mask(c *Command) error {
-	stdin, stdout, stderr := orOwn(c.Stdin, os.Stdin), orOwn(c.Stdout, os.Stdout), orOwn(c.Stderr, os.Stderr)
+	stdin, stdout, stderr := cmp.Or(c.Stdin, os.Stdin), cmp.Or(c.Stdout, os.Stdout), cmp.Or(c.Stderr, os.Stderr)
 	err := o.terminal(c, stdin, stdout, stderr)
 	if err == nil {
 		err = o.pipes(c, stdout, stderr)
@@ -80,9 +81,7 @@ func (o *output) pipe(m *mask.Masker, f *os.File) (*os.File, error) {
 
 func (o *output) add(m *mask.Masker, from, childs, to *os.File) {
 	o.childs = append(o.childs, childs)
-	o.pumps = append(o.pumps, &pump{
-		from: from, mask: m.Writer(to), ending: make(chan struct{}), done: make(chan struct{}), left: inFlight,
-	})
+	o.pumps = append(o.pumps, &pump{from, m.Writer(to), make(chan struct{}), make(chan struct{}), inFlight})
 }
 
 func (o *output) start() {
@@ -212,11 +211,4 @@ func (p *pump) rest(buf []byte) (n int, err error) {
 		return n, io.EOF
 	}
 	return n, nil
-}
-
-func orOwn(f, own *os.File) *os.File {
-	if f == nil {
-		return own
-	}
-	return f
 }

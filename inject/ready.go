@@ -1,11 +1,11 @@
 package inject
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"time"
 )
 
@@ -24,12 +24,7 @@ const (
 	maxProbe = time.Second
 )
 
-func (r Readiness) timeout() time.Duration {
-	if r.Timeout == 0 {
-		return 30 * time.Second
-	}
-	return r.Timeout
-}
+func (r Readiness) timeout() time.Duration { return cmp.Or(r.Timeout, 30*time.Second) }
 
 // awaitReady waits until the candidate is ready.
 func (l *loop) awaitReady(p *instance) {
@@ -59,14 +54,8 @@ func (l *loop) probe(p *instance, wait time.Duration) {
 		l.async(func() { err = dial(l.ctx, l.Ready.TCP) }, func() { l.answered(p, wait, err) })
 		return
 	}
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	if err != nil {
-		l.answered(p, wait, err)
-		return
-	}
-	defer null.Close()
 	c := p.command
-	c.Args, c.Stdout, c.Stderr = l.Ready.Command, null, null
+	c.Args, c.Stdout, c.Stderr = l.Ready.Command, nil, nil
 	p.probing = l.do(c, l.Ready.timeout(), func(err error) {
 		p.probing = nil
 		l.answered(p, wait, err)

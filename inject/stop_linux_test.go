@@ -100,6 +100,24 @@ func TestStopKillsTheGroup(t *testing.T) {
 	}
 }
 
+// TestStopPassesOverZombies has a process of the group that has ended, and whose
+// parent, in a session of its own, never looks.
+func TestStopPassesOverZombies(t *testing.T) {
+	in, hold, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hold.Close()
+	defer in.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c := sh(`exec 3<&0; (true & exec setsid sh -c 'echo ready; exec cat <&3 >/dev/null') & read x <&3; exit 99`)
+	c.Stdin = in
+	if got := stop(t, ctx, c, cancel); got.code != 143 {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestStopSignal(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -34,6 +34,9 @@ type Supervisor struct {
 	// Observe is told what happens, by the goroutine of Run: it must not wait for
 	// it. nil is nobody.
 	Observe func(Event)
+
+	// Of tests; 0 means a minute and 10 s.
+	hookTimeout, stableAfter time.Duration
 }
 
 // An Event is something that happened to the command.

@@ -270,6 +270,43 @@ func TestCrashes(t *testing.T) {
 	x.end("", 0)
 }
 
+// A child that has run for a time has not failed one more time.
+func TestStableChild(t *testing.T) {
+	x := supervise(t, inject.Supervisor{RestartOnFailure: true}.Hurried(), `echo start; read word; [ $word = late ] && sleep 1.1; exit 3`)
+	for range 3 {
+		x.expect("start")
+		x.say("soon")
+		x.event(inject.EventCrashed)
+	}
+	x.expect("start")
+	x.say("late")
+	if e := x.event(inject.EventCrashed); !within(e.Wait, 100*time.Millisecond) {
+		t.Errorf("got %+v", e)
+	}
+}
+
+// An update that comes while the next try is waited for calls that off.
+func TestNoTryAfterUpdate(t *testing.T) {
+	const script = `echo start $N; [ $N = 2 ] && { sleep 0.6; exit 0; }; exit 3`
+	crash := func() *supervised {
+		x := supervise(t, inject.Supervisor{RestartOnFailure: true}, script)
+		for range 3 { // so that the next time is 200 to 400 ms away
+			x.event(inject.EventCrashed)
+			x.expect("start 1")
+		}
+		return x
+	}
+	x := crash()
+	outcome(t, x.restart(2), nil)
+	x.expect("start 2")
+	x.end("", 0)
+
+	x = crash()
+	x.base.Stderr = x.base.Stdout
+	outcome(t, x.send(3, inject.Update{Action: inject.ActionStop, Hooks: [][]string{{"/bin/sh", "-c", "sleep 0.6; echo hook"}}}), nil)
+	x.expect("hook")
+}
+
 // A crashed child leaves nothing of its group to the next one.
 func TestCrashStopsTheGroup(t *testing.T) {
 	x := supervise(t, inject.Supervisor{RestartOnFailure: true},
@@ -433,6 +470,19 @@ func TestHooks(t *testing.T) {
 	x.both("hangs", "usr1 1")
 	x.say("exit")
 	x.end("", 1)
+}
+
+// A hook that takes too long is killed, with its group, and run again.
+func TestHookHangs(t *testing.T) {
+	x := supervise(t, inject.Supervisor{}.Hurried(), serve)
+	x.expect("start 1")
+	hook := []string{"/bin/sh", "-c", "sleep 1000"}
+	outcome(t, x.send(2, inject.Update{Hooks: [][]string{hook}}), nil)
+	for n := range 2 {
+		if e := x.event(inject.EventHookFailed); e.Failures != n+1 || !strings.Contains(e.Err.Error(), "killed after") {
+			t.Errorf("got %+v", e)
+		}
+	}
 }
 
 func (x *supervised) line() string {
@@ -610,6 +660,31 @@ func TestOverlapKeeps(t *testing.T) {
 	x.both("end 1", "usr1 2")
 	outcome(t, second, nil)
 	outcome(t, third, nil)
+}
+
+// An update that takes the place of one that waits does what that asked for, too.
+func TestUpdatesAddUp(t *testing.T) {
+	flag := filepath.Join(t.TempDir(), "ready")
+	x := supervise(t, inject.Supervisor{Overlap: true, Ready: inject.Readiness{Command: []string{"/bin/sh", "-c", "[ -e " + flag + " ]"}}},
+		`trap 'echo usr2 $N' USR2; `+serve)
+	x.base.Stderr = x.base.Stdout
+	x.expect("start 1")
+	second := x.restart(2)
+	x.expect("start 2")
+	third := x.send(3, inject.Update{Signals: []syscall.Signal{unix.SIGUSR1}, Hooks: [][]string{{"/bin/echo", "one"}}})
+	fourth := x.send(4, inject.Update{Signals: []syscall.Signal{unix.SIGUSR2}, Hooks: [][]string{{"/bin/echo", "two"}}})
+	outcome(t, third, inject.ErrDropped)
+	write(t, flag, "", 0o600)
+	outcome(t, second, nil)
+	outcome(t, fourth, nil)
+	var lines []string
+	for range 5 {
+		lines = append(lines, x.line())
+	}
+	slices.Sort(lines)
+	if want := []string{"end 1", "one", "two", "usr1 2", "usr2 2"}; !slices.Equal(lines, want) {
+		t.Errorf("got %q, want %q", lines, want)
+	}
 }
 
 // When the old child ends while the new one gets ready, the new one is what runs:

@@ -238,8 +238,10 @@ func TestStopKey(t *testing.T) {
 			x.until(t, "[1] + Stopped")
 			x.keys(t, "echo the shell reads; fg >/dev/null; echo ended $?\n")
 			x.until(t, "the shell reads")
-			x.until(t, "goes on")
-			x.until(t, "got SIGCONT")
+			for seen := []string{}; count(seen, "goes on") == 0 || count(seen, "got SIGCONT") == 0; {
+				x.until(t, "")
+				seen = append(seen, x.last)
+			}
 			x.keys(t, "two\n")
 			if before := x.until(t, "read two"); len(before) > 0 {
 				t.Errorf("got %q too", before)
@@ -267,6 +269,15 @@ func TestBackgroundJob(t *testing.T) {
 		x.until(t, "ended 7")
 		x.exit(t)
 	})
+}
+
+// TestTerminalComesLate has a child stopped for its use of the terminal, which it has
+// by the time that roomenv sees it.
+func TestTerminalComesLate(t *testing.T) {
+	x := onTerminal(t, []string{role + "=roomenv"}, self(t), "/bin/sh", "-c", "kill -TTIN $$; echo continued; exit 5")
+	if got := x.end(t, 5); got != "continued\r\n" {
+		t.Errorf("got %q", got)
+	}
 }
 
 // TestStopKeyWithoutShell presses Ctrl-Z where nobody could continue the job.
@@ -310,7 +321,7 @@ func TestModes(t *testing.T) {
 
 // TestSupervisorOnTerminal has the terminal go from child to child, and back.
 func TestSupervisorOnTerminal(t *testing.T) {
-	for _, env := range [][]string{nil, {"OVERLAP=1"}, {"MASK=1"}} {
+	for _, env := range [][]string{nil, {"OVERLAP=1"}, {"MASK=1"}, {"OVERLAP=1", "MASK=1"}} {
 		r, gate, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)

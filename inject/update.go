@@ -3,13 +3,9 @@ package inject
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// stableAfter is how long a child runs that has not failed one more time.
-const stableAfter = 10 * time.Second
 
 // update takes an Update.
 func (l *loop) update(u *Update) {

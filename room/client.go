@@ -18,15 +18,20 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/secret"
 )
 
-// DialTimeout bounds [Dial] when its context has no deadline.
-const DialTimeout = 30 * time.Second
+const (
+	// dialTimeout bounds [Dial] when its context has no deadline.
+	dialTimeout = 30 * time.Second
+	// dialAttempts bounds [Dial] where more would only delay the error.
+	dialAttempts = 3
 
-// dialAttempts bounds [Dial] when a room can be told to be away sooner.
-const dialAttempts = 3
+	minDelay = 500 * time.Millisecond
+	maxDelay = 30 * time.Second
+)
 
 // Config says which room to enter, and as whom.
 type Config struct {
@@ -40,15 +45,14 @@ type Config struct {
 	// environment names. [Dial] does not repeat what fails with an error that
 	// is no [net.Error].
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
-	// Handlers take what the room sends unasked, by message type. What has
-	// no handler is dropped. The map does not change after Dial was called.
-	Handlers map[string]Handler
-	// OnSecretRequested, OnOAuthRequested and OnMessage take what other
-	// participants want of us, in place of a Handler and under its rules.
-	// Requests that nobody takes are rejected: "no handler registered".
+	// OnSecretRequested and OnOAuthRequested handle requests of other participants,
+	// which are rejected, with the reason [NoHandler], where there is no handler.
+	// Handlers run one at a time, in the order the room sent, and may use the client.
+	// They should return soon: while one runs up to 1,024 requests and 16 MiB of them
+	// wait, and more are dropped and logged. The context ends with the client, which
+	// waits for its handlers. A handler can run before [Dial] has returned.
 	OnSecretRequested func(context.Context, *Client, SecretRequested)
 	OnOAuthRequested  func(context.Context, *Client, OAuthRequested)
-	OnMessage         func(context.Context, *Client, MessageReceived)
 	// Logger hears of connections lost and found; nil is none.
 	Logger *slog.Logger
 }
@@ -62,13 +66,13 @@ type Client struct {
 	transport *http.Transport
 	log       *slog.Logger
 
-	life   context.Context // ends with the client
+	ctx    context.Context // ends with the client
 	cancel context.CancelFunc
 	done   chan struct{}
 	wg     sync.WaitGroup
 	tries  int // since the connection was lost, with the one that was; run's
 
-	handlers   map[string]Handler
+	handlers   map[string]handler
 	events     chan wire.Message
 	eventBytes atomic.Int64
 	eventsLost atomic.Bool   // since a handler last returned
@@ -92,8 +96,8 @@ type Client struct {
 // What may pass, from a connection refused to a status of 503, it tries again
 // twice, within about a second, before it fails with [ErrUnreachable].
 // It fails at once with [ErrForbidden], [ErrNoRoom], [ErrRoomDisabled] and
-// [ErrClosed], and when ctx ends. A ctx without a deadline gets one of
-// [DialTimeout]. After Dial has returned ctx has no effect.
+// [ErrClosed], and when ctx ends. A ctx without a deadline gets one of 30 seconds.
+// After Dial has returned ctx has no effect.
 func Dial(ctx context.Context, config Config) (*Client, error) {
 	dialURL, shown, err := roomURL(config.URL)
 	if err != nil {
@@ -101,7 +105,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, DialTimeout)
+		ctx, cancel = context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
 	}
 	c := &Client{
@@ -121,11 +125,15 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.log = c.log.With("room", shown)
-	k, err := c.connect(ctx, &backoff{limit: dialAttempts})
+	attempts := 0
+	k, err := c.connect(ctx, &retry.Backoff{Min: minDelay, Max: maxDelay}, func(err error) bool {
+		attempts++
+		return attempts < dialAttempts && mayPass(err)
+	})
 	if err != nil {
 		return nil, err
 	}
-	c.life, c.cancel = context.WithCancel(context.Background())
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.wg.Go(func() { c.run(k) })
 	c.wg.Go(c.handleEvents)
 	c.wg.Go(c.keepMessaging)
@@ -133,7 +141,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 }
 
 // Close leaves the room. It returns when nothing of the client runs any more,
-// so a [Handler] does not call it. Requests that are not answered fail with
+// so a handler does not call it. Requests that are not answered fail with
 // [ErrClosed].
 func (c *Client) Close() error {
 	c.cancel()
@@ -173,48 +181,61 @@ func (c *Client) Reconnect() {
 // errRenew ends a connection for another one.
 var errRenew = errors.New("the connection is being renewed")
 
-// connect opens a connection and waits until the room is ready, again and
-// again as b allows.
-func (c *Client) connect(ctx context.Context, b *backoff) (*connection, error) {
+// connect makes attempts until a room is ready, paced by b, for as long as the
+// errors are not final and may be followed by another attempt.
+func (c *Client) connect(ctx context.Context, b *retry.Backoff, again func(error) bool) (*connection, error) {
+	var last error
 	for {
-		k, err := c.handshake(ctx, b)
-		if err != nil {
-			return nil, c.describe(err)
-		}
-		if err = k.enter(ctx, c.event); err == nil {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.session, c.current, c.lost = k.session, k, nil
+		k, err := c.attempt(ctx)
+		switch {
+		case err == nil:
 			return k, nil
+		case ctx.Err() != nil && last != nil && !final(err): // err says nothing new
+			return nil, c.annotate(fmt.Errorf("%w (%w)", last, ctx.Err()))
+		case final(err) || ctx.Err() != nil || !again(err):
+			return nil, c.annotate(err)
 		}
-		k.close(false)
-		if final(err) || !b.again() {
-			return nil, c.describe(err)
+		c.logDisconnect(err)
+		if b.Wait(ctx) != nil {
+			return nil, c.annotate(fmt.Errorf("%w (%w)", err, ctx.Err()))
 		}
-		c.away(err)
-		if b.wait(ctx) != nil {
-			return nil, c.describe(err)
-		}
+		last = err
 	}
 }
 
-// describe says where err happened and what that means.
-func (c *Client) describe(err error) error {
+// attempt makes one attempt to open a connection and to enter the room.
+func (c *Client) attempt(ctx context.Context) (*connection, error) {
+	k, err := c.handshake(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.enter(ctx, c.event); err != nil {
+		k.close(false)
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session, c.current, c.lost = k.session, k, nil
+	return k, nil
+}
+
+// annotate says where err happened and what that means.
+func (c *Client) annotate(err error) error {
 	if final(err) {
 		return fmt.Errorf("%s: %w", c.url, err)
 	}
 	return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.url, err)
 }
 
-// away notes why there is no connection. One that drops is often back at once,
+// logDisconnect notes why there is no connection. One that drops is often back at once,
 // as when a local room changes hands, and an outage is worth one warning. While
 // [Dial] runs nothing is news: it says so itself in the end.
-func (c *Client) away(err error) {
+func (c *Client) logDisconnect(err error) {
 	c.mu.Lock()
 	c.lost = err
 	c.mu.Unlock()
 	level := slog.LevelDebug
-	if c.life != nil && !errors.Is(err, errRenew) {
+	if c.ctx != nil && !errors.Is(err, errRenew) {
 		switch c.tries++; c.tries {
 		case 1:
 			level = slog.LevelInfo
@@ -228,27 +249,28 @@ func (c *Client) away(err error) {
 // run keeps the client connected until it ends.
 func (c *Client) run(k *connection) {
 	defer c.cancel()
-	var b backoff
+	b := retry.Backoff{Min: minDelay, Max: maxDelay}
+	always := func(error) bool { return true }
 	for {
 		since := time.Now()
 		err := c.serve(k)
 		if time.Since(since) > maxDelay {
-			b.failed = 0 // else a room that drops us at once would be hammered
+			b.Reset() // else a room that drops us at once would be hammered
 		}
 		c.presence.change(c.presence.off)
 		c.requeue()
-		for k = nil; k == nil; {
-			if c.life.Err() != nil {
+		if !final(err) && c.ctx.Err() == nil {
+			c.logDisconnect(err)
+			if errors.Is(err, errRenew) || b.Wait(c.ctx) == nil {
+				k, err = c.connect(c.ctx, &b, always)
+			}
+		}
+		if err != nil {
+			if c.ctx.Err() != nil {
 				err = ErrClosed
 			}
-			if final(err) {
-				c.end(err)
-				return
-			}
-			c.away(err)
-			if errors.Is(err, errRenew) || b.wait(c.life) == nil {
-				k, err = c.connect(c.life, &b)
-			}
+			c.end(err)
+			return
 		}
 		c.tries = 0
 		c.log.Info("the room is back")
@@ -257,7 +279,7 @@ func (c *Client) run(k *connection) {
 
 // serve lives with k until it drops, and returns why.
 func (c *Client) serve(k *connection) error {
-	g, ctx := errgroup.WithContext(c.life)
+	g, ctx := errgroup.WithContext(c.ctx)
 	g.Go(func() error { return c.read(k) })
 	g.Go(func() error { return c.write(ctx, k) })
 	g.Go(func() error { return k.ping(ctx) })
@@ -271,7 +293,7 @@ func (c *Client) serve(k *connection) error {
 	})
 	g.Go(func() error {
 		<-ctx.Done()
-		k.close(c.life.Err() != nil)
+		k.close(c.ctx.Err() != nil)
 		return nil
 	})
 	return g.Wait()

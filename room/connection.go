@@ -71,14 +71,14 @@ func (k *connection) next(ctx context.Context) (wire.Message, error) {
 func (k *connection) enter(ctx context.Context, other func(wire.Message)) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	var room *wire.RoomReady
-	var us *wire.Connected
-	for room == nil || us == nil {
+	var room wire.RoomReady
+	var us wire.Connected
+	for ready, connected := false, false; !ready || !connected; {
 		m, err := k.next(ctx)
 		switch {
 		case websocket.CloseStatus(err) == websocket.StatusNormalClosure:
 			return fmt.Errorf("%w by the room before it was ready", ErrClosed)
-		case errors.Is(err, context.DeadlineExceeded) && room == nil:
+		case errors.Is(err, context.DeadlineExceeded) && !ready:
 			return fmt.Errorf("it is not ready, no %s came: %w", wire.TypeRoomReady, err)
 		case errors.Is(err, context.DeadlineExceeded):
 			return fmt.Errorf("it is not ready, no %s came: %w", wire.TypeConnected, err)
@@ -87,11 +87,10 @@ func (k *connection) enter(ctx context.Context, other func(wire.Message)) error 
 		}
 		switch m.Type {
 		case wire.TypeRoomReady:
-			room, err = unpackJSON[wire.RoomReady](m)
+			err, ready = unpackJSON(m, &room), true
 		case wire.TypeConnected:
-			if us, err = unpackJSON[wire.Connected](m); err == nil && us.Type != "init" {
-				us = nil
-			}
+			err = unpackJSON(m, &us)
+			connected = us.Type == "init"
 		default:
 			other(m)
 		}
@@ -104,16 +103,15 @@ func (k *connection) enter(ctx context.Context, other func(wire.Message)) error 
 	return nil
 }
 
-func unpackJSON[T any](m wire.Message) (*T, error) {
+func unpackJSON(m wire.Message, v any) error {
 	header, _, err := wire.Unpack(m.Payload)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	v := new(T)
 	if json.Unmarshal(header, v) != nil {
-		return nil, fmt.Errorf("%w: %s has fields of a wrong type", wire.ErrProtocol, m.Type)
+		return fmt.Errorf("%w: %s has fields of a wrong type", wire.ErrProtocol, m.Type)
 	}
-	return v, nil
+	return nil
 }
 
 // ping keeps the connection alive and returns when the room is not.

@@ -76,7 +76,7 @@ func TestNeverReady(t *testing.T) {
 				if !errors.Is(err, room.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), missing) {
 					t.Error(err)
 				}
-				if d := time.Since(start); d != room.DialTimeout {
+				if d := time.Since(start); d != 30*time.Second {
 					t.Errorf("it took %v", d)
 				}
 
@@ -184,6 +184,9 @@ func TestDialGivesUp(t *testing.T) {
 				pipe := config.DialContext
 				config.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 					dials = append(dials, time.Now())
+					if len(dials) > 10 {
+						return nil, errors.New("it does not end")
+					}
 					return pipe(ctx, network, address)
 				}
 				_, err := room.Dial(t.Context(), config)
@@ -202,6 +205,30 @@ func TestDialGivesUp(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Clients that lose their room at once do not come back at once.
+func TestJitter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		delays := map[time.Duration]bool{}
+		for range 10 {
+			var first time.Time
+			_, _ = room.Dial(t.Context(), room.Config{
+				URL: "ws://away/rooms/demo",
+				DialContext: func(context.Context, string, string) (net.Conn, error) {
+					if first.IsZero() {
+						first = time.Now()
+					} else if len(delays) < 10 {
+						delays[time.Since(first)] = true
+					}
+					return nil, &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+				},
+			})
+		}
+		if len(delays) < 5 {
+			t.Errorf("the delays are %v", delays)
+		}
+	})
 }
 
 func TestDialRefused(t *testing.T) {
@@ -282,7 +309,7 @@ func TestDialFollowsNoRedirect(t *testing.T) {
 	config.Token = func(context.Context) (secret.Value, error) { return secret.New([]byte("x")), nil }
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := room.Dial(ctx, config); !errors.Is(err, room.ErrUnreachable) {
+	if _, err := room.Dial(ctx, config); !errors.Is(err, room.ErrUnreachable) || !strings.Contains(err.Error(), "307") {
 		t.Error(err)
 	}
 }
@@ -290,9 +317,13 @@ func TestDialFollowsNoRedirect(t *testing.T) {
 func TestDialWithoutToken(t *testing.T) {
 	config := listen(t, http.NotFoundHandler())
 	why := errors.New("no such file")
-	config.Token = func(context.Context) (secret.Value, error) { return secret.Value{}, why }
-	if _, err := room.Dial(soon(t), config); !errors.Is(err, why) {
-		t.Error(err)
+	asked := 0
+	config.Token = func(context.Context) (secret.Value, error) {
+		asked++
+		return secret.Value{}, why
+	}
+	if _, err := room.Dial(soon(t), config); !errors.Is(err, why) || asked != 1 {
+		t.Errorf("%v after %d attempts", err, asked)
 	}
 	config.Token = func(context.Context) (secret.Value, error) { return secret.New([]byte("canary\n")), nil }
 	if _, err := room.Dial(soon(t), config); err == nil || strings.Contains(err.Error(), "canary") {
@@ -400,8 +431,15 @@ func TestTLS(t *testing.T) {
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.StartTLS()
 	defer s.Close()
-	_, err := room.Dial(soon(t), room.Config{URL: strings.Replace(s.URL, "https", "wss", 1) + "/rooms/demo"})
-	if !errors.Is(err, room.ErrUnreachable) || !strings.Contains(err.Error(), "certificate") {
-		t.Error(err)
+	attempts := 0
+	_, err := room.Dial(soon(t), room.Config{
+		URL: strings.Replace(s.URL, "https", "wss", 1) + "/rooms/demo",
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			attempts++
+			return new(net.Dialer).DialContext(ctx, network, address)
+		},
+	})
+	if !errors.Is(err, room.ErrUnreachable) || !strings.Contains(err.Error(), "certificate") || attempts != 1 {
+		t.Errorf("%v after %d attempts", err, attempts)
 	}
 }

@@ -1,12 +1,11 @@
 package room
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
-	"unicode"
 
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
@@ -32,6 +31,9 @@ var (
 	// ErrUnexpectedAnswer fails a request whose answer is of a content type
 	// or a shape that the operation does not have.
 	ErrUnexpectedAnswer = errors.New("unexpected answer")
+	// ErrMissingRoom and ErrMissingToken fail [Env.Config].
+	ErrMissingRoom  = errors.New("missing room name")
+	ErrMissingToken = errors.New("missing token")
 )
 
 // Kinds of [Error], for errors.Is (section 5.4).
@@ -55,17 +57,14 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	text := e.Text
-	if text == "" {
-		text = "the room refused"
-	}
+	s := cmp.Or(e.Text, "the room refused")
 	if e.Code != 0 {
-		text = fmt.Sprintf("%s (code %d)", text, e.Code)
+		s = fmt.Sprintf("%s (code %d)", s, e.Code)
 	}
 	if e.Op == "" {
-		return text
+		return s
 	}
-	return e.Op + ": " + text
+	return e.Op + ": " + s
 }
 
 // Is reports whether target is the kind of e: one of [ErrNotFound] and its
@@ -83,30 +82,8 @@ func final(err error) bool {
 // maxText bounds what errors repeat of a room's words, in bytes.
 const maxText = 500
 
-// printable cuts s and escapes what is not for printing: a room must not
-// write control sequences on someone's terminal.
-func printable(s string) string {
-	cut := len(s) > maxText
-	if cut {
-		s = strings.ToValidUTF8(s[:maxText], "") // the last rune may be half a one
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			quoted := strconv.QuoteRune(r)
-			b.WriteString(quoted[1 : len(quoted)-1])
-		}
-	}
-	if cut {
-		b.WriteString("…")
-	}
-	return b.String()
-}
-
 // A peerError is an error whose text may hold words of a peer.
 type peerError struct{ err error }
 
-func (e peerError) Error() string { return printable(e.err.Error()) }
+func (e peerError) Error() string { return text.Printable(e.err.Error(), maxText) }
 func (e peerError) Unwrap() error { return e.err }

@@ -3,7 +3,7 @@ package room
 import (
 	"context"
 	"encoding/json"
-	"maps"
+	"time"
 
 	"github.com/roomenv/roomenv/internal/wire"
 )
@@ -14,34 +14,56 @@ const (
 	maxEventBytes = wire.DefaultMaxMessage
 )
 
-// A Handler takes a message that a room sent unasked: its header, a JSON
-// object, and its trailer. Handlers run one at a time, in the order the room
-// sent, and off the connection's reader, so they may make requests. They
-// should return soon: while one runs the next messages wait, up to 1,024 and
-// 16 MiB of them, and then new ones are dropped and logged.
-//
-// ctx ends with the client, which waits for its handlers. A handler can run
-// before [Dial] has returned to its caller.
-type Handler func(ctx context.Context, c *Client, header json.RawMessage, trailer []byte)
+const (
+	// DefaultRequestTimeout is how long a participant has to answer a request that
+	// gives no timeout.
+	DefaultRequestTimeout = 300 * time.Second
+	// NoHandler is the reason that answers a request for which there is no handler:
+	// without it the requester would wait for its whole timeout.
+	NoHandler = "no handler registered"
+)
 
-// handlers are all that there are: what is not handled otherwise but wants an
-// answer is rejected.
-func (config Config) handlers() map[string]Handler {
-	all := map[string]Handler{
-		wire.TypeRequestSecret:     secretRequested(rejectSecretRequest),
-		wire.TypeRequestOAuthToken: oauthRequested(rejectOAuthRequest),
+// rejectTimeout bounds that answer: other events wait for it.
+const rejectTimeout = 10 * time.Second
+
+// A handler takes the header of an event and reports whether it was well-formed.
+type handler func(ctx context.Context, c *Client, header json.RawMessage) bool
+
+// handlers returns those for requests of participants, by message type.
+func (config Config) handlers() map[string]handler {
+	onSecret, onOAuth := config.OnSecretRequested, config.OnOAuthRequested
+	if onSecret == nil {
+		onSecret = func(ctx context.Context, c *Client, e SecretRequested) {
+			c.rejectUnhandled(ctx, c.Secrets().Reject, e.ID)
+		}
 	}
-	maps.Copy(all, config.Handlers)
-	if f := config.OnSecretRequested; f != nil {
-		all[wire.TypeRequestSecret] = secretRequested(f)
+	if onOAuth == nil {
+		onOAuth = func(ctx context.Context, c *Client, e OAuthRequested) {
+			c.rejectUnhandled(ctx, c.Secrets().RejectAuthorization, e.ID)
+		}
 	}
-	if f := config.OnOAuthRequested; f != nil {
-		all[wire.TypeRequestOAuthToken] = oauthRequested(f)
+	return map[string]handler{
+		wire.TypeRequestSecret:     handle(unpackSecretRequested, onSecret),
+		wire.TypeRequestOAuthToken: handle(unpackOAuthRequested, onOAuth),
 	}
-	if f := config.OnMessage; f != nil {
-		all[wire.TypeMessagingSend] = messageReceived(f)
+}
+
+func handle[E any](unpack func(json.RawMessage) (E, bool), f func(context.Context, *Client, E)) handler {
+	return func(ctx context.Context, c *Client, header json.RawMessage) bool {
+		e, ok := unpack(header)
+		if ok {
+			f(ctx, c, e)
+		}
+		return ok
 	}
-	return all
+}
+
+func (c *Client) rejectUnhandled(ctx context.Context, reject func(ctx context.Context, id, reason string) error, id string) {
+	ctx, cancel := context.WithTimeout(ctx, rejectTimeout)
+	defer cancel()
+	if err := reject(ctx, id, NoHandler); err != nil {
+		c.log.Warn("cannot reject a request, which nobody handles", "error", err)
+	}
 }
 
 // event queues m for its handler.
@@ -70,15 +92,13 @@ func (c *Client) handleEvents() {
 	for {
 		var m wire.Message
 		select {
-		case <-c.life.Done():
+		case <-c.ctx.Done():
 			return
 		case m = <-c.events:
 		}
-		header, trailer, err := wire.Unpack(m.Payload)
-		if err != nil {
-			c.log.Warn("dropped an event that is not a packed message", "event", m, "error", err)
-		} else if c.life.Err() == nil {
-			c.handlers[m.Type](c.life, c, header, trailer)
+		header, _, err := wire.Unpack(m.Payload)
+		if c.ctx.Err() == nil && (err != nil || !c.handlers[m.Type](c.ctx, c, header)) {
+			c.log.Warn("dropped an event that is malformed", "event", m)
 		}
 		c.eventBytes.Add(-int64(len(m.Payload)))
 		c.eventsLost.Store(false)

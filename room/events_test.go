@@ -3,7 +3,6 @@ package room_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -13,34 +12,37 @@ import (
 	"github.com/roomenv/roomenv/room"
 )
 
+// ask sends a request for a secret, with a trailer that says nothing.
+func (p *peer) ask(url, trailer string) {
+	p.event(wire.TypeRequestSecret, wire.SecretRequest{RequestID: "r", Request: wire.RequestSecretArguments{URL: wire.Nullable(url)}}, trailer)
+}
+
 // Events come in order, and a handler may ask the room things.
 func TestEvents(t *testing.T) {
 	const n = 100
 	config := listen(t, scripted(t, func(p *peer, _ int) {
-		p.event("count", map[string]int{"i": 0}, "before ready")
+		p.ask("0, before ready", "")
 		p.ready()
 		for i := 1; i < n; i++ {
-			p.event("count", map[string]int{"i": i}, fmt.Sprint(i))
+			p.ask(fmt.Sprint(i), "")
 			p.event("other", map[string]int{}, "")
 		}
-		p.send(wire.Message{Type: "count", Payload: []byte("not packed")})
+		p.send(wire.Message{Type: wire.TypeRequestSecret, Payload: []byte("not packed")})
 		p.serve(func(c call) wire.Content { return text(c.secretID()) })
 	}))
 	got := make(chan string, n)
-	config.Handlers = map[string]room.Handler{
-		"count": func(ctx context.Context, c *room.Client, header json.RawMessage, trailer []byte) {
-			v, err := get(ctx, c, string(header)+string(trailer))
-			if err != nil {
-				t.Error(err)
-			}
-			got <- v
-		},
+	config.OnSecretRequested = func(ctx context.Context, c *room.Client, e room.SecretRequested) {
+		v, err := get(ctx, c, e.Request.URL)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- v
 	}
 	dial(t, config)
 	for i := range n {
-		want := fmt.Sprintf(`{"i":%d}%d`, i, i)
+		want := fmt.Sprint(i)
 		if i == 0 {
-			want = `{"i":0}before ready`
+			want = "0, before ready"
 		}
 		if s := <-got; s != want {
 			t.Errorf("event %d is %s", i, s)
@@ -61,27 +63,28 @@ func TestSlowHandler(t *testing.T) {
 			entered, release := make(chan struct{}), make(chan struct{})
 			config := listen(t, scripted(t, func(p *peer, _ int) {
 				p.ready()
-				p.event("e", map[string]int{}, strings.Repeat("x", tt.size))
+				p.ask("e", strings.Repeat("x", tt.size))
 				<-entered
 				for range tt.send {
-					p.event("e", map[string]int{}, strings.Repeat("x", tt.size))
+					p.ask("e", strings.Repeat("x", tt.size))
 				}
 				p.serve(func(c call) wire.Content {
 					if c.secretID() == "more" {
-						p.event("last", map[string]int{}, "")
+						p.ask("last", "")
 					}
 					return text(c.secretID())
 				})
 			}))
 			handled, last := 0, make(chan int)
-			config.Handlers = map[string]room.Handler{
-				"e": func(context.Context, *room.Client, json.RawMessage, []byte) {
-					if handled++; handled == 1 {
-						close(entered)
-						<-release
-					}
-				},
-				"last": func(context.Context, *room.Client, json.RawMessage, []byte) { last <- handled },
+			config.OnSecretRequested = func(_ context.Context, _ *room.Client, e room.SecretRequested) {
+				if e.Request.URL == "last" {
+					last <- handled
+					return
+				}
+				if handled++; handled == 1 {
+					close(entered)
+					<-release
+				}
 			}
 			var log bytes.Buffer
 			config.Logger = slog.New(slog.NewTextHandler(&log, nil))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/secret"
@@ -12,12 +11,12 @@ import (
 
 func Example() {
 	ctx := context.Background()
-	c, err := room.Dial(ctx, room.Config{
-		URL: "wss://rooms.example.com/rooms/demo",
-		Token: func(context.Context) (secret.Value, error) {
-			return secret.New([]byte(os.Getenv("MESHAGENT_TOKEN"))), nil
-		},
-	})
+	config, err := room.FromEnv().Config()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c, err := room.Dial(ctx, config)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -2,17 +2,16 @@ package room
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/roomenv/roomenv/internal/wire"
 )
@@ -72,95 +71,67 @@ func newTransport(c Config) *http.Transport {
 	return t
 }
 
-// A roundTripper is one attempt at the handshake.
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// A lasting error is one that trying again at once does not mend: no token to
-// be had, or nothing to connect to.
+// A lasting error is one that does not pass soon: a token that cannot be had, or a
+// server that is not a room.
 type lasting struct{ error }
 
 func (l lasting) Unwrap() error { return l.error }
 
-// handshake opens a connection. It tries again as b allows, except after
-// answers that are final and after failures that time does not mend.
-func (c *Client) handshake(ctx context.Context, b *backoff) (*connection, error) {
-	var line *cork
-	attempt := func(r *http.Request) (*http.Response, error) {
-		if c.config.Token != nil {
-			token, err := c.config.Token(r.Context())
-			if err != nil {
-				return nil, lasting{fmt.Errorf("cannot get a token for the room: %w", err)}
-			}
-			r = r.Clone(r.Context())
-			r.Header.Set("Authorization", "Bearer "+string(token.Reveal()))
+// mayPass reports whether another attempt soon after err has a chance.
+func mayPass(err error) bool {
+	_, lasts := errors.AsType[lasting](err)
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	return !lasts && !untrusted
+}
+
+// handshake opens a connection, with one attempt.
+func (c *Client) handshake(ctx context.Context) (*connection, error) {
+	header := make(http.Header)
+	if c.config.Token != nil {
+		token, err := c.config.Token(ctx)
+		if err != nil {
+			return nil, lasting{fmt.Errorf("cannot get a token for the room: %w", err)}
 		}
+		header.Set("Authorization", "Bearer "+string(token.Reveal()))
+	}
+	var line *cork
+	// Every other response is an error, also a redirect: the token goes to the
+	// address of the config and nowhere else.
+	upgrade := func(r *http.Request) (*http.Response, error) {
 		resp, err := c.transport.RoundTrip(r)
 		if err != nil {
 			return nil, err
 		}
-		if rwc, ok := resp.Body.(io.ReadWriteCloser); ok && resp.StatusCode == http.StatusSwitchingProtocols {
-			line = newCork(rwc)
-			resp.Body = line
-			return resp, nil
+		rwc, ok := resp.Body.(io.ReadWriteCloser)
+		if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
+			_ = resp.Body.Close() // the status says it all
+			return nil, statusError(resp.StatusCode)
 		}
-		// The status says it all; nobody waits for a body.
-		_ = resp.Body.Close()
-		resp.Body = http.NoBody
+		line = newCork(rwc)
+		resp.Body = line
 		return resp, nil
 	}
-	// The token goes where the address says and nowhere else.
-	noRedirect := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	var last error
-	client := (&retryablehttp.Client{
-		HTTPClient: &http.Client{Transport: roundTripper(attempt), CheckRedirect: noRedirect},
-		RetryMax:   math.MaxInt, // b is the limit
-		Backoff:    func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return b.next() },
-		CheckRetry: func(ctx context.Context, resp *http.Response, err error) (bool, error) {
-			// What an ended context makes of an attempt is no news.
-			if err != nil && ctx.Err() != nil {
-				return false, nil
-			}
-			retry := false
-			if err != nil {
-				last = cause(err)
-				retry, _ = retryablehttp.DefaultRetryPolicy(ctx, nil, err)
-				if _, ok := errors.AsType[lasting](err); ok {
-					retry = false
-				}
-			} else if last = statusError(resp); last != nil {
-				retry = !final(last)
-			}
-			if retry = retry && b.again(); retry {
-				c.away(last)
-			}
-			return retry, nil
-		},
-	}).StandardClient()
-	client.CheckRedirect = noRedirect
-
-	ws, _, err := websocket.Dial(ctx, c.dialURL, &websocket.DialOptions{HTTPClient: client})
+	ws, _, err := websocket.Dial(ctx, c.dialURL, &websocket.DialOptions{
+		HTTPClient: &http.Client{Transport: roundTripper(upgrade)},
+		HTTPHeader: header,
+	})
 	switch {
 	case err == nil:
 		ws.SetReadLimit(wire.DefaultMaxMessage)
 		return &connection{ws: ws, cork: line, renew: make(chan struct{}, 1)}, nil
 	case line != nil:
-		return nil, fmt.Errorf("what answers is no room: %w", cause(err))
-	case last == nil:
-		return nil, cause(err)
-	case ctx.Err() != nil && !final(last):
-		return nil, fmt.Errorf("%w (%w)", last, ctx.Err())
+		return nil, lasting{fmt.Errorf("what answers is no room: %w", cause(err))}
 	}
-	return nil, last
+	return nil, cause(err)
 }
 
-// statusError is nil for a handshake that succeeded. It repeats nothing of
-// what the server wrote.
-func statusError(r *http.Response) error {
-	switch r.StatusCode {
-	case http.StatusSwitchingProtocols:
-		return nil
+// statusError repeats nothing of what the server wrote.
+func statusError(status int) error {
+	switch status {
 	case http.StatusForbidden:
 		return fmt.Errorf("%w (status 403): check that it has not expired and is for this room", ErrForbidden)
 	case http.StatusNotFound:
@@ -168,7 +139,7 @@ func statusError(r *http.Response) error {
 	case http.StatusLocked:
 		return fmt.Errorf("%w (status 423)", ErrRoomDisabled)
 	}
-	return fmt.Errorf("it answers with status %d %s", r.StatusCode, http.StatusText(r.StatusCode))
+	return fmt.Errorf("it answers with status %d %s", status, http.StatusText(status))
 }
 
 // cause is err without the URLs that net/http puts around it: their query may

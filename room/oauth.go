@@ -113,9 +113,10 @@ type OAuthRequested struct {
 	ID string // for [Secrets.ProvideAuthorization] and [Secrets.RejectAuthorization]
 	// Challenge is the PKCE challenge, by S256; "" is for providers that do
 	// not know it.
-	Challenge string
-	Request   OAuthRequest // OAuth is not nil and has both endpoints
-	Requester Requester
+	Challenge     string
+	Request       OAuthRequest // OAuth is not nil and has both endpoints
+	RequesterID   string       // as in [SecretRequested]
+	RequesterName string
 }
 
 func unpackOAuthRequested(header json.RawMessage) (OAuthRequested, bool) {
@@ -136,7 +137,8 @@ func unpackOAuthRequested(header json.RawMessage) (OAuthRequested, bool) {
 			DelegateTo:    string(r.DelegateTo),
 			Timeout:       duration(r.Timeout),
 		},
-		Requester: requester(e.Requester),
+		RequesterID:   e.Requester.ID,
+		RequesterName: e.Requester.Name,
 	}, true
 }
 
@@ -183,23 +185,5 @@ func unpackOAuth(o *wire.OAuth) *OAuth {
 		TokenEndpoint:         string(o.TokenEndpoint),
 		NoPKCE:                o.NoPKCE != nil && *o.NoPKCE,
 		Scopes:                o.Scopes,
-	}
-}
-
-func rejectOAuthRequest(ctx context.Context, c *Client, e OAuthRequested) {
-	ctx, cancel := context.WithTimeout(ctx, rejectTimeout)
-	defer cancel()
-	if err := c.Secrets().RejectAuthorization(ctx, e.ID, NoHandler); err != nil {
-		c.log.Warn("cannot reject a request for an authorization, which nobody handles", "error", err)
-	}
-}
-
-func oauthRequested(f func(context.Context, *Client, OAuthRequested)) Handler {
-	return func(ctx context.Context, c *Client, header json.RawMessage, _ []byte) {
-		if e, ok := unpackOAuthRequested(header); ok {
-			f(ctx, c, e)
-		} else {
-			c.log.Warn("dropped a request for an authorization that is malformed")
-		}
 	}
 }

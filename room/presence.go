@@ -21,10 +21,10 @@ var errMessagingDisabled = errors.New("messaging is not enabled")
 type presence struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change; nil when nobody waits
-	wanted  bool          // by us
-	on      bool          // for all that the room knows, on this connection
+	wanted  bool          // by the user of the client
+	on      bool          // enabled on this connection, as far as the room knows
 	here    bool          // the room has said who is here
-	err     error         // of the room, about what was wanted
+	err     error         // of the room, which refused it
 	list    []Participant // in the order they appeared
 }
 
@@ -82,37 +82,25 @@ func (c *Client) waitFor(ctx context.Context, f func() (done bool, err error)) e
 	}
 }
 
-// keepMessaging tells the room what is wanted, on each connection. It is the
-// only one to do so, so that the room hears things in order.
+// keepMessaging enables messaging on each connection once it is wanted. It is the
+// only one to do so, so that the room hears of it once.
 func (c *Client) keepMessaging() {
 	p := &c.presence
-	for {
-		var tool string
-		if c.waitFor(c.life, func() (bool, error) {
-			if p.wanted == p.on {
-				return false, nil
-			}
-			tool = wire.DisableMessaging
-			if p.wanted {
-				tool, p.on = wire.EnableMessaging, true
-			}
-			return true, nil
-		}) != nil {
-			return
-		}
-		_, err := c.Invoke(c.life, wire.Messaging, tool, wire.JSON{})
-		if errors.Is(err, ErrDisconnected) {
-			continue // the next connection begins anew
-		}
-		p.change(func() {
-			if tool == wire.DisableMessaging || err != nil {
+	for c.waitFor(c.ctx, func() (bool, error) {
+		enable := p.wanted && !p.on
+		p.on = p.on || enable
+		return enable, nil
+	}) == nil {
+		_, _, err := c.invoke(c.ctx, wire.Messaging, wire.EnableMessaging, wire.JSON{}, false)
+		switch {
+		case c.ctx.Err() != nil || c.Err() != nil:
+			return // which those who wait learn of the client
+		case err == nil, errors.Is(err, ErrDisconnected): // the next connection enables it again
+		default:
+			p.change(func() {
 				p.off()
-			}
-			if err != nil && p.wanted == (tool == wire.EnableMessaging) {
 				p.wanted, p.err = false, err
-			}
-		})
-		if err != nil && c.Err() == nil {
+			})
 			c.log.Warn("the room refuses messaging", "error", err)
 		}
 	}
@@ -121,40 +109,40 @@ func (c *Client) keepMessaging() {
 // observe takes from an event who is here. It does not wait for the handlers
 // of other events.
 func (c *Client) observe(m wire.Message) {
-	e, err := unpackJSON[wire.ReceivedMessage](m)
-	if err != nil {
-		return // the handler of this event, if any, has it logged
+	var e wire.ReceivedMessage
+	if unpackJSON(m, &e) != nil {
+		return
 	}
-	switch us := c.Session().ParticipantID; e.Type {
-	case wire.MessagingEnabled:
-		var all wire.Participants
-		if json.Unmarshal(e.Message, &all) == nil {
-			c.presence.change(func() {
-				c.presence.on = c.presence.on || c.presence.wanted // of a request that outlived its connection
-				c.presence.here, c.presence.list = c.presence.on, nil
+	p, us := &c.presence, c.Session().ParticipantID
+	p.change(func() {
+		switch e.Type {
+		case wire.MessagingEnabled:
+			if all, ok := decode[wire.Participants](e.Message); ok {
+				p.on = p.on || p.wanted // of a request that outlived its connection
+				p.here, p.list = p.on, nil
 				for _, w := range all.Participants {
-					c.presence.add(us, w)
+					p.add(us, w)
 				}
-			})
+			}
+		case wire.ParticipantEnabled:
+			if w, ok := decode[wire.Participant](e.Message); ok {
+				p.add(us, w)
+			}
+		case wire.ParticipantDisabled:
+			if w, ok := decode[wire.ParticipantID](e.Message); ok {
+				p.list = slices.DeleteFunc(p.list, func(other Participant) bool { return other.ID == w.ID })
+			}
+		case wire.ParticipantAttributes:
+			if w, ok := decode[wire.ChangedAttributes](e.Message); ok {
+				p.merge(e.FromParticipantID, w.Attributes)
+			}
 		}
-	case wire.ParticipantEnabled:
-		var w wire.Participant
-		if json.Unmarshal(e.Message, &w) == nil {
-			c.presence.change(func() { c.presence.add(us, w) })
-		}
-	case wire.ParticipantDisabled:
-		var w wire.ParticipantID
-		if json.Unmarshal(e.Message, &w) == nil {
-			c.presence.change(func() {
-				c.presence.list = slices.DeleteFunc(c.presence.list, func(p Participant) bool { return p.ID == w.ID })
-			})
-		}
-	case wire.ParticipantAttributes:
-		var w wire.ChangedAttributes
-		if json.Unmarshal(e.Message, &w) == nil {
-			c.presence.change(func() { c.presence.merge(e.FromParticipantID, w.Attributes) })
-		}
-	}
+	})
+}
+
+func decode[T any](object json.RawMessage) (v T, ok bool) {
+	err := json.Unmarshal(object, &v)
+	return v, err == nil
 }
 
 // add notes who is here, once each, and not ourselves.

@@ -10,10 +10,6 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// DefaultRequestTimeout is how long someone who is asked has to answer when
-// nothing else is said.
-const DefaultRequestTimeout = 300 * time.Second
-
 // requestGrace is how much longer than the room we wait: it is the room that
 // keeps the time, but one that does not must not hold us for ever.
 const requestGrace = 10 * time.Second
@@ -42,17 +38,13 @@ type SecretRequest struct {
 func (s *Secrets) Request(ctx context.Context, r SecretRequest) (secret.Value, error) {
 	ctx, cancel, seconds := withTimeout(ctx, r.Timeout)
 	defer cancel()
-	object, err := jsonOf(wire.RequestSecret, wire.RequestSecretArguments{
+	content, _, err := s.invoke(ctx, wire.RequestSecret, wire.RequestSecretArguments{
 		URL:           wire.Nullable(r.URL),
 		Type:          wire.Nullable(r.Type),
 		ParticipantID: wire.Nullable(r.ParticipantID),
 		Timeout:       &seconds,
 		DelegateTo:    wire.Nullable(r.DelegateTo),
-	})
-	if err != nil {
-		return secret.Value{}, err
-	}
-	content, _, err := s.client.invoke(ctx, wire.Secrets, wire.RequestSecret, wire.JSON{Object: object}, true)
+	}, nil, true)
 	if err != nil {
 		return secret.Value{}, err
 	}
@@ -95,11 +87,7 @@ func (s *Secrets) Reject(ctx context.Context, requestID, reason string) error {
 }
 
 func (s *Secrets) provide(ctx context.Context, h wire.ProvideHeaders, value secret.Value) error {
-	headers, err := jsonOf(wire.ProvideSecret, h)
-	if err != nil {
-		return err
-	}
-	content, sent, err := s.client.invoke(ctx, wire.Secrets, wire.ProvideSecret, wire.Binary{Headers: headers, Data: value}, true)
+	content, sent, err := s.invoke(ctx, wire.ProvideSecret, h, &value, true)
 	if err != nil {
 		return doneBefore(sent, err)
 	}
@@ -127,15 +115,13 @@ func (s *Secrets) DeleteRequested(ctx context.Context, url, typ, delegatedTo str
 	return unsupported(err)
 }
 
-// A Requester is who asks for something. A room need not tell who: then both are "".
-type Requester struct{ ID, Name string }
-
 // SecretRequested is the event that someone asks us for a secret (section 6.1).
 // Its strings are the room's and the requester's, as they came.
 type SecretRequested struct {
-	ID        string // for [Secrets.Provide] and [Secrets.Reject]
-	Request   SecretRequest
-	Requester Requester
+	ID            string // for [Secrets.Provide] and [Secrets.Reject]
+	Request       SecretRequest
+	RequesterID   string // "" where the room does not tell, as with the name
+	RequesterName string
 }
 
 func unpackSecretRequested(header json.RawMessage) (SecretRequested, bool) {
@@ -153,15 +139,9 @@ func unpackSecretRequested(header json.RawMessage) (SecretRequested, bool) {
 			DelegateTo:    string(r.DelegateTo),
 			Timeout:       duration(r.Timeout),
 		},
-		Requester: requester(e.Requester),
+		RequesterID:   e.Requester.ID,
+		RequesterName: e.Requester.Name,
 	}, true
-}
-
-func requester(r *wire.Requester) Requester {
-	if r == nil {
-		return Requester{}
-	}
-	return Requester{r.ID, r.Name}
 }
 
 // maxTimeout keeps what a peer says within what a Duration holds.
@@ -172,29 +152,4 @@ func duration(seconds *int) time.Duration {
 		return DefaultRequestTimeout
 	}
 	return time.Duration(min(*seconds, int(maxTimeout/time.Second))) * time.Second
-}
-
-// NoHandler is the reason that answers a request which nobody handles: without
-// it the requester would wait for its whole timeout.
-const NoHandler = "no handler registered"
-
-// rejectTimeout bounds that answer: other events wait for it.
-const rejectTimeout = 10 * time.Second
-
-func rejectSecretRequest(ctx context.Context, c *Client, e SecretRequested) {
-	ctx, cancel := context.WithTimeout(ctx, rejectTimeout)
-	defer cancel()
-	if err := c.Secrets().Reject(ctx, e.ID, NoHandler); err != nil {
-		c.log.Warn("cannot reject a request for a secret, which nobody handles", "error", err)
-	}
-}
-
-func secretRequested(f func(context.Context, *Client, SecretRequested)) Handler {
-	return func(ctx context.Context, c *Client, header json.RawMessage, _ []byte) {
-		if e, ok := unpackSecretRequested(header); ok {
-			f(ctx, c, e)
-		} else {
-			c.log.Warn("dropped a request for a secret that is malformed")
-		}
-	}
 }

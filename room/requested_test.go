@@ -209,9 +209,10 @@ func TestHandlers(t *testing.T) {
 	}))
 	config.OnSecretRequested = func(ctx context.Context, c *room.Client, e room.SecretRequested) {
 		want := room.SecretRequested{
-			ID:        "r",
-			Request:   room.SecretRequest{ParticipantID: "p", URL: "https://stripe.com", Type: "git", DelegateTo: "d", Timeout: 300 * time.Second},
-			Requester: room.Requester{ID: "q", Name: "agent"},
+			ID:            "r",
+			Request:       room.SecretRequest{ParticipantID: "p", URL: "https://stripe.com", Type: "git", DelegateTo: "d", Timeout: 300 * time.Second},
+			RequesterID:   "q",
+			RequesterName: "agent",
 		}
 		if !reflect.DeepEqual(e, want) {
 			t.Errorf("got %+v", e)
@@ -282,12 +283,10 @@ func TestNoHandler(t *testing.T) {
 
 	config := listen(t, play)
 	handled := make(chan string)
-	config.Handlers = map[string]room.Handler{
-		wire.TypeRequestSecret: func(_ context.Context, _ *room.Client, header json.RawMessage, _ []byte) { handled <- string(header) },
-	}
+	config.OnSecretRequested = func(_ context.Context, _ *room.Client, e room.SecretRequested) { handled <- e.ID }
 	dial(t, config)
-	if header := <-handled; header != secretEvent {
-		t.Errorf("got %s", header)
+	if id := <-handled; id != "r" {
+		t.Errorf("got %s", id)
 	}
 	if tool := <-answered; tool != wire.ProvideOAuthAuthorization {
 		t.Errorf("answered with %s", tool)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
@@ -32,18 +33,12 @@ type answer struct {
 	err     error
 }
 
-// Invoke calls a tool of a toolkit and returns its answer (section 5.1). An
-// answer of error content is an [*Error].
+// invoke calls a tool of a toolkit and returns the content of the answer (section
+// 5.1), which is an [*Error] for error content, and how often the call was sent.
 //
-// It waits, for a connection and for the answer, until ctx ends. When the
-// connection drops before the answer came it fails with [ErrDisconnected];
-// the operations of [Secrets] that can be repeated are.
-func (c *Client) Invoke(ctx context.Context, toolkit, tool string, arguments wire.Content) (wire.Content, error) {
-	content, _, err := c.invoke(ctx, toolkit, tool, arguments, false)
-	return content, err
-}
-
-// invoke also returns how often the request was sent.
+// It waits, for a connection and for the answer, until ctx ends. When the connection
+// drops before the answer came, the call is sent again if it is repeatable, and else
+// fails with [ErrDisconnected].
 func (c *Client) invoke(ctx context.Context, toolkit, tool string, arguments wire.Content, repeatable bool) (_ wire.Content, sent int, err error) {
 	op := toolkit + "." + tool
 	payload, err := wire.PackInvoke(toolkit, tool, arguments)
@@ -67,7 +62,7 @@ func (c *Client) request(ctx context.Context, op string, r *request) (_ wire.Con
 		return nil, a.sent, fmt.Errorf("%w to %s: %w", ErrUnexpectedAnswer, op, err)
 	}
 	if e, failed := content.(wire.Error); failed {
-		return nil, a.sent, &Error{Op: op, Code: e.Code, Text: printable(e.Text)}
+		return nil, a.sent, &Error{Op: op, Code: e.Code, Text: text.Printable(e.Text, maxText)}
 	}
 	return content, a.sent, nil
 }

@@ -486,3 +486,34 @@ func TestTooLarge(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A room that drops connections at once is left alone for longer and longer; one
+// that drops them now and then is not.
+func TestReconnectDelay(t *testing.T) {
+	for lasts, within := range map[time.Duration][2]time.Duration{
+		time.Millisecond: {15 * time.Second, 30 * time.Second},
+		time.Minute:      {0, 500 * time.Millisecond},
+	} {
+		t.Run(lasts.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				enough := make(chan time.Duration)
+				var dropped time.Time
+				c := dial(t, listenInBubble(t, scripted(t, func(p *peer, n int) {
+					delay := time.Since(dropped)
+					p.ready()
+					if n == 10 {
+						enough <- delay
+					} else {
+						defer time.AfterFunc(lasts, func() { _ = p.ws.CloseNow() }).Stop()
+					}
+					p.hold()
+					dropped = time.Now()
+				})))
+				if delay := <-enough; delay < within[0] || delay > within[1] {
+					t.Errorf("after 10 connections the delay is %v", delay)
+				}
+				_ = c.Close()
+			})
+		})
+	}
+}

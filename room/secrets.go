@@ -71,16 +71,12 @@ type Secret struct {
 // Get returns a secret (get_secret). A secret that is missing is
 // [ErrNotFound].
 func (s *Secrets) Get(ctx context.Context, q SecretQuery) (Secret, error) {
-	arguments, err := jsonOf(wire.GetSecret, wire.GetArguments{
+	content, _, err := s.invoke(ctx, wire.GetSecret, wire.GetArguments{
 		SecretID:    wire.Nullable(q.ID),
 		Type:        wire.Nullable(q.Type),
 		Name:        wire.Nullable(q.Name),
 		DelegatedTo: wire.Nullable(q.DelegatedTo),
-	})
-	if err != nil {
-		return Secret{}, err
-	}
-	content, _, err := s.client.invoke(ctx, wire.Secrets, wire.GetSecret, wire.JSON{Object: arguments}, true)
+	}, nil, true)
 	if err != nil {
 		return Secret{}, unsupported(err)
 	}
@@ -108,18 +104,14 @@ type NewSecret struct {
 // Set stores a secret, or replaces its value (set_secret). Without an ID it
 // is not sent twice and can fail with [ErrDisconnected].
 func (s *Secrets) Set(ctx context.Context, n NewSecret) error {
-	headers, err := jsonOf(wire.SetSecret, wire.SetHeaders{
+	content, _, err := s.invoke(ctx, wire.SetSecret, wire.SetHeaders{
 		SecretID:    wire.Nullable(n.ID),
 		Type:        wire.Nullable(n.Type),
 		Name:        wire.Nullable(n.Name),
 		DelegatedTo: wire.Nullable(n.DelegatedTo),
 		ForIdentity: wire.Nullable(n.ForIdentity),
 		HasData:     true,
-	})
-	if err != nil {
-		return err
-	}
-	content, _, err := s.client.invoke(ctx, wire.Secrets, wire.SetSecret, wire.Binary{Headers: headers, Data: n.Value}, n.ID != "")
+	}, &n.Value, n.ID != "")
 	if err != nil {
 		return unsupported(err)
 	}
@@ -156,24 +148,16 @@ func (s *Secrets) Exists(ctx context.Context, q ExistsQuery) (bool, error) {
 // "" for none. A secret that is missing is [ErrNotFound] where the room says
 // so, but not after a connection was lost: the first try may have removed it.
 func (s *Secrets) Delete(ctx context.Context, id, delegatedTo string) error {
-	sent, err := s.ask(ctx, wire.DeleteSecret, wire.DeleteArguments{
+	return doneBefore(s.ask(ctx, wire.DeleteSecret, wire.DeleteArguments{
 		ID:          wire.Nullable(id),
 		DelegatedTo: wire.Nullable(delegatedTo),
-	}, nil)
-	if sent > 1 && errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	return err
+	}, nil))
 }
 
 // ask makes a request of JSON that may be repeated. With a result it wants an
 // answer of JSON, without one an acknowledgement.
 func (s *Secrets) ask(ctx context.Context, tool string, arguments, result any) (sent int, err error) {
-	object, err := jsonOf(tool, arguments)
-	if err != nil {
-		return 0, err
-	}
-	content, sent, err := s.client.invoke(ctx, wire.Secrets, tool, wire.JSON{Object: object}, true)
+	content, sent, err := s.invoke(ctx, tool, arguments, nil, true)
 	if err != nil {
 		return sent, err
 	}
@@ -202,12 +186,17 @@ func unsupported(err error) error {
 
 func op(tool string) string { return wire.Secrets + "." + tool }
 
-func jsonOf(tool string, v any) (json.RawMessage, error) {
-	b, err := wire.EncodeJSON(v)
+// invoke calls a tool with its arguments as JSON or, with data, as the headers of
+// binary content.
+func (s *Secrets) invoke(ctx context.Context, tool string, arguments any, data *secret.Value, repeatable bool) (_ wire.Content, sent int, err error) {
+	object, err := wire.EncodeJSON(arguments)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", op(tool), err)
+		return nil, 0, fmt.Errorf("%s: %w", op(tool), err)
 	}
-	return b, nil
+	if data != nil {
+		return s.client.invoke(ctx, wire.Secrets, tool, wire.Binary{Headers: object, Data: *data}, repeatable)
+	}
+	return s.client.invoke(ctx, wire.Secrets, tool, wire.JSON{Object: object}, repeatable)
 }
 
 // acknowledged accepts what rooms say for "done".

@@ -44,7 +44,7 @@ With MESHAGENT_ROOM and MESHAGENT_TOKEN set it uses that room, at
 MESHAGENT_ROOM_URL or MESHAGENT_API_URL. With neither it uses a local room,
 which needs no server: its data is in $ROOMENV_DATA, or else in
 $XDG_DATA_HOME/roomenv, or else in ~/.local/share/roomenv.`,
-		Example: `  roomenv secret set openai-api-key --in -
+		Example: `  roomenv secret set openai-api-key --from-file -
   echo 'OPENAI_API_KEY=room:secret/openai-api-key' > .env.room
   roomenv exec -- agent`,
 		Args:          cobra.NoArgs,
@@ -78,6 +78,13 @@ $XDG_DATA_HOME/roomenv, or else in ~/.local/share/roomenv.`,
 	return root
 }
 
-// help is what a command does that only has others below it. Without a RunE
-// cobra would show help for a command that there is not, and exit with 0.
+// group returns a command that only has others below it.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: help}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// help is what such a command does. Without a RunE cobra would show help for a
+// command that there is not, and exit with 0.
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }

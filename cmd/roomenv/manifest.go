@@ -7,13 +7,7 @@ import (
 )
 
 func newManifest() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "manifest",
-		Short: "Show what a manifest may say",
-		Args:  cobra.NoArgs,
-		RunE:  help,
-	}
-	cmd.AddCommand(&cobra.Command{
+	return group("manifest", "Show what a manifest may say", &cobra.Command{
 		Use:     "schema",
 		Short:   "Print the JSON Schema of YAML manifests, for editors",
 		Example: "  roomenv manifest schema > roomenv.schema.json",
@@ -23,5 +17,4 @@ func newManifest() *cobra.Command {
 			return err
 		},
 	})
-	return cmd
 }

@@ -36,7 +36,7 @@ func TestMemory(t *testing.T) {
 		cmd.Env = append(os.Environ(), "HOME="+dir, "ROOMENV_DATA="+filepath.Join(dir, "data"), "PLANTED=room:secret/planted")
 		return cmd
 	}
-	set := roomenv("secret", "set", "planted", "--in", "-")
+	set := roomenv("secret", "set", "planted", "--from-file", "-")
 	set.Stdin = strings.NewReader(value)
 	if out, err := set.CombinedOutput(); err != nil {
 		t.Fatalf("%v, %s", err, out)

@@ -13,14 +13,8 @@ import (
 )
 
 func newOAuth(a *app) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "oauth",
-		Short: "Get OAuth access tokens through the room",
-		Args:  cobra.NoArgs,
-		RunE:  help,
-	}
-	a.roomFlag(cmd.PersistentFlags())
-	cmd.AddCommand(newOAuthRequest(a), newOAuthToken(a))
+	cmd := group("oauth", "Get OAuth access tokens through the room", newOAuthRequest(a), newOAuthToken(a))
+	a.roomFlags(cmd.PersistentFlags())
 	return cmd
 }
 
@@ -38,7 +32,7 @@ a new one, for which the participant signs in at the provider.
     --authorization-endpoint https://github.com/login/oauth/authorize \
     --token-endpoint https://github.com/login/oauth/access_token \
     --redirect-uri http://127.0.0.1:8765/callback --scopes repo`,
-		Args: oneClient,
+		Args: exactlyOneClient,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := client.complete(args[0]); err != nil {
 				return err
@@ -68,7 +62,7 @@ func newOAuthToken(a *app) *cobra.Command {
 		Long: `Print an access token that was authorized before, refreshed if need be. The exit
 code is 1 if the client is not authorized yet.
 ` + aboutClient,
-		Args: oneClient,
+		Args: exactlyOneClient,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := client.complete(args[0]); err != nil {
 				return err
@@ -113,7 +107,7 @@ func (c *oauthClient) complete(name string) error {
 	c.name = name
 	files := c.manifests
 	if len(files) == 0 {
-		files = foundManifest()
+		files = findManifest()
 	}
 	m, err := manifest.Load(files, nil)
 	if err != nil {
@@ -147,11 +141,4 @@ func (c *oauthClient) printToken(cmd *cobra.Command, a *app, params string) erro
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", token.Reveal())
 	return err
-}
-
-func oneClient(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 || args[0] == "" {
-		return hint(fmt.Errorf("%s: want the name of one OAuth client", cmd.Name()), "see `"+cmd.CommandPath()+" --help`")
-	}
-	return nil
 }

@@ -17,11 +17,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/manifest"
@@ -72,7 +75,7 @@ func report(w io.Writer, err error) int {
 			return code
 		}
 	}
-	message := strings.TrimRight(withRoomHints(err).Error(), "\n")
+	message := strings.TrimRight(withHints(err).Error(), "\n")
 	prefix := "roomenv: "
 	if e, ok := errors.AsType[*manifest.Error](err); ok && e.Pos.Line > 0 && strings.HasPrefix(message, e.Pos.String()) {
 		prefix = "" // an editor finds FILE:LINE:COLUMN at the start of a line
@@ -117,3 +120,24 @@ func (p prefixer) Write(record []byte) (int, error) {
 
 // printable is s without what could play tricks on a terminal.
 func printable(s string) string { return text.Printable(s, 0) }
+
+// printJSON prints v for scripts.
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
+
+// printTable prints rows for people, the first of which is the header. A cell that is
+// empty is "-".
+func printTable(w io.Writer, rows [][]string) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = text.Printable(cmp.Or(cell, "-"), 0)
+		}
+		fmt.Fprintln(table, strings.Join(row, "\t"))
+	}
+	return table.Flush()
+}

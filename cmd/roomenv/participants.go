@@ -1,27 +1,24 @@
 package main
 
 import (
-	"cmp"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/roomenv/roomenv/fetch"
-	"github.com/roomenv/roomenv/fetch/roomsource"
-	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/secret"
 )
 
 func newParticipants(a *app) *cobra.Command {
+	// A participant is what --json prints of one.
+	type participant struct {
+		ID   string `json:"id"`
+		Name string `json:"name"`
+		Role string `json:"role"`
+	}
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "participants",
@@ -35,37 +32,21 @@ listed twice.`,
 				if err := c.Messaging().Enable(cmd.Context()); err != nil {
 					return fmt.Errorf("list participants: %w", err)
 				}
-				list := c.Messaging().Participants()
+				rows, all := [][]string{{"NAME", "ROLE", "ID"}}, []participant{}
+				for _, p := range c.Messaging().Participants() {
+					rows = append(rows, []string{p.Name(), p.Role, p.ID})
+					all = append(all, participant{text.Printable(p.ID, 0), text.Printable(p.Name(), 0), text.Printable(p.Role, 0)})
+				}
 				if asJSON {
-					return printParticipantsJSON(cmd, list)
+					return printJSON(cmd.OutOrStdout(), all)
 				}
-				table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintln(table, "NAME\tROLE\tID")
-				for _, p := range list {
-					fmt.Fprintf(table, "%s\t%s\t%s\n", printable(cmp.Or(p.Name(), "-")), printable(cmp.Or(p.Role, "-")), printable(p.ID))
-				}
-				return table.Flush()
+				return printTable(cmd.OutOrStdout(), rows)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array of {id, name, role}")
-	a.roomFlag(cmd.Flags())
+	a.roomFlags(cmd.Flags())
 	return cmd
-}
-
-func printParticipantsJSON(cmd *cobra.Command, list []room.Participant) error {
-	type participant struct {
-		ID   string `json:"id"`
-		Name string `json:"name"`
-		Role string `json:"role"`
-	}
-	all := make([]participant, len(list))
-	for i, p := range list {
-		all[i] = participant{printable(p.ID), printable(p.Name()), printable(p.Role)}
-	}
-	encoder := json.NewEncoder(cmd.OutOrStdout())
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(all)
 }
 
 // requestOptions are the flags of all commands that ask a participant.
@@ -95,25 +76,4 @@ func (q *requestOptions) check() error {
 		return fmt.Errorf("invalid --timeout %s: want a positive duration such as 5m", q.timeout)
 	}
 	return nil
-}
-
-// resolve fetches t from the room that the user chose, or from a participant. The
-// user knows it as what.
-func (a *app) resolve(ctx context.Context, t manifest.Target, what string) (_ secret.Value, err error) {
-	rooms, err := a.rooms()
-	if err != nil {
-		return secret.Value{}, err
-	}
-	source := roomsource.New(rooms.dial)
-	progress := newProgress(os.Stderr)
-	source.OnRequest = progress.observe
-	value, err := source.Resolve(ctx, t)
-	progress.close()
-	if err = errors.Join(err, source.Close(), rooms.close()); errors.Is(err, fetch.ErrNoAnswer) {
-		err = hint(err, "`roomenv participants` lists participants; the approver runs `roomenv requests`")
-	}
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("get %s: %w", what, err)
-	}
-	return value, nil
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/roomenv/roomenv/fetch/roomsource"
+	"github.com/roomenv/roomenv/internal/text"
 )
 
 // progress tells on stderr whom we wait for: on a terminal in one line that is
@@ -124,5 +125,5 @@ func waitingFor(p roomsource.RequestStatus) string {
 		verb = "join the room"
 	}
 	left := max(0, time.Until(p.Deadline)).Round(time.Second)
-	return fmt.Sprintf("waiting for %s to %s, %s left: %s", printable(p.From), verb, left, printable(p.Target.String()))
+	return fmt.Sprintf("waiting for %s to %s, %s left: %s", text.Printable(p.From, 0), verb, left, text.Printable(p.Target.String(), 0))
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,14 +11,17 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/roomenv/roomenv/internal/approval"
+	"github.com/roomenv/roomenv/internal/approvalterm"
 	"github.com/roomenv/roomenv/internal/approvalweb"
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/secret"
 )
 
 // requests is what the flags of `roomenv requests` say.
@@ -68,7 +70,7 @@ which stores it and hands it to the one who asked.`,
 	o.source.flags(f)
 	cmd.MarkFlagsMutuallyExclusive("json", "web", "from-file", "from-command")
 	cmd.MarkFlagsMutuallyExclusive("web", "once")
-	a.roomFlag(cmd.PersistentFlags())
+	a.roomFlags(cmd.PersistentFlags())
 	cmd.AddCommand(newRequestsAnswer(a))
 	return cmd
 }
@@ -82,18 +84,16 @@ func (a *app) requests(cmd *cobra.Command, o *requests) error {
 	}
 	return a.withRoom(cmd.Context(), configure, func(c *room.Client) error {
 		ctx, cancel := context.WithCancel(cmd.Context())
+		var waiting sync.WaitGroup
+		defer waiting.Wait()
 		defer cancel()
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
+		waiting.Go(func() {
 			select {
 			case <-c.Done():
 				cancel()
 			case <-ctx.Done():
 			}
-		}()
-		defer func() { cancel(); <-ended }()
-
+		})
 		if err := c.Messaging().Enable(ctx); err != nil {
 			return fmt.Errorf("cannot be asked: %w", err)
 		}
@@ -116,35 +116,31 @@ func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *ap
 	case o.web:
 		return o.serve(ctx, stdout, approvalweb.Config{Inbox: inbox, Identity: us.Name, Room: us.RoomName, Logger: a.log})
 	case o.asJSON:
-		return follow(ctx, inbox, func(r approval.Request) error { return o.printed(printRequestJSON(stdout, r)) })
+		encoder := json.NewEncoder(stdout)
+		return follow(ctx, inbox, func(r approval.Request) error {
+			r.Expires = r.Expires.UTC()
+			return o.printed(encoder.Encode(r))
+		})
 	}
-	fmt.Fprintf(os.Stderr, "roomenv: waiting for requests to %s in the room %s\n", printable(us.Name), printable(us.RoomName))
+	fmt.Fprintf(os.Stderr, "roomenv: waiting for requests to %s in the room %s\n", text.Printable(us.Name, 0), text.Printable(us.RoomName, 0))
 	switch {
 	case o.url != "":
 		return follow(ctx, inbox, func(r approval.Request) error { return o.answer(ctx, stdout, inbox, r) })
 	case term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())):
-		return o.converse(ctx, inbox)
+		return o.prompt(ctx, inbox)
 	}
 	return follow(ctx, inbox, func(r approval.Request) error { return o.printed(printRequest(stdout, r)) })
 }
 
-// follow calls show for each request that is new and for each that has ended,
-// in order of arrival, until show fails or ctx ends.
+// follow calls show for each update until show fails or ctx ends.
 func follow(ctx context.Context, inbox *approval.Inbox, show func(approval.Request) error) error {
-	seen := make(map[string]approval.State)
-	for {
+	for u := (approval.Updates{Inbox: inbox}); ; {
 		changed := inbox.Changed()
-		now := make(map[string]approval.State)
-		for _, r := range inbox.Requests() {
-			now[r.ID] = r.State
-			if seen[r.ID] == r.State {
-				continue
-			}
+		for _, r := range u.Next() {
 			if err := show(r); err != nil {
 				return err
 			}
 		}
-		seen = now // forgets what the inbox has forgotten
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -198,6 +194,22 @@ func (o *requests) serve(ctx context.Context, stdout io.Writer, config approvalw
 	return page.Serve(ctx, listener)
 }
 
+func (o *requests) prompt(ctx context.Context, inbox *approval.Inbox) error {
+	config := approvalterm.Config{Inbox: inbox, Once: o.once, RunCommand: commandValue}
+	config.ReadFile = func(path string) (secret.Value, error) { return readValue(strings.NewReader(""), path) }
+	if o.open {
+		config.OpenBrowser = openBrowser
+	}
+	err := approvalterm.Run(ctx, config)
+	switch {
+	case !errors.Is(err, approvalterm.ErrLeft):
+		return err
+	case o.once:
+		return exitError{code: 128 + 2} // as SIGINT would
+	}
+	return nil
+}
+
 // openBrowser is a convenience: the address was printed.
 func openBrowser(address string) {
 	opener := "xdg-open"
@@ -212,35 +224,12 @@ func openBrowser(address string) {
 	_ = cmd.Process.Release()
 }
 
-// printRequestJSON prints one line for people's scripts (docs/requests.md).
-func printRequestJSON(w io.Writer, r approval.Request) error {
-	return json.NewEncoder(w).Encode(struct {
-		ID                    string         `json:"id"`
-		State                 approval.State `json:"state"`
-		Reason                string         `json:"reason,omitempty"`
-		Kind                  string         `json:"kind"`
-		From                  string         `json:"from,omitempty"`
-		KeptFor               string         `json:"kept_for,omitempty"`
-		Expires               time.Time      `json:"expires"`
-		URL                   string         `json:"url,omitempty"`
-		Type                  string         `json:"type,omitempty"`
-		AuthorizationEndpoint string         `json:"authorization_endpoint,omitempty"`
-		ClientID              string         `json:"client_id,omitempty"`
-		Scopes                []string       `json:"scopes,omitempty"`
-		RedirectURI           string         `json:"redirect_uri,omitempty"`
-		CodeChallenge         string         `json:"code_challenge,omitempty"`
-	}{
-		r.ID, r.State, r.Reason, r.Kind, r.From, r.StoredFor, r.Expires.UTC().Round(0), r.URL, r.Type,
-		r.AuthorizationEndpoint, r.ClientID, r.Scopes, r.RedirectURI, r.Challenge,
-	})
-}
-
 // printRequest prints a request for a person: whole when it waits, one line
 // when it has ended.
 func printRequest(w io.Writer, r approval.Request) error {
-	text := ended(r)
+	text := r.Outcome()
 	if r.State == approval.Pending {
-		text = describe(r) + "  answer    roomenv requests answer " + shellWord(r.ID) + "\n"
+		text = r.Describe() + "  answer    roomenv requests answer " + shellWord(r.ID) + "\n"
 	}
 	_, err := io.WriteString(w, text)
 	return err
@@ -255,54 +244,4 @@ func shellWord(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-// subject is what a request is about.
-func subject(r approval.Request) string {
-	if r.Kind == approval.OAuth {
-		return r.Provider()
-	}
-	return r.URL
-}
-
-func describe(r approval.Request) string {
-	var b strings.Builder
-	what := "a secret"
-	switch {
-	case r.Kind == approval.OAuth:
-		what = "you to sign in"
-	case r.Type == approval.Git:
-		what = "a user name and a password"
-	}
-	verb := "asks for"
-	if r.Kind == approval.OAuth {
-		verb = "asks"
-	}
-	fmt.Fprintf(&b, "%s %s %s\n", cmp.Or(r.From, "someone"), verb, what)
-	field := func(name, value string) { fmt.Fprintf(&b, "  %-9s %s\n", name, value) }
-	if r.Kind == approval.OAuth {
-		field("at", r.Provider())
-		field("client", r.ClientID)
-		field("scopes", cmp.Or(strings.Join(r.Scopes, " "), "what the provider gives by default"))
-	} else {
-		field("for", r.URL)
-		field("type", r.Type)
-	}
-	field("kept for", cmp.Or(r.StoredFor, "the one who asks"))
-	field("until", fmt.Sprintf("%s (%s left)", r.Expires.Local().Format(time.TimeOnly), time.Until(r.Expires).Round(time.Second)))
-	return b.String()
-}
-
-func ended(r approval.Request) string {
-	text := map[approval.State]string{
-		approval.Provided: "provided",
-		approval.Rejected: "rejected",
-		approval.Expired:  "expired, nobody answered in time",
-		approval.Closed:   "no longer wanted",
-		approval.Failed:   "failed",
-	}[r.State]
-	if r.Reason != "" {
-		text += " (" + r.Reason + ")"
-	}
-	return subject(r) + ": " + text + "\n"
 }

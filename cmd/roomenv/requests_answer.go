@@ -1,18 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
-	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -83,51 +77,4 @@ func rejectEither(ctx context.Context, s *room.Secrets, id, reason string) error
 		return s.RejectAuthorization(ctx, id, reason)
 	}
 	return err
-}
-
-// A valueSource is where an answer comes from: a file or a command.
-type valueSource struct{ file, command string }
-
-func (v *valueSource) flags(f *pflag.FlagSet) {
-	f.StringVar(&v.file, "from-file", "", "`FILE` that holds the value; - is stdin")
-	f.StringVar(&v.command, "from-command", "", "`COMMAND` of the shell that prints the value; a newline at its end does not count")
-}
-
-func (v *valueSource) given() bool { return v.file != "" || v.command != "" }
-
-func (v *valueSource) value(ctx context.Context) (secret.Value, error) {
-	if v.command != "" {
-		return commandValue(ctx, v.command)
-	}
-	return readValue(os.Stdin, v.file)
-}
-
-// commandValue is what the command prints. It has the terminal, for those that
-// ask for a passphrase.
-func commandValue(ctx context.Context, command string) (secret.Value, error) {
-	failed := func(err error) (secret.Value, error) {
-		return secret.Value{}, fmt.Errorf("cannot get the value from the command %q: %w", command, err)
-	}
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-	cmd.Stdin, cmd.Stderr = os.Stdin, os.Stderr
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return failed(err)
-	}
-	if err := cmd.Start(); err != nil {
-		return failed(err)
-	}
-	b, readErr := io.ReadAll(io.LimitReader(stdout, wire.DefaultMaxMessage+1))
-	_ = stdout.Close() // a command that prints more than a secret can be ends
-	err = errors.Join(cmd.Wait(), readErr)
-	switch {
-	case len(b) > wire.DefaultMaxMessage:
-		return failed(fmt.Errorf("it prints more than %d MiB", wire.DefaultMaxMessage>>20))
-	case err != nil:
-		return failed(err)
-	}
-	if b = bytes.TrimSuffix(b, []byte("\n")); len(b) == 0 {
-		return failed(errors.New("it prints nothing"))
-	}
-	return secret.New(b), nil
 }

@@ -13,14 +13,8 @@ import (
 )
 
 func newRoom(a *app) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "room",
-		Short: "Serve the local room, and mint tokens for it",
-		Args:  cobra.NoArgs,
-		RunE:  help,
-	}
+	cmd := group("room", "Serve the local room, and mint tokens for it", newRoomServe(a), newRoomToken(a))
 	a.dataFlag(cmd.PersistentFlags())
-	cmd.AddCommand(newRoomServe(a), newRoomToken(a))
 	return cmd
 }
 
@@ -71,7 +65,7 @@ use the secrets that are its own. An admin may store secrets for others too.`,
 		Example: `  export MESHAGENT_ROOM=demo MESHAGENT_ROOM_URL=http://127.0.0.1:8078
   export MESHAGENT_TOKEN=$(roomenv room token --data ./room --room demo --identity alice)`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			roles := []string{token.User, token.Agent, token.Tool}
 			switch {
 			case !slices.Contains(roles, t.Role):
@@ -83,6 +77,7 @@ use the secrets that are its own. An admin may store secrets for others too.`,
 			if err != nil {
 				return err
 			}
+			defer func() { err = errors.Join(err, room.Close()) }()
 			t.API = token.UserScope()
 			if t.Role != token.User {
 				t.API = token.AgentScope()
@@ -93,10 +88,10 @@ use the secrets that are its own. An admin may store secrets for others too.`,
 			t.Expires = time.Now().Add(lifetime)
 			signed, err := room.Sign(t)
 			if err != nil {
-				return errors.Join(err, room.Close())
+				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", signed.Reveal())
-			return errors.Join(err, room.Close())
+			return err
 		},
 	}
 	f := cmd.Flags()

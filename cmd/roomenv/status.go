@@ -3,10 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -60,7 +60,7 @@ The exit code is 1 when no roomenv exec process is running.`,
 				all = append(all, s)
 			}
 			if asJSON {
-				err = printStatusJSON(cmd.OutOrStdout(), all)
+				err = printJSON(cmd.OutOrStdout(), all)
 			} else {
 				err = printStatus(cmd.OutOrStdout(), all, time.Now())
 			}
@@ -79,15 +79,7 @@ func pidFlag(cmd *cobra.Command, pid *int) {
 // findProcesses returns the process, or all for 0; there is at least one.
 func findProcesses(ctx context.Context, to string, pid int) ([]status.Process, error) {
 	all := status.Find(ctx)
-	found := all
-	if pid != 0 {
-		found = nil
-		for _, p := range all {
-			if p.PID == pid {
-				found = append(found, p)
-			}
-		}
-	}
+	found := slices.DeleteFunc(slices.Clone(all), func(p status.Process) bool { return pid != 0 && p.PID != pid })
 	switch {
 	case len(found) > 0:
 		return found, nil
@@ -96,13 +88,6 @@ func findProcesses(ctx context.Context, to string, pid int) ([]status.Process, e
 	}
 	return nil, exitError{exitAbsent, hint(fmt.Errorf("%s: no roomenv exec process is running", to),
 		"start one with `roomenv exec -- COMMAND`, without --once")}
-}
-
-func printStatusJSON(w io.Writer, all []runner.Status) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(all)
 }
 
 func printStatus(w io.Writer, all []runner.Status, now time.Time) error {
@@ -122,29 +107,29 @@ func printProcess(w io.Writer, s runner.Status, now time.Time) error {
 	if s.State != "" {
 		command = s.Command + ", " + string(s.State)
 	}
-	fmt.Fprintf(w, "process %d: %s\n", s.PID, printable(command))
+	fmt.Fprintf(w, "process %d: %s\n", s.PID, text.Printable(command, 0))
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, reason := range s.Unready() {
-		fmt.Fprintf(table, "  not ready\t%s\n", printable(reason))
+		fmt.Fprintf(table, "  not ready\t%s\n", text.Printable(reason, 0))
 	}
 	fmt.Fprintf(table, "  up\t%s\n", elapsed(now, s.Started))
 	fmt.Fprintf(table, "  revision\t%d (%s, %s, %s)\n", s.Revision, text.Count(s.Restarts, "restart", "restarts"),
 		text.Count(s.Rollbacks, "rollback", "rollbacks"), text.Count(s.Crashes, "crash", "crashes"))
-	fmt.Fprintf(table, "  room\t%s\n", printable(cmp.Or(strings.Join(s.Rooms, ", "), "-")))
-	fmt.Fprintf(table, "  manifest\t%s\n", printable(cmp.Or(strings.Join(s.Manifest, ", "), "-")))
+	fmt.Fprintf(table, "  room\t%s\n", text.Printable(cmp.Or(strings.Join(s.Rooms, ", "), "-"), 0))
+	fmt.Fprintf(table, "  manifest\t%s\n", text.Printable(cmp.Or(strings.Join(s.Manifest, ", "), "-"), 0))
 	if err := table.Flush(); err != nil || len(s.Entries) == 0 {
 		return err
 	}
-	fmt.Fprintln(table, "\nNAME\tKIND\tAGE\tEXPIRES\tREV\tSOURCE\tSTATE")
+	rows := [][]string{{"NAME", "KIND", "AGE", "EXPIRES", "REV", "SOURCE", "STATE"}}
 	for _, e := range s.Entries {
-		revision := "-"
+		revision := ""
 		if e.Revision > 0 {
 			revision = strconv.Itoa(e.Revision)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(e.Name), e.Kind, elapsed(now, e.Confirmed), expiry(now, e.Expires),
-			revision, printable(e.Source), printable(describeValue(e.Value, now)))
+		rows = append(rows, []string{e.Name, string(e.Kind), elapsed(now, e.Confirmed), expiry(now, e.Expires), revision, e.Source, describeValue(e.Value, now)})
 	}
-	return table.Flush()
+	fmt.Fprintln(w)
+	return printTable(w, rows)
 }
 
 // describeValue is the state of a value with what belongs to it.

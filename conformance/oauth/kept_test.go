@@ -57,7 +57,7 @@ func child() {
 	for kind := "start"; ; kind = "hangup" {
 		e := event{
 			Kind: kind, Token: os.Getenv("TOKEN"), ExpiresAt: os.Getenv("TOKEN_EXPIRES_AT"),
-			Endpoint: os.Getenv("ROOMENV_TOKEN_ENDPOINT"), Authorization: os.Getenv("ROOMENV_TOKEN_AUTHORIZATION"),
+			Endpoint: os.Getenv("ROOMENV_TOKEN_URL"), Authorization: os.Getenv("ROOMENV_TOKEN_AUTHORIZATION"),
 		}
 		if path, ok := os.LookupEnv("TOKEN_FILE"); ok {
 			b, _ := os.ReadFile(path)
@@ -90,7 +90,7 @@ func (r *testRoom) exec(t *testing.T, roomenv, manifest string) *run {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	cmd := exec.CommandContext(ctx, roomenv, "exec", "--token-endpoint", "-m", path, "--", self, "child")
+	cmd := exec.CommandContext(ctx, roomenv, "exec", "--token-server", "-m", path, "--", self, "child")
 	cmd.Env = []string{
 		"HOME=" + t.TempDir(), "MESHAGENT_ROOM=demo", "MESHAGENT_ROOM_URL=" + r.http.URL,
 		"MESHAGENT_TOKEN=" + string(r.token("bot").Reveal()),
@@ -237,7 +237,7 @@ env:
 
 	p.revoke(t, r, "jwt")
 	variable.next("end")
-	variable.complains(`^roomenv: TOKEN .* room:oauth/api.* is revoked: .*; the command is stopped until it is there again\n$`)
+	variable.complains(`^roomenv: TOKEN .* room:oauth/api.* is revoked: .*; stopping the command until the value is available\n$`)
 	file.complains(`^roomenv: TOKEN .* room:oauth/api.* is revoked: .*; the last value stays\n$`)
 
 	third, err := request(t, bot, ann, o, nil)

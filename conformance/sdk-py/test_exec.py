@@ -44,7 +44,7 @@ class Exec(RoomTest):
         (self.room.home / "binary").write_bytes(binary)
         agent = self.room.member("agent")
         self.room.run("secret", "set", "text", "--text", "hello", "--type", "text/plain", "--name", "greeting", env=agent)
-        self.room.run("secret", "set", "binary", "--in", "binary", env=agent)
+        self.room.run("secret", "set", "binary", "--from-file", "binary", env=agent)
 
         secrets = (await self.connect("agent")).secrets
         text = await secrets.get_secret(secret_id="text")

@@ -74,12 +74,12 @@ class Rotate(RoomTest):
         await self.assertSays(process, "end")
         await self.assertSays(process, "start", "k2", "c2")
 
-        # What is deleted is revoked: the child is stopped until it is there again.
+        # What is deleted is revoked: the command is stopped until the value is available.
         await secrets.delete_secret(id="key")
         await self.assertSays(process, "end")
         self.assertRegex(
             (await process.stderr.readline()).decode(),
-            "^roomenv: KEY .*room:secret/key is revoked.*stopped until it is there again$",
+            "^roomenv: KEY .*room:secret/key is revoked.*stopping the command until the value is available$",
         )
         await secrets.set_secret(secret_id="key", data=b"k3")
         await self.assertSays(process, "start", "k3", "c2")

@@ -203,7 +203,7 @@ test('the SDK asks, the program authorizes', async (t) => {
   const shown = start(room, 'user', ['requests', '--json', '--once']);
   const answer = agent.secrets.requestOAuthToken({ oauth, fromParticipantId: await seen(agent, 'user'), redirectUri, timeout: 20 });
   const request = JSON.parse((await shown).stdout);
-  assert.deepEqual([request.kind, request.from, request.kept_for, request.client_id, request.scopes, request.redirect_uri],
+  assert.deepEqual([request.kind, request.from, request.stored_for, request.client_id, request.scopes, request.redirect_uri],
     ['oauth', 'agent', 'agent', 'client', ['read'], redirectUri]);
   await start(room, 'user', ['requests', 'answer', request.id, '--code', request.code_challenge]);
   assert.equal(await answer, 'access-1');

@@ -10,9 +10,9 @@ trap 'rm -rf "$tmp"' EXIT
 export ROOMENV_DATA="$tmp/room" PATH="$tmp:$PATH"
 
 printf %s sk-demo-0123456789 |
-	roomenv secret set openai-api-key --in -
+	roomenv secret set openai-api-key --from-file -
 printf %s '{"username":"app","password":"correct horse"}' |
-	roomenv secret set db-config --in - --type application/json
+	roomenv secret set db-config --from-file - --type application/json
 roomenv secret list
 
 [ $# -gt 0 ] || set -- sh "$here/agent.sh"

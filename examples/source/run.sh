@@ -26,7 +26,7 @@ expect() {
 }
 mkdir "$tmp/files"
 greet hello
-printf %s alice | roomenv secret set name --in -
+printf %s alice | roomenv secret set name --from-file -
 
 "$tmp/source" "$here/.env.room" "$tmp/files" >"$tmp/steps" &
 pids="$pids $!"
@@ -36,7 +36,7 @@ greet 'good morning'
 expect 'revision 2: good morning, alice!'
 ln -s greeting "$tmp/loop" && mv "$tmp/loop" "$tmp/files/greeting" # which cannot be read
 sleep 0.5 # for a few polls
-printf %s bob | roomenv secret set name --in -
+printf %s bob | roomenv secret set name --from-file -
 expect 'revision 3: good morning, bob!'
 greet 'good evening'
 expect 'revision 4: good evening, bob!'

@@ -15,7 +15,7 @@ import (
 )
 
 // callbacks listens on loopback where providers send browsers back to. All
-// walks to one address share a listener, which is closed after the last.
+// flows to one address share a listener, which is closed after the last.
 type callbacks struct {
 	mu      sync.Mutex
 	servers map[string]*callbackServer // by address
@@ -73,22 +73,22 @@ func (c *callbacks) serve(s *callbackServer, w http.ResponseWriter, r *http.Requ
 	waiter := s.waiting[q.Get("state")]
 	c.mu.Unlock()
 	if waiter == nil || r.Method != http.MethodGet || r.URL.EscapedPath() != waiter.path {
-		caught(w, http.StatusNotFound, "Nobody waits for this", "This sign-in was not begun here, or has ended.")
+		writeCallbackPage(w, http.StatusNotFound, "Nobody waits for this", "This sign-in was not begun here, or has ended.")
 		return
 	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the provider sets the pace
 	// Not with the context of r: who closes the tab has consented still.
 	switch err := waiter.take(c.ctx, q); {
 	case err != nil:
-		caught(w, http.StatusBadGateway, "That did not work", err.Error())
+		writeCallbackPage(w, http.StatusBadGateway, "That did not work", err.Error())
 	case q.Get("code") == "":
-		caught(w, http.StatusOK, "Declined", "The one who asked is told that the authorization was not given.")
+		writeCallbackPage(w, http.StatusOK, "Declined", "The one who asked is told that the authorization was not given.")
 	default:
-		caught(w, http.StatusOK, "Authorized", "The room has the authorization.")
+		writeCallbackPage(w, http.StatusOK, "Authorized", "The room has the authorization.")
 	}
 }
 
-// stop closes the listener after the last walk, since the port may be wanted
+// stop closes the listener after the last flow, since the port may be wanted
 // again, and lets answers that are under way end.
 func (c *callbacks) stop(at, state string) {
 	c.mu.Lock()
@@ -115,14 +115,14 @@ func (c *callbacks) close() {
 	c.running.Wait()
 }
 
-//go:embed caught.html
-var caughtHTML string
+//go:embed callback.html
+var callbackHTML string
 
-var caughtPage = template.Must(template.New("caught").Parse(caughtHTML))
+var callbackPage = template.Must(template.New("callback").Parse(callbackHTML))
 
-func caught(w http.ResponseWriter, status int, title, text string) {
+func writeCallbackPage(w http.ResponseWriter, status int, title, text string) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	w.WriteHeader(status)
-	_ = caughtPage.Execute(w, struct{ Title, Text string }{title, text})
+	_ = callbackPage.Execute(w, struct{ Title, Text string }{title, text})
 }

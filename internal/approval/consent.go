@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -34,7 +35,8 @@ func (r Request) Provider() string {
 // browser after the consent that was asked for.
 var ErrWrongRedirect = errors.New("this is not the address that the provider sends the browser to after this sign-in")
 
-// A authFlow is one way through a provider's consent page and back.
+// authFlow is one authorization code flow (RFC 8252), from the consent page to the
+// redirect.
 type authFlow struct {
 	state    string
 	redirect *url.URL
@@ -66,23 +68,23 @@ func (i *Inbox) Consent(id string) (string, error) {
 	}
 
 	i.leave(e)
-	w := &authFlow{state: rand.Text(), redirect: redirect}
+	flow := &authFlow{state: rand.Text(), redirect: redirect}
 	if redirect.Scheme == "http" {
-		w.stop, err = i.callbacks.await(redirect, w.state, func(ctx context.Context, q url.Values) error {
+		flow.stop, err = i.callbacks.await(redirect, flow.state, func(ctx context.Context, q url.Values) error {
 			return i.redirected(ctx, e.ID, q)
 		})
 		if err != nil {
 			return "", fmt.Errorf("cannot catch the provider's redirect: %w", err)
 		}
 	}
-	e.walk = w
+	e.flow = flow
 
 	// Parameters of ours replace those that the endpoint may bring.
 	q := endpoint.Query()
 	q.Set("response_type", "code")
 	q.Set("client_id", e.ClientID)
 	q.Set("redirect_uri", e.RedirectURI)
-	q.Set("state", w.state)
+	q.Set("state", flow.state)
 	if len(e.Scopes) > 0 {
 		q.Set("scope", strings.Join(e.Scopes, " "))
 	}
@@ -106,9 +108,9 @@ func (i *Inbox) CompleteRedirect(ctx context.Context, id, address string) error 
 		i.mu.Unlock()
 		return ErrClosed
 	}
-	w := e.walk
+	flow := e.flow
 	i.mu.Unlock()
-	if w == nil || got.Scheme != w.redirect.Scheme || got.Host != w.redirect.Host || cmp.Or(got.Path, "/") != cmp.Or(w.redirect.Path, "/") {
+	if flow == nil || got.Scheme != flow.redirect.Scheme || got.Host != flow.redirect.Host || cmp.Or(got.Path, "/") != cmp.Or(flow.redirect.Path, "/") {
 		return ErrWrongRedirect
 	}
 	return i.redirected(ctx, id, got.Query())
@@ -119,7 +121,7 @@ func (i *Inbox) CompleteRedirect(ctx context.Context, id, address string) error 
 func (i *Inbox) redirected(ctx context.Context, id string, q url.Values) error {
 	i.mu.Lock()
 	e := i.find(id)
-	if e == nil || e.State != Pending || e.walk == nil || q.Get("state") != e.walk.state {
+	if e == nil || e.State != Pending || e.flow == nil || q.Get("state") != e.flow.state {
 		i.mu.Unlock()
 		return ErrWrongRedirect
 	}
@@ -128,7 +130,7 @@ func (i *Inbox) redirected(ctx context.Context, id string, q url.Values) error {
 
 	code := q.Get("code")
 	if code == "" {
-		reason := printable(cut("the provider refused: " + cmp.Or(q.Get("error"), "it sent neither a code nor an error")))
+		reason := text.Printable("the provider refused: "+cmp.Or(q.Get("error"), "it sent neither a code nor an error"), maxField)
 		return i.answer(id, Rejected, reason, func(e *entry) error {
 			return e.room.RejectAuthorization(ctx, id, reason)
 		})
@@ -138,12 +140,12 @@ func (i *Inbox) redirected(ctx context.Context, id string, q url.Values) error {
 	})
 }
 
-// leave ends the walk of e, if there is one. It is called with mu held.
+// leave ends the flow of e, if there is one. It is called with mu held.
 func (i *Inbox) leave(e *entry) {
-	if e.walk != nil && e.walk.stop != nil {
-		e.walk.stop()
+	if e.flow != nil && e.flow.stop != nil {
+		e.flow.stop()
 	}
-	e.walk = nil
+	e.flow = nil
 }
 
 // webURL parses an address that a browser may be sent to: https, or http on
@@ -170,5 +172,3 @@ func loopback(host string) bool {
 func address(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
 }
-
-func cut(s string) string { return s[:min(len(s), maxField)] }

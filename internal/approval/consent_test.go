@@ -28,7 +28,7 @@ func github(t *testing.T, id string) approval.Request {
 	}
 }
 
-// begin begins the walk, and returns what the provider is told.
+// begin begins the flow, and returns what the provider is told.
 func begin(t *testing.T, i *approval.Inbox, id string) url.Values {
 	t.Helper()
 	address, err := i.Consent(id)
@@ -91,7 +91,7 @@ func TestConsent(t *testing.T) {
 	if status != http.StatusOK || !strings.Contains(page, "Authorized") || strings.Contains(page, "c0de") || room.said() != "authorize a c0de" {
 		t.Errorf("status %d, the room was told %q", status, room.said())
 	}
-	// The listener is gone with the last walk.
+	// The listener is closed with the last flow.
 	if l, err := net.Listen("tcp", strings.TrimSuffix(strings.TrimPrefix(r.RedirectURI, "http://"), "/callback")); err != nil {
 		t.Error(err)
 	} else {
@@ -154,9 +154,9 @@ func TestExchangeFails(t *testing.T) {
 	}
 }
 
-// Two requests may have one redirect URI; a walk that is begun again ends the
+// Two requests may have one redirect URI; a flow that is begun again ends the
 // one before.
-func TestWalks(t *testing.T) {
+func TestFlows(t *testing.T) {
 	var inbox approval.Inbox
 	defer inbox.Close()
 	room := new(fakeRoom)
@@ -168,7 +168,7 @@ func TestWalks(t *testing.T) {
 	stateB := begin(t, &inbox, "b").Get("state")
 	stateA := begin(t, &inbox, "a").Get("state")
 	if status, _ := get(t, a.RedirectURI+"?code=x&state="+old); status != http.StatusNotFound {
-		t.Errorf("the old walk: status %d", status)
+		t.Errorf("the old flow: status %d", status)
 	}
 	get(t, a.RedirectURI+"?code=B&state="+stateB)
 	get(t, a.RedirectURI+"?code=A&state="+stateA)

@@ -14,7 +14,7 @@ const refuseTimeout = 10 * time.Second
 // OnSecretRequested takes in what someone asks for. It is for the field of that
 // name of [room.Config].
 func (i *Inbox) OnSecretRequested(ctx context.Context, c *room.Client, e room.SecretRequested) {
-	i.take(ctx, c, e.Request.Timeout, e.Requester, e.Request.DelegateTo, Request{
+	i.take(ctx, c, e.Request.Timeout, e.RequesterName, e.Request.DelegateTo, Request{
 		ID:   e.ID,
 		Kind: Secret,
 		URL:  e.Request.URL,
@@ -24,7 +24,7 @@ func (i *Inbox) OnSecretRequested(ctx context.Context, c *room.Client, e room.Se
 
 // OnOAuthRequested is the same for authorizations.
 func (i *Inbox) OnOAuthRequested(ctx context.Context, c *room.Client, e room.OAuthRequested) {
-	i.take(ctx, c, e.Request.Timeout, e.Requester, e.Request.DelegateTo, Request{
+	i.take(ctx, c, e.Request.Timeout, e.RequesterName, e.Request.DelegateTo, Request{
 		ID:                    e.ID,
 		Kind:                  OAuth,
 		AuthorizationEndpoint: e.Request.OAuth.AuthorizationEndpoint,
@@ -36,9 +36,9 @@ func (i *Inbox) OnOAuthRequested(ctx context.Context, c *room.Client, e room.OAu
 }
 
 // take adds r, or tells who asks why not.
-func (i *Inbox) take(ctx context.Context, c *room.Client, timeout time.Duration, from room.Requester, delegateTo string, r Request) {
-	r.From = from.Name
-	r.StoredFor = cmp.Or(delegateTo, from.Name) // section 7.4
+func (i *Inbox) take(ctx context.Context, c *room.Client, timeout time.Duration, from, delegateTo string, r Request) {
+	r.From = from
+	r.StoredFor = cmp.Or(delegateTo, from) // section 7.4
 	refused := i.Add(r, timeout, c.Secrets())
 	if refused == nil {
 		return

@@ -1,49 +1,26 @@
 package approval_test
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/roomenv/roomenv/internal/approval"
-	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/room"
-	"github.com/roomenv/roomenv/room/token"
+	"github.com/roomenv/roomenv/room/roomtest"
 	"github.com/roomenv/roomenv/secret"
 )
 
-// enter joins a local room.
-func enter(t *testing.T, l *localroom.Room, identity string, configure func(*room.Config)) *room.Client {
-	t.Helper()
-	config := room.Config{
-		URL:         "http://local/rooms/demo",
-		Token:       func(context.Context) (secret.Value, error) { return l.Token("demo", identity, token.FullScope()) },
-		DialContext: l.DialContext,
-	}
-	configure(&config)
-	c, err := room.Dial(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	return c
-}
-
 // Requests come from a room and answers go to it.
 func TestRoom(t *testing.T) {
-	l, err := localroom.Open(t.TempDir(), localroom.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
+	rooms := roomtest.New(t)
 	var inbox approval.Inbox
 	defer inbox.Close()
-	alice := enter(t, l, "alice", func(c *room.Config) {
+	alice := rooms.Dial("demo", "alice", func(c *room.Config) {
 		c.OnSecretRequested, c.OnOAuthRequested = inbox.OnSecretRequested, inbox.OnOAuthRequested
 	})
-	agent := enter(t, l, "agent", func(*room.Config) {})
+	agent := rooms.Dial("demo", "agent")
 	us := alice.Session().ParticipantID
 
 	arrived := inbox.Changed()

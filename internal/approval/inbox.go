@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -63,32 +64,31 @@ const (
 	Provided State = "provided"
 	Rejected State = "rejected"
 	Expired  State = "expired" // nobody answered in time
-	Closed   State = "gone"    // answered elsewhere, or the asker has left
+	Closed   State = "closed"  // answered elsewhere, or the asker has left
 	Failed   State = "failed"  // the authorization was given, and the room could not use it
 )
 
 // A Request is what someone asks of us. Its texts hold no characters that do
-// not print.
+// not print. As JSON it is what `roomenv requests --json` prints (docs/requests.md).
 type Request struct {
-	ID        string
-	Kind      string
-	From      string // the identity that asks; "" where the room does not tell
-	StoredFor string // the identity that the answer is stored for; "" for the one who asks
-	Expires   time.Time
+	ID        string    `json:"id"`
+	State     State     `json:"state"`
+	Reason    string    `json:"reason,omitempty"` // of Rejected and Failed; of Pending: why the last answer did not arrive
+	Kind      string    `json:"kind"`
+	From      string    `json:"from,omitempty"`       // the identity that asks; "" where the room does not tell
+	StoredFor string    `json:"stored_for,omitempty"` // the identity that the answer is stored for; "" for the one who asks
+	Expires   time.Time `json:"expires"`
 
 	// Of a secret.
-	URL  string
-	Type string
+	URL  string `json:"url,omitempty"`
+	Type string `json:"type,omitempty"`
 
 	// Of an authorization.
-	AuthorizationEndpoint string
-	ClientID              string
-	Scopes                []string
-	RedirectURI           string
-	Challenge             string // PKCE S256; "" without PKCE
-
-	State  State
-	Reason string // of Rejected and Failed; of Pending: why the last answer did not arrive
+	AuthorizationEndpoint string   `json:"authorization_endpoint,omitempty"`
+	ClientID              string   `json:"client_id,omitempty"`
+	Scopes                []string `json:"scopes,omitempty"`
+	RedirectURI           string   `json:"redirect_uri,omitempty"`
+	Challenge             string   `json:"code_challenge,omitempty"` // PKCE S256; "" without PKCE
 }
 
 // An Inbox holds the requests to one participant. The zero Inbox is empty and
@@ -105,7 +105,7 @@ type entry struct {
 	room      Room
 	timer     *time.Timer
 	answering bool
-	walk      *authFlow // through the provider's consent page, if there is one
+	flow      *authFlow // nil: none is running
 }
 
 // Add takes in a request that has until timeout from now. Its answer goes to
@@ -170,6 +170,25 @@ func (i *Inbox) Changed() <-chan struct{} {
 	return i.changed
 }
 
+// Updates are the requests of an inbox that have changed, for a view of it.
+type Updates struct {
+	Inbox *Inbox
+	seen  map[string]State
+}
+
+// Next returns the requests that are new or have ended since it was called last, in
+// order of arrival.
+func (u *Updates) Next() (changed []Request) {
+	all := make(map[string]State)
+	for _, r := range u.Inbox.Requests() {
+		if all[r.ID] = r.State; u.seen[r.ID] != r.State {
+			changed = append(changed, r)
+		}
+	}
+	u.seen = all // forgets what the inbox has forgotten
+	return changed
+}
+
 // Provide answers a request for a secret.
 func (i *Inbox) Provide(ctx context.Context, id string, value secret.Value) error {
 	if value.Len() == 0 {
@@ -186,7 +205,7 @@ func (i *Inbox) Provide(ctx context.Context, id string, value secret.Value) erro
 // Reject answers a request with a no. The asker gets the reason.
 func (i *Inbox) Reject(ctx context.Context, id, reason string) error {
 	reason = cmp.Or(reason, "rejected")
-	return i.answer(id, Rejected, printable(reason), func(e *entry) error {
+	return i.answer(id, Rejected, text.Printable(reason, 0), func(e *entry) error {
 		if e.Kind == OAuth {
 			return e.room.RejectAuthorization(ctx, id, reason)
 		}
@@ -234,7 +253,7 @@ func (i *Inbox) answer(id string, state State, reason string, send func(*entry) 
 	case !time.Now().Before(e.Expires):
 		i.end(e, Expired, "")
 	default:
-		e.Reason = printable(err.Error())
+		e.Reason = text.Printable(err.Error(), 0)
 		i.notify()
 	}
 	return err

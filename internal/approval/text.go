@@ -1,8 +1,12 @@
 package approval
 
 import (
-	"strconv"
+	"cmp"
+	"fmt"
 	"strings"
+	"time"
+
+	"github.com/roomenv/roomenv/internal/text"
 )
 
 // sanitize escapes what the texts of r hold that does not print, such as
@@ -21,27 +25,59 @@ func sanitize(r *Request) error {
 	if length > maxField || len(scopes) > maxField || len(r.ID) > maxField {
 		return ErrTooLong
 	}
-	if r.ID != printable(r.ID) {
+	if r.ID != text.Printable(r.ID, 0) {
 		return ErrBadID
 	}
 	for _, f := range fields {
 		if len(*f) > maxField {
 			return ErrTooLong
 		}
-		*f = printable(*f)
+		*f = text.Printable(*f, 0)
 	}
 	return nil
 }
 
-func printable(s string) string {
+// Subject is what r is about.
+func (r Request) Subject() string {
+	if r.Kind == OAuth {
+		return r.Provider()
+	}
+	return r.URL
+}
+
+// Describe returns r, which is pending, in lines of text.
+func (r Request) Describe() string {
+	what, fields := "asks for a secret", [][2]string{{"for", r.URL}, {"type", r.Type}}
+	switch {
+	case r.Kind == OAuth:
+		what = "asks you to sign in"
+		scopes := cmp.Or(strings.Join(r.Scopes, " "), "what the provider gives by default")
+		fields = [][2]string{{"at", r.Provider()}, {"client", r.ClientID}, {"scopes", scopes}}
+	case r.Type == Git:
+		what = "asks for a user name and a password"
+	}
 	var b strings.Builder
-	for _, r := range s {
-		if strconv.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			quoted := strconv.QuoteRune(r)
-			b.WriteString(quoted[1 : len(quoted)-1])
-		}
+	fmt.Fprintf(&b, "%s %s\n", cmp.Or(r.From, "someone"), what)
+	for _, f := range append(fields,
+		[2]string{"kept for", cmp.Or(r.StoredFor, "the one who asks")},
+		[2]string{"until", fmt.Sprintf("%s (%s left)", r.Expires.Local().Format(time.TimeOnly), time.Until(r.Expires).Round(time.Second))},
+	) {
+		fmt.Fprintf(&b, "  %-9s %s\n", f[0], f[1])
 	}
 	return b.String()
+}
+
+// Outcome returns in a line of text what became of r.
+func (r Request) Outcome() string {
+	what := map[State]string{
+		Provided: "provided",
+		Rejected: "rejected",
+		Expired:  "expired, nobody answered in time",
+		Closed:   "no longer wanted",
+		Failed:   "failed",
+	}[r.State]
+	if r.Reason != "" {
+		what += " (" + r.Reason + ")"
+	}
+	return r.Subject() + ": " + what + "\n"
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +17,19 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const never = time.Hour
+
+// limit is how long a test waits for a call.
+const limit = 10 * time.Second
+
+// told waits for a call.
+func told(t *testing.T, calls <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-calls:
+	case <-time.After(limit):
+		t.Fatalf("no change was told within %v", limit)
+	}
+}
 
 // start watches paths until the test ends, and returns when it hears of changes.
 // Each call of changed goes to the channel.
@@ -40,7 +54,7 @@ func start(t *testing.T, poll time.Duration, paths ...string) <-chan struct{} {
 		watching.Wait()
 	})
 	write(t, first, "")
-	<-calls
+	told(t, calls)
 	return calls
 }
 
@@ -126,11 +140,11 @@ func TestChanges(t *testing.T) {
 			write(t, path, "first")
 			calls := start(t, never, path)
 			change(t, dir, path)
-			<-calls
+			told(t, calls)
 			write(t, path+".other", "of no interest")
 			must(t, os.Remove(path)) // nor is that there is none
 			write(t, path, "last")
-			<-calls
+			told(t, calls)
 		})
 	}
 }
@@ -145,10 +159,66 @@ func TestKubernetes(t *testing.T) {
 	calls := start(t, never, linked)
 	for _, next := range []string{"two", "six", "ten"} { // each time in a folder that is not watched yet
 		v.write(t, "..2026_11_23_"+next, next)
-		<-calls
+		told(t, calls)
 		if b, err := os.ReadFile(linked); err != nil || string(b) != next {
 			t.Errorf("got %q, %v, want %q", b, err, next)
 		}
+	}
+}
+
+// A file that is gone, or comes again unchanged, is no change.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
+	write(t, path, "x")
+	must(t, os.Symlink("file", link))
+	calls := start(t, never, link)
+	for _, change := range []func() error{
+		func() error { return os.Remove(link) },
+		func() error { return os.Symlink("file", link) },
+	} {
+		must(t, change())
+		select {
+		case <-calls:
+			t.Error("it is told")
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	write(t, path, "y")
+	told(t, calls)
+}
+
+// What no path leads by any more is not watched.
+func TestLetsGo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	link := filepath.Join(dir, "link")
+	must(t, os.Symlink("none", link))
+	f := filewatch.New(link)
+	f.Poll(never)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	next := func(n int) {
+		folder := filepath.Join(dir, strconv.Itoa(n))
+		must(t, os.Mkdir(folder, 0o700))
+		write(t, filepath.Join(folder, "file"), "x")
+		must(t, os.Remove(link))
+		must(t, os.Symlink(filepath.Join(folder, "file"), link))
+	}
+	next(0)
+	calls := 0
+	f.Watch(ctx, func() {
+		if calls++; calls == 5 {
+			cancel()
+		}
+		// Those of the link and of the file, which in macOS are below a link too.
+		if watched := f.Watched(); len(watched) > 5 {
+			t.Errorf("after %d folders are watched %q", calls, watched)
+		}
+		next(calls)
+	})
+	if calls < 5 {
+		t.Errorf("%d changes were told within %v", calls, limit)
 	}
 }
 
@@ -160,7 +230,7 @@ func TestComes(t *testing.T) {
 	calls := start(t, never, path, filepath.Join(dir, "never"))
 	must(t, os.MkdirAll(filepath.Dir(path), 0o700))
 	write(t, path, "x")
-	<-calls
+	told(t, calls)
 }
 
 // A burst is one change. The call for it sees the last of it, since nothing is
@@ -174,16 +244,39 @@ func TestBurst(t *testing.T) {
 		write(t, path, "part")
 	}
 	write(t, path, "whole")
-	<-calls
+	told(t, calls)
 	if b, _ := os.ReadFile(path); string(b) != "whole" {
 		t.Errorf("got %q", b)
 	}
 	write(t, path, "next")
-	<-calls
+	told(t, calls)
 	select {
 	case <-calls:
 		t.Error("told again, with nothing changed")
 	default:
+	}
+}
+
+// A file that is written to all the time is told of, though not at once.
+func TestNeverAtRest(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	write(t, path, "")
+	calls := start(t, never, path)
+	began := time.Now()
+	for {
+		write(t, path, "part")
+		select {
+		case <-calls:
+			if passed := time.Since(began); passed < 50*time.Millisecond {
+				t.Errorf("told after %v, while it was written to", passed)
+			}
+			return
+		default:
+		}
+		if time.Since(began) > 3*time.Second { // it is told after one
+			t.Fatal("it is not told of until it is at rest")
+		}
 	}
 }
 
@@ -210,7 +303,7 @@ func TestBusyFolder(t *testing.T) {
 	})
 	for _, text := range []string{"one", "two", "six"} {
 		write(t, path, text)
-		<-calls
+		told(t, calls)
 	}
 	close(done)
 	logging.Wait()
@@ -225,14 +318,17 @@ func TestBeforeWatch(t *testing.T) {
 	write(t, path, "read")
 	f := filewatch.New(path)
 	write(t, path, "after that")
-	ctx, cancel := context.WithCancel(t.Context())
-	told := 0
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	calls := 0
 	f.Watch(ctx, func() {
-		if told++; told == 25 { // which takes longer than the time before
+		if calls++; calls == 25 { // which takes longer than the time before
 			cancel()
 		}
 		write(t, path, "once more")
 	})
+	if calls < 25 {
+		t.Errorf("%d changes were told within %v", calls, limit)
+	}
 }
 
 // Nobody tells when a folder further up is another one; it is found all the
@@ -249,9 +345,9 @@ func TestPolls(t *testing.T) {
 	calls := start(t, time.Millisecond, path)
 	must(t, os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, "old")))
 	must(t, os.Rename(filepath.Join(dir, "x"), filepath.Join(dir, "a")))
-	<-calls
+	told(t, calls)
 	write(t, path, "by way of the new folder")
-	<-calls
+	told(t, calls)
 }
 
 // A link that leads to itself is no file, and ends nothing.
@@ -262,5 +358,5 @@ func TestLoop(t *testing.T) {
 	calls := start(t, never, path)
 	must(t, os.Remove(path))
 	write(t, path, "x")
-	<-calls
+	told(t, calls)
 }

@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// A piece of news is a secret that was set or deleted, by the change of the
+// A changeEvent is a secret that was set or deleted, by the change of the
 // store called Updated.
-type news struct {
+type changeEvent struct {
 	Info
 	deleted bool
 }
@@ -20,14 +20,14 @@ type watches struct {
 
 type watcher struct{ room, identity string } // identity is never ""
 
-type watch struct{ hear func(news) }
+type watch struct{ notify func(changeEvent) }
 
-// watch calls hear with each change of the secrets that identity has in room,
+// watch calls notify with each change of the secrets that identity has in room,
 // or that others delegated to it there: after it was committed, before the call
 // that made it returns, and in the order of the changes, which all wait for
-// hear. When stop has returned hear is not called any more.
-func (s *Store) watch(room, identity string, hear func(news)) (stop func()) {
-	w, who, one := &s.watches, watcher{room, identity}, &watch{hear}
+// notify. When stop has returned notify is not called any more.
+func (s *Store) watch(room, identity string, notify func(changeEvent)) (stop func()) {
+	w, who, one := &s.watches, watcher{room, identity}, &watch{notify}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.by == nil {
@@ -44,16 +44,16 @@ func (s *Store) watch(room, identity string, hear func(news)) (stop func()) {
 	}
 }
 
-func (w *watches) tell(all []news) {
+func (w *watches) publish(events []changeEvent) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, n := range all {
-		hearers := w.by[watcher{n.Room, n.Owner}]
-		if n.DelegatedTo != n.Owner {
-			hearers = slices.Concat(hearers, w.by[watcher{n.Room, n.DelegatedTo}])
+	for _, e := range events {
+		watchers := w.by[watcher{e.Room, e.Owner}]
+		if e.DelegatedTo != e.Owner {
+			watchers = slices.Concat(watchers, w.by[watcher{e.Room, e.DelegatedTo}])
 		}
-		for _, one := range hearers {
-			one.hear(n)
+		for _, one := range watchers {
+			one.notify(e)
 		}
 	}
 }

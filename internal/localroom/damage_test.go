@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -15,12 +16,18 @@ import (
 	"github.com/roomenv/roomenv/internal/localroom"
 )
 
-// sampleStore returns the file of a store with deletions, overwrites, several
-// pages of records, a value that runs over pages, and what is in it.
-func sampleStore(t testing.TB) (file []byte, content map[localroom.RecordKey]string) {
+// A sample is the file of a store with deletions, overwrites, several pages of
+// records and a value that runs over pages.
+type sample struct {
+	file            []byte
+	content, before map[localroom.RecordKey]string // after the last commit and before it
+}
+
+func sampleStore(t testing.TB) sample {
 	t.Helper()
 	s, path := newStore(t)
-	content = map[localroom.RecordKey]string{}
+	content := map[localroom.RecordKey]string{}
+	var before map[localroom.RecordKey]string
 	for i := range 60 {
 		a := at(fmt.Sprint("owner", i%3), []string{"", "bot"}[i%2], fmt.Sprint("secret", i))
 		content[a] = strings.Repeat("v", i*i%977)
@@ -32,6 +39,7 @@ func sampleStore(t testing.TB) (file []byte, content map[localroom.RecordKey]str
 	}
 	for i, a := range slices.Collect(maps.Keys(content)) {
 		if i%5 == 0 {
+			before = maps.Clone(content)
 			delete(content, a)
 			if err := s.Delete(a); err != nil {
 				t.Fatal(err)
@@ -43,13 +51,16 @@ func sampleStore(t testing.TB) (file []byte, content map[localroom.RecordKey]str
 	if err != nil {
 		t.Fatal(err)
 	}
-	return file, content
+	return sample{file, content, before}
 }
 
-// checkDamaged opens file as a store: it may fail with ErrDamaged or have the
-// right content, and it is not changed. It reports whether damage was found.
-func checkDamaged(t *testing.T, dir string, file []byte, content map[localroom.RecordKey]string, what string) (found bool) {
+// checkDamaged opens file, a damaged sample, as a store: it may fail with
+// ErrDamaged or have the right content, and it is not changed. With a damaged meta
+// page the content may be that before the last commit. It reports whether damage
+// was found.
+func checkDamaged(t *testing.T, dir string, file []byte, sample sample, what string) (found bool) {
 	t.Helper()
+	content := sample.content
 	path := filepath.Join(dir, "damaged.db")
 	if err := os.WriteFile(path, file, 0o600); err != nil {
 		t.Fatal(err)
@@ -64,6 +75,9 @@ func checkDamaged(t *testing.T, dir string, file []byte, content map[localroom.R
 			}
 			found = found || err != nil
 			lists += len(list)
+		}
+		if lists == len(sample.before) && !bytes.HasPrefix(file, sample.file[:2*4096]) {
+			content = sample.before
 		}
 		if !found && lists != len(content) {
 			t.Errorf("%s: %d secrets of %d are listed", what, lists, len(content))
@@ -91,14 +105,16 @@ func checkDamaged(t *testing.T, dir string, file []byte, content map[localroom.R
 }
 
 func TestSoundFileIsNotDamaged(t *testing.T) {
-	file, content := sampleStore(t)
-	if checkDamaged(t, t.TempDir(), file, content, "a sound file") {
+	sample := sampleStore(t)
+	file := sample.file
+	if checkDamaged(t, t.TempDir(), file, sample, "a sound file") {
 		t.Error("damage was found in a sound file")
 	}
 }
 
 func TestTruncatedFile(t *testing.T) {
-	file, content := sampleStore(t)
+	sample := sampleStore(t)
+	file := sample.file
 	dir := t.TempDir()
 	sizes := []int{0, 1, 15, 16, 79, 80, 4095, 4096, 4097, 8191, 8192, 12288, 16384, len(file) / 2, len(file) - 4096*4}
 	for size := 5000; size < len(file); size += 7777 {
@@ -106,7 +122,7 @@ func TestTruncatedFile(t *testing.T) {
 	}
 	found := 0
 	for _, size := range sizes {
-		if checkDamaged(t, dir, file[:size], content, fmt.Sprintf("cut to %d of %d bytes", size, len(file))) {
+		if checkDamaged(t, dir, file[:size], sample, fmt.Sprintf("cut to %d of %d bytes", size, len(file))) {
 			found++
 		}
 	}
@@ -116,7 +132,8 @@ func TestTruncatedFile(t *testing.T) {
 }
 
 func TestFlippedBits(t *testing.T) {
-	file, content := sampleStore(t)
+	sample := sampleStore(t)
+	file := sample.file
 	dir := t.TempDir()
 	random := rand.New(rand.NewPCG(1, 2))
 	var places []int
@@ -133,7 +150,7 @@ func TestFlippedBits(t *testing.T) {
 	for _, bit := range places {
 		flipped := bytes.Clone(file)
 		flipped[bit/8] ^= 1 << (bit % 8)
-		if checkDamaged(t, dir, flipped, content, fmt.Sprintf("bit %d of byte %d flipped", bit%8, bit/8)) {
+		if checkDamaged(t, dir, flipped, sample, fmt.Sprintf("bit %d of byte %d flipped", bit%8, bit/8)) {
 			found++
 		}
 	}
@@ -144,7 +161,8 @@ func TestFlippedBits(t *testing.T) {
 }
 
 func TestOverwrittenPages(t *testing.T) {
-	file, content := sampleStore(t)
+	sample := sampleStore(t)
+	file := sample.file
 	dir := t.TempDir()
 	random := rand.New(rand.NewPCG(3, 4))
 	pages := len(file) / 4096
@@ -166,7 +184,85 @@ func TestOverwrittenPages(t *testing.T) {
 			}
 			what += "is noise"
 		}
-		checkDamaged(t, dir, damaged, content, what)
+		checkDamaged(t, dir, damaged, sample, what)
+	}
+}
+
+// bbolt writes its two meta pages in turn, so that one which is torn by a power
+// cut leaves the commit before: a store opens with that, and goes on from there.
+func TestTornMetaPage(t *testing.T) {
+	s, path := newStore(t)
+	mustSet(t, s, at("ann", "", "a"), "", "", "before")
+	mustSet(t, s, at("ann", "", "a"), "", "", "last")
+	s.Close()
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for page := range 2 {
+		for what, tear := range map[string]func(page []byte){
+			"zeroed":  func(page []byte) { clear(page) },
+			"noise":   func(page []byte) { _, _ = rand.NewChaCha8([32]byte{1}).Read(page) },
+			"flipped": func(page []byte) { page[40] ^= 1 },
+			"half":    func(page []byte) { clear(page[48:]) },
+		} {
+			torn := bytes.Clone(file)
+			tear(torn[page*4096:][:4096])
+			path := filepath.Join(t.TempDir(), "room.db")
+			if err := os.WriteFile(path, torn, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := openStore(t, path)
+			_, v, err := s.Get(at("ann", "", "a"), "", "")
+			if err != nil {
+				t.Fatalf("meta page %d %s: %v", page, what, err)
+			}
+			got = append(got, string(v.Reveal()))
+			mustSet(t, s, at("ann", "", "b"), "", "", "next")
+			s.Close()
+			s = openStore(t, path)
+			wantSecret(t, s, at("ann", "", "a"), "", "", localroom.DefaultType, "a", string(v.Reveal()))
+			wantSecret(t, s, at("ann", "", "b"), "", "", localroom.DefaultType, "b", "next")
+		}
+	}
+	slices.Sort(got)
+	if got = slices.Compact(got); !slices.Equal(got, []string{"before", "last"}) {
+		t.Errorf("the values are %q", got)
+	}
+
+	clear(file[:2*4096])
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := localroom.OpenStore(path, key(1)); !errors.Is(err, localroom.ErrDamaged) {
+		t.Errorf("both meta pages are torn: %v", err)
+	}
+}
+
+func TestTornMetaPageIsLogged(t *testing.T) {
+	dir := t.TempDir()
+	var log bytes.Buffer
+	for _, want := range []string{"", "meta page"} {
+		log.Reset()
+		r, err := localroom.Open(dir, localroom.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(r.Acquire(), r.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if want == "" && log.Len() > 0 || !strings.Contains(log.String(), want) {
+			t.Errorf("the log is %q", log.String())
+		}
+		file, err := os.OpenFile(filepath.Join(dir, "room.db"), os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.WriteAt(make([]byte, 4096), 4096); err != nil {
+			t.Fatal(err)
+		}
+		file.Close()
 	}
 }
 
@@ -294,7 +390,14 @@ func TestFaultInTransaction(t *testing.T) {
 			for i := range 50 {
 				mustSet(t, s, at("ann", "", fmt.Sprint(i)), "", "", strings.Repeat("v", 2000))
 			}
-			localroom.ForgetSize(s)
+			whole := filepath.Join(t.TempDir(), "whole")
+			if err := errors.Join(os.WriteFile(whole, nil, 0o600), os.Truncate(whole, 1<<30)); err != nil {
+				t.Fatal(err)
+			}
+			unlock, err := localroom.ForgetSize(s, whole)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if err := os.Truncate(path, size); err != nil {
 				t.Fatal(err)
 			}
@@ -303,7 +406,7 @@ func TestFaultInTransaction(t *testing.T) {
 					t.Errorf("cut to %d, %s first, call %d: %v", size, name, i, err)
 				}
 			}
-			if err := s.Close(); err != nil {
+			if err := errors.Join(s.Close(), unlock()); err != nil {
 				t.Error(err)
 			}
 			if _, err := localroom.OpenStore(path, key(1)); !errors.Is(err, localroom.ErrDamaged) {
@@ -325,19 +428,20 @@ func FuzzPages(f *testing.F) {
 	}
 	f.Add(file)
 	f.Add(file[:4*4096])
-	f.Fuzz(func(t *testing.T, file []byte) { _ = localroom.CheckPages(file) })
+	f.Fuzz(func(t *testing.T, file []byte) { _, _ = localroom.CheckPages(file) })
 }
 
 // FuzzStoreFile changes a store at a place, as much as it likes.
 func FuzzStoreFile(f *testing.F) {
-	file, content := sampleStore(f)
+	sample := sampleStore(f)
+	file := sample.file
 	f.Add(uint(len(file)), []byte{})
 	f.Add(uint(16), []byte{0xff})
 	f.Add(uint(3*4096), make([]byte, 4096))
 	f.Fuzz(func(t *testing.T, at uint, change []byte) {
 		damaged := bytes.Clone(file)
 		copy(damaged[min(at, uint(len(file))):], change)
-		checkDamaged(t, t.TempDir(), damaged, content, fmt.Sprintf("%x at %d", change, at))
+		checkDamaged(t, t.TempDir(), damaged, sample, fmt.Sprintf("%x at %d", change, at))
 	})
 }
 

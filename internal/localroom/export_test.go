@@ -1,6 +1,13 @@
 package localroom
 
-import "github.com/roomenv/roomenv/internal/wire"
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/wire"
+)
 
 var (
 	CheckPages = checkPages
@@ -13,8 +20,39 @@ func OpenRecord(s *Store, box []byte) error {
 	return err
 }
 
-// ForgetSize makes s not notice by its size that the file was cut.
-func ForgetSize(s *Store) { s.size.Store(0) }
+// ForgetSize makes s look at the size of another file, so that it does not notice
+// by that of its own that this was truncated. The lock stays until unlock.
+func ForgetSize(s *Store, other string) (unlock func() error, err error) {
+	s.open.Lock()
+	defer s.open.Unlock()
+	own := s.file
+	s.file, err = os.Open(other)
+	return func() error { return errors.Join(unix.Flock(int(own.Fd()), unix.LOCK_UN), own.Close()) }, err
+}
+
+// ObserveSyncs has f called with each file or directory that is about to be
+// synced, until restore is called. An error of f is that of the sync.
+func ObserveSyncs(f func(path string) error) (restore func()) {
+	before := fsync
+	fsync = func(file *os.File) error { return errors.Join(f(file.Name()), before(file)) }
+	return func() { fsync = before }
+}
+
+// FailSyncs makes s write to a device that takes everything and syncs nothing.
+func FailSyncs(s *Store) error {
+	s.open.Lock()
+	defer s.open.Unlock()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	written := s.file
+	if s.file, err = os.Open(s.path); err != nil {
+		return err
+	}
+	return unix.Dup3(int(null.Fd()), int(written.Fd()), unix.O_CLOEXEC)
+}
 
 const MaxConnections = maxConnections
 
@@ -25,8 +63,8 @@ func SetConnections(s *Server, n int) {
 	s.count = n
 }
 
-// HolderPID returns the process that serves the room of e, 0 for none.
-func HolderPID(e *Room) int { return e.holderPID() }
+// LeaderPID returns the process that serves the room of e, 0 for none.
+func LeaderPID(e *Room) int { return e.leaderPID() }
 
 const MaxEventBytes = maxEventBytes
 
@@ -53,12 +91,12 @@ func RequestedID(url, typ string) string {
 	return requestedID(wire.Nullable(url), wire.Nullable(typ))
 }
 
-// Askers returns how many wait for the answer to a request.
-func Askers(s *Server, requestID string) int {
+// Waiters returns how many wait for the answer to a request.
+func Waiters(s *Server, requestID string) int {
 	s.pending.mu.Lock()
 	defer s.pending.mu.Unlock()
 	if r := s.pending.byID[requestID]; r != nil {
-		return r.askers
+		return r.waiters
 	}
 	return 0
 }

@@ -1,11 +1,10 @@
 package localroom
 
 import (
-	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
-	"slices"
 )
 
 // The page format of bbolt: internal/common of go.etcd.io/bbolt. Numbers are
@@ -29,31 +28,27 @@ const (
 
 var order = binary.NativeEndian
 
-// checkPages reports what is wrong with the structure of a bbolt file: every
-// page has to be used exactly once or be free, every element has to lie where
-// bbolt puts it, every key in its order, and buckets only in the root.
+// checkPages reports whether bbolt can walk a file: every page that it leads to
+// exists, is of the kind that it has to be, and is used once.
 //
-// bbolt believes what it maps: a changed byte makes it panic, fault, recurse
-// without end, or miss records without a word. With this done before it opens
-// the file, what is left to find are changes inside keys and values, which
-// the seals tell.
-func checkPages(file []byte) error {
-	m, err := newestMeta(file)
+// bbolt trusts what it maps. A changed byte can send it around in a circle,
+// overflow its stack, or have it write over a page that is in use. Its own
+// Tx.Check does the same, in a goroutine where a fault ends the process. What
+// this check leaves to find is inside pages: [Store.verify] and the seals find it.
+//
+// It reports whether one of the meta pages is damaged, for which bbolt goes back to
+// the commit before.
+func checkPages(file []byte) (torn bool, err error) {
+	m, intact, err := newestMeta(file)
 	if err != nil {
-		return err
+		return false, err
 	}
-	p := pages{file: file, size: int(m.pageSize), seen: make([]bool, m.pages)}
-	p.seen[0], p.seen[1] = true, true
-	if err := p.tree(m.root, nil, nil, p.root); err != nil {
-		return err
+	p := pages{file: file, size: int(m.pageSize), used: make([]bool, m.pages)}
+	p.used[0], p.used[1] = true, true
+	if err := p.tree(m.root, true); err != nil {
+		return false, err
 	}
-	if err := p.freeList(m.freeList); err != nil {
-		return err
-	}
-	if i := slices.Index(p.seen, false); i >= 0 {
-		return fmt.Errorf("page %d is neither used nor free", i)
-	}
-	return nil
+	return intact < 2, p.freeList(m.freeList)
 }
 
 type meta struct {
@@ -61,178 +56,113 @@ type meta struct {
 	root, freeList, pages, transaction uint64
 }
 
-// newestMeta takes both meta pages to be sound: one that is not would make
-// bbolt go back to the transaction before without a word. A crash leaves none
-// behind, because a meta page is written as one sector.
-func newestMeta(file []byte) (meta, error) {
-	if len(file) < pageHeader+metaSize {
-		return meta{}, fmt.Errorf("%d bytes are too few", len(file))
-	}
-	pageSize := order.Uint32(file[pageHeader+8:])
-	if pageSize < minPageSize || pageSize > maxPageSize || pageSize&(pageSize-1) != 0 || len(file) < 2*int(pageSize) {
-		return meta{}, fmt.Errorf("no meta page")
-	}
-	var newest meta
-	for i := range 2 {
-		b := file[i*int(pageSize)+pageHeader:][:metaSize]
+// newestMeta returns the newest of the two meta pages and how many of them are
+// intact. The second one is where the size of a page says, which is a power of two.
+func newestMeta(file []byte) (newest meta, intact int, err error) {
+	for at := 0; at <= maxPageSize && at+pageHeader+metaSize <= len(file); at = max(2*at, minPageSize) {
+		b := file[at+pageHeader:][:metaSize]
 		sum := fnv.New64a()
 		sum.Write(b[:metaSize-8])
-		if order.Uint32(b) != boltMagic || order.Uint32(b[4:]) != boltVersion || order.Uint64(b[56:]) != sum.Sum64() {
-			return meta{}, fmt.Errorf("meta page %d is not sound", i)
-		}
 		m := meta{order.Uint32(b[8:]), order.Uint64(b[16:]), order.Uint64(b[32:]), order.Uint64(b[40:]), order.Uint64(b[48:])}
-		if m.pageSize != pageSize || m.pages < 4 {
-			return meta{}, fmt.Errorf("meta page %d is not sound", i)
+		if order.Uint32(b) != boltMagic || order.Uint32(b[4:]) != boltVersion || order.Uint64(b[56:]) != sum.Sum64() || at != 0 && at != int(m.pageSize) {
+			continue
 		}
-		if i == 0 || m.transaction > newest.transaction {
+		if intact++; intact == 1 || m.transaction > newest.transaction {
 			newest = m
 		}
 	}
-	if newest.pages > uint64(len(file))/uint64(pageSize) {
-		return meta{}, fmt.Errorf("it was cut: %d pages of %d are there", len(file)/int(pageSize), newest.pages)
+	switch size := newest.pageSize; {
+	case size < minPageSize || size > maxPageSize || newest.pages < 4:
+		return meta{}, 0, errors.New("no meta page is intact")
+	case newest.pages > uint64(len(file))/uint64(size):
+		return meta{}, 0, fmt.Errorf("the file is truncated: %d of %d pages are left", len(file)/int(size), newest.pages)
 	}
-	return newest, nil
+	return newest, intact, nil
 }
 
 // pages marks the pages of a file that are in use.
 type pages struct {
 	file []byte
 	size int
-	seen []bool
+	used []bool
 }
 
-// use marks a page with the pages it runs over and returns their bytes.
+// use marks a page with those that it runs over, and returns their bytes.
 func (p *pages) use(id uint64) ([]byte, error) {
-	if id >= uint64(len(p.seen)) {
+	if id >= uint64(len(p.used)) {
 		return nil, fmt.Errorf("page %d does not exist", id)
 	}
-	head := p.file[int(id)*p.size:]
-	run := uint64(order.Uint32(head[12:])) + 1
-	if order.Uint64(head) != id || run > uint64(len(p.seen))-id {
-		return nil, fmt.Errorf("page %d has a wrong header", id)
+	page := p.file[int(id)*p.size:]
+	run := uint64(order.Uint32(page[12:])) + 1
+	if order.Uint64(page) != id || run > uint64(len(p.used))-id {
+		return nil, fmt.Errorf("page %d has an invalid header", id)
 	}
 	for i := id; i < id+run; i++ {
-		if p.seen[i] {
+		if p.used[i] {
 			return nil, fmt.Errorf("page %d is used twice", i)
 		}
-		p.seen[i] = true
+		p.used[i] = true
 	}
-	return head[:int(run)*p.size], nil
+	return page[:int(run)*p.size], nil
 }
 
-// tree walks the pages under id, the keys of which are at least low and below
-// high (nil: no bound), and calls leaf for the elements.
-func (p *pages) tree(id uint64, low, high []byte, leaf func(element) error) error {
+// tree marks the pages under id. The leaves of the root hold buckets, those of a
+// bucket hold records.
+func (p *pages) tree(id uint64, root bool) error {
 	page, err := p.use(id)
 	if err != nil {
 		return err
 	}
-	elements, _, err := parsePage(page)
-	if err != nil {
-		return fmt.Errorf("page %d: %w", id, err)
+	return p.elements(page, root)
+}
+
+// elements checks that the elements of a page are inside it, and marks the pages
+// that they lead to.
+func (p *pages) elements(page []byte, root bool) error {
+	if len(page) < pageHeader {
+		return errors.New("a page is too short")
 	}
-	for i, e := range elements {
-		if low != nil && bytes.Compare(e.key, low) < 0 || high != nil && bytes.Compare(e.key, high) >= 0 {
-			return fmt.Errorf("page %d: a key is out of order", id)
-		}
-		if !e.branch {
-			if err := leaf(e); err != nil {
-				return fmt.Errorf("page %d: %w", id, err)
+	kind, count, body := order.Uint16(page[8:]), int(order.Uint16(page[10:])), page[pageHeader:]
+	if kind != leafFlag && (kind != branchFlag || count == 0) || count*elementHeader > len(body) {
+		return errors.New("a page does not hold records")
+	}
+	for i := range count {
+		element := body[i*elementHeader:]
+		var err error
+		if kind == branchFlag {
+			if uint64(order.Uint32(element))+uint64(order.Uint32(element[4:])) > uint64(len(element)) {
+				return errors.New("a key is outside its page")
 			}
-			continue
+			err = p.tree(order.Uint64(element[8:]), root)
+		} else {
+			err = p.leaf(element, root)
 		}
-		next := high
-		if i+1 < len(elements) {
-			next = elements[i+1].key
-		}
-		if err := p.tree(e.page, e.key, next, leaf); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// root takes the elements of the root, which are buckets.
-func (p *pages) root(e element) error {
-	if !e.bucket || len(e.value) < bucketHeader {
-		return fmt.Errorf("the root holds something else than buckets")
+func (p *pages) leaf(element []byte, root bool) error {
+	from := uint64(order.Uint32(element[4:])) + uint64(order.Uint32(element[8:]))
+	to := from + uint64(order.Uint32(element[12:]))
+	switch {
+	case to > uint64(len(element)):
+		return errors.New("a record is outside its page")
+	case !root:
+		return nil
+	case order.Uint32(element) != 1 || to-from < bucketHeader:
+		return errors.New("the root page does not hold buckets")
 	}
-	if id := order.Uint64(e.value); id != 0 {
-		return p.tree(id, nil, nil, plain)
+	bucket := element[from:to]
+	if id := order.Uint64(bucket); id != 0 {
+		return p.tree(id, false)
 	}
-	inline := e.value[bucketHeader:]
-	elements, used, err := parsePage(inline)
-	if err != nil || used != len(inline) {
-		return fmt.Errorf("a bucket is not sound")
-	}
-	for _, e := range elements {
-		if e.branch || e.bucket {
-			return fmt.Errorf("a bucket is not sound")
-		}
-	}
-	return nil
+	return p.elements(bucket[bucketHeader:], false) // the page of a small bucket is in here
 }
 
-func plain(e element) error {
-	if e.bucket {
-		return fmt.Errorf("a bucket is inside a bucket")
-	}
-	return nil
-}
-
-// An element is what a page lists.
-type element struct {
-	branch, bucket bool
-	page           uint64
-	key, value     []byte
-}
-
-// parsePage returns the elements of a branch or leaf page and how many bytes
-// of it they take. bbolt puts the bytes of the elements one after the other
-// behind their headers, so nothing in a header is free to be something else.
-func parsePage(page []byte) (elements []element, used int, err error) {
-	if len(page) < pageHeader {
-		return nil, 0, fmt.Errorf("it is too short")
-	}
-	flags, count := order.Uint16(page[8:]), int(order.Uint16(page[10:]))
-	if flags != branchFlag && flags != leafFlag || flags == branchFlag && count == 0 {
-		return nil, 0, fmt.Errorf("it is of no known kind")
-	}
-	used = pageHeader + count*elementHeader
-	if used > len(page) {
-		return nil, 0, fmt.Errorf("it is too short")
-	}
-	elements = make([]element, count)
-	for i := range elements {
-		head := page[pageHeader+i*elementHeader:]
-		e := element{branch: flags == branchFlag}
-		var position, keySize, valueSize uint32
-		if e.branch {
-			position, keySize, e.page = order.Uint32(head), order.Uint32(head[4:]), order.Uint64(head[8:])
-		} else {
-			position, keySize, valueSize = order.Uint32(head[4:]), order.Uint32(head[8:]), order.Uint32(head[12:])
-			kind := order.Uint32(head)
-			if kind > 1 {
-				return nil, 0, fmt.Errorf("an element is of no known kind")
-			}
-			e.bucket = kind == 1
-		}
-		if pageHeader+i*elementHeader+int(position) != used || int(keySize)+int(valueSize) > len(page)-used {
-			return nil, 0, fmt.Errorf("an element is not where it should be")
-		}
-		e.key = page[used:][:keySize]
-		used += int(keySize)
-		e.value = page[used:][:valueSize]
-		used += int(valueSize)
-		if i > 0 && bytes.Compare(elements[i-1].key, e.key) >= 0 {
-			return nil, 0, fmt.Errorf("a key is out of order")
-		}
-		elements[i] = e
-	}
-	return elements, used, nil
-}
-
-// freeList marks the free pages.
+// freeList fails if a page that is in use is free too.
 func (p *pages) freeList(id uint64) error {
 	page, err := p.use(id)
 	if err != nil {
@@ -243,14 +173,14 @@ func (p *pages) freeList(id uint64) error {
 		count, list = order.Uint64(list), list[8:]
 	}
 	if order.Uint16(page[8:]) != freeFlag || count > uint64(len(list))/8 {
-		return fmt.Errorf("the list of free pages is not sound")
+		return fmt.Errorf("page %d does not list free pages", id)
 	}
 	for i := range int(count) {
 		free := order.Uint64(list[i*8:])
-		if free >= uint64(len(p.seen)) || p.seen[free] {
+		if free >= uint64(len(p.used)) || p.used[free] {
 			return fmt.Errorf("page %d is free and in use", free)
 		}
-		p.seen[free] = true
+		p.used[free] = true
 	}
 	return nil
 }

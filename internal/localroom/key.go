@@ -42,15 +42,11 @@ func createKey(path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return createFile(path, func(temporary string) error {
-		f, err := os.OpenFile(temporary, os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
+	return createFile(path, func(f *os.File) error {
 		key := make([]byte, KeySize)
 		_, _ = rand.Read(key) // never fails
-		_, err = f.WriteString(base64.StdEncoding.EncodeToString(key) + "\n")
-		return errors.Join(err, f.Sync(), f.Close())
+		_, err := f.WriteString(base64.StdEncoding.EncodeToString(key) + "\n")
+		return err
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/goleak"
@@ -17,6 +18,9 @@ import (
 // childVariable set to the room's folder it is a participant that stores
 // secrets, until its stdin ends.
 const childVariable = "ROOMENV_TEST_ROOM"
+
+// patience is how long a test waits for what happens in moments.
+const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childVariable); dir != "" {

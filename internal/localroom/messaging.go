@@ -3,7 +3,6 @@ package localroom
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room/token"
@@ -18,9 +17,9 @@ func messagingToolkit() toolkit {
 			wire.EnableMessaging:  {description: "See the others, and be seen", run: messaging(nil, nothing), then: enable},
 			wire.DisableMessaging: {description: "Be seen no more", run: messaging(nil, disable)},
 			wire.SendMessage: {description: "Send a message to a participant", run: messaging(
-				func(m *token.MessagingScope) *bool { return m.Send }, send)},
+				func(m *token.MessagingScope) *bool { return m.Send }, with(send))},
 			wire.BroadcastMessage: {description: "Send a message to all others", run: messaging(
-				func(m *token.MessagingScope) *bool { return m.Broadcast }, broadcast)},
+				func(m *token.MessagingScope) *bool { return m.Broadcast }, with(broadcast))},
 		},
 	}
 }
@@ -31,10 +30,10 @@ func messaging(right func(*token.MessagingScope) *bool, run toolFunc) toolFunc {
 	return func(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
 		api := caller.who.API
 		if api == nil || api.Messaging == nil {
-			return nil, wire.Error{Code: wire.PermissionDenied, Text: "the token does not grant api.messaging"}
+			return nil, refuse(wire.PermissionDenied, "the token does not grant api.messaging")
 		}
 		if right != nil && !granted(right(api.Messaging)) {
-			return nil, wire.Error{Code: wire.PermissionDenied, Text: "the token does not grant this part of api.messaging"}
+			return nil, refuse(wire.PermissionDenied, "the token does not grant this part of api.messaging")
 		}
 		return run(ctx, caller, arguments)
 	}
@@ -57,11 +56,7 @@ func disable(_ context.Context, caller *session, _ wire.Content) (wire.Content, 
 	return wire.Empty{}, nil
 }
 
-func send(_ context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
-	var a wire.SendArguments
-	if err := decode(arguments, &a); err != nil {
-		return nil, err
-	}
+func send(_ context.Context, caller *session, a wire.SendArguments) (wire.Content, error) {
 	e, err := messageOf(caller, a.BroadcastArguments)
 	if err != nil {
 		return nil, err
@@ -76,11 +71,7 @@ func send(_ context.Context, caller *session, arguments wire.Content) (wire.Cont
 	return wire.Empty{}, nil
 }
 
-func broadcast(_ context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
-	var a wire.BroadcastArguments
-	if err := decode(arguments, &a); err != nil {
-		return nil, err
-	}
+func broadcast(_ context.Context, caller *session, a wire.BroadcastArguments) (wire.Content, error) {
 	e, err := messageOf(caller, a)
 	if err != nil {
 		return nil, err
@@ -92,7 +83,7 @@ func broadcast(_ context.Context, caller *session, arguments wire.Content) (wire
 		}
 	}
 	if missed > 0 {
-		return nil, wire.Error{Code: wire.OperationFailed, Text: fmt.Sprintf("%d participants do not read what they are sent", missed)}
+		return nil, refuse(wire.OperationFailed, "%d participants do not read what they are sent", missed)
 	}
 	return wire.Empty{}, nil
 }
@@ -102,11 +93,11 @@ func broadcast(_ context.Context, caller *session, arguments wire.Content) (wire
 func messageOf(caller *session, a wire.BroadcastArguments) (event, error) {
 	switch a.Type {
 	case wire.MessagingEnabled, wire.ParticipantEnabled, wire.ParticipantDisabled, wire.ParticipantAttributes:
-		return event{}, wire.Error{Code: wire.InvalidRequest, Text: fmt.Sprintf("messages of type %s are the room's own", a.Type)}
+		return event{}, refuse(wire.InvalidRequest, "messages of type %s are the room's own", a.Type)
 	}
 	var object map[string]json.RawMessage
 	if json.Unmarshal([]byte(a.MessageJSON), &object) != nil || object == nil {
-		return event{}, wire.Error{Code: wire.InvalidRequest, Text: "message_json is no JSON object"}
+		return event{}, refuse(wire.InvalidRequest, "message_json is no JSON object")
 	}
 	return newMessage(caller.id, a.Type, json.RawMessage(a.MessageJSON), a.Attachment)
 }

@@ -23,23 +23,19 @@ type authorizations struct {
 }
 
 // request is request_oauth_token.
-func (s authorizations) request(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
-	var a wire.RequestOAuthTokenArguments
-	if err := decode(arguments, &a); err != nil {
-		return nil, err
-	}
+func (s authorizations) request(ctx context.Context, caller *session, a wire.RequestOAuthTokenArguments) (wire.Content, error) {
 	timeout, err := requestTimeout(a.Timeout)
 	if err != nil {
 		return nil, err
 	}
 	if a.RedirectURI == "" {
-		return nil, wire.Error{Code: wire.InvalidRequest, Text: "redirect_uri is missing"}
+		return nil, refuse(wire.InvalidRequest, "redirect_uri is missing")
 	}
-	asked, err := caller.room.find(string(a.ParticipantID))
+	approver, err := caller.room.find(string(a.ParticipantID))
 	if err != nil {
 		return nil, err
 	}
-	delegatee, err := delegatee(caller, asked.who.Name, string(a.DelegateTo))
+	delegatee, err := delegatee(caller, approver.who.Name, string(a.DelegateTo))
 	if err != nil {
 		return nil, err
 	}
@@ -51,36 +47,33 @@ func (s authorizations) request(ctx context.Context, caller *session, arguments 
 		return nil, err
 	}
 
-	scopes := deref(a.OAuth).Scopes
-	address := RecordKey{caller.room.name, asked.who.Name, delegatee, credentialID(a.Connector, a.OAuth)}
+	key := RecordKey{caller.room.name, approver.who.Name, delegatee, credentialID(a.Connector, a.OAuth)}
 	name := credentialName(a.Connector, client)
-	if err := checkNames(address, credentialType, name); err != nil {
+	if err := checkNames(key, credentialType, name); err != nil {
 		return nil, err // before anybody authorizes what cannot be stored
 	}
-	equal := address
-	equal.ID += fingerprint(a.RedirectURI, client.ID, client.NoPKCE, scopes)
+	equal := key
+	equal.ID += fingerprint(a.RedirectURI, client.ClientID, client.NoPKCE, client.Scopes)
 
 	var verifier secret.Value
 	var challenge string
-	if !client.NoPKCE {
+	if !deref(client.NoPKCE) {
 		verifier, challenge = oauthprovider.NewVerifier()
 	}
-	discovered := discoveredAddress(caller.room.name, a)
-	seconds := int(timeout.Seconds())
-	a.Timeout = &seconds
+	discovered := discoveredKey(caller.room.name, a)
 	shown := client
-	shown.Secret = secret.Value{}
-	a.OAuth = wireOf(shown, scopes)
+	shown.ClientSecret = wire.Secret{}
+	a.Timeout, a.OAuth = new(int(timeout.Seconds())), &shown
 
 	// The person's consent is worth keeping when the caller has gone, so it is
 	// not the caller's context that ends the request.
 	return s.pending.ask(caller.server.running, &request{
-		requestKey: requestKey{wire.ProvideOAuthAuthorization, caller.who.Name, asked, equal},
+		requestKey: requestKey{wire.ProvideOAuthAuthorization, caller.who.Name, approver, equal},
 		look: func(ctx context.Context) (wire.Content, error) {
-			if caller.who.Name != address.Owner && caller.who.Name != delegatee {
-				return nil, nil // who asks for a third one is told what that one is given, not what it has
+			if !concerns(key, caller) {
+				return nil, nil
 			}
-			c, err := s.fresh(ctx, address, client, scopes)
+			c, err := s.fresh(ctx, key, client)
 			if errors.Is(err, ErrNotFound) {
 				return nil, nil
 			}
@@ -88,8 +81,7 @@ func (s authorizations) request(ctx context.Context, caller *session, arguments 
 		},
 		event: func(id string) (event, error) {
 			return newEvent(wire.TypeRequestOAuthToken, wire.OAuthRequest{
-				RequestID: id, Challenge: wire.Nullable(challenge), Request: a,
-				Requester: &wire.Requester{ID: caller.id, Name: caller.who.Name},
+				RequestID: id, Challenge: wire.Nullable(challenge), Request: a, Requester: caller.requester(),
 			}, nil)
 		},
 		accept: func(ctx context.Context, code secret.Value) (wire.Content, error) {
@@ -102,56 +94,49 @@ func (s authorizations) request(ctx context.Context, caller *session, arguments 
 			if err != nil {
 				return nil, providerError(fmt.Errorf("cannot exchange the code: %w", err))
 			}
-			return tokenContent(s.save(address, name, client, scopes, t))
+			return tokenContent(s.save(key, name, client, t))
 		},
 	}, timeout)
 }
 
 // provide is provide_oauth_authorization. It returns when the code was
 // exchanged and what came of it is on disk.
-func (s authorizations) provide(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
-	var a wire.ProvideAuthorizationArguments
-	if err := decode(arguments, &a); err != nil {
-		return nil, err
-	}
+func (s authorizations) provide(ctx context.Context, caller *session, a wire.ProvideAuthorizationArguments) (wire.Content, error) {
 	switch {
 	case a.Error != nil:
 		return wire.Empty{}, s.pending.reject(caller, wire.ProvideOAuthAuthorization, a.RequestID, *a.Error)
 	case a.Code.Len() == 0:
-		return nil, wire.Error{Code: wire.InvalidRequest, Text: "neither a code nor an error is given"}
+		return nil, refuse(wire.InvalidRequest, "neither a code nor an error is given")
 	}
-	return wire.Empty{}, secretsError(caller, s.pending.provide(ctx, caller, wire.ProvideOAuthAuthorization, a.RequestID, a.Code.Value))
+	return wire.Empty{}, s.pending.provide(ctx, caller, wire.ProvideOAuthAuthorization, a.RequestID, a.Code.Value)
 }
 
 // offline is get_offline_oauth_token: what is stored, with nobody asked.
-func (s authorizations) offline(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
-	var a wire.OfflineOAuthTokenArguments
-	if err := decode(arguments, &a); err != nil {
-		return nil, err
-	}
+func (s authorizations) offline(ctx context.Context, caller *session, a wire.OfflineOAuthTokenArguments) (wire.Content, error) {
 	owner, delegatee, err := offlineAddress(caller, string(a.DelegatedTo), string(a.DelegatedBy))
 	if err != nil {
 		return nil, err
 	}
-	address := RecordKey{caller.room.name, owner, delegatee, credentialID(a.Connector, a.OAuth)}
-	stored, err := s.load(address)
+	key := RecordKey{caller.room.name, owner, delegatee, credentialID(a.Connector, a.OAuth)}
+	stored, err := s.load(key)
 	missing := errors.Is(err, ErrNotFound)
 	if err != nil && !missing {
 		return nil, err
 	}
-	client, granted := clientOf(a.OAuth), clientOf(stored.OAuth)
+	client, granted := deref(a.OAuth), deref(stored.OAuth)
 	if !complete(client) {
+		granted.Scopes = client.Scopes
 		client = granted
-	} else if key, err := s.clientSecret(caller, string(deref(a.Connector).ClientSecretID)); err == nil {
-		client.Secret = key
-	} else if client.Secret.Len() == 0 {
-		client.Secret = granted.Secret
+	} else if value, err := s.clientSecret(caller, deref(a.Connector).ClientSecretID); err == nil {
+		client.ClientSecret.Value = value
+	} else if client.ClientSecret.Len() == 0 {
+		client.ClientSecret = granted.ClientSecret
 	}
 	if err := allowed(caller, client); err != nil {
 		return nil, err
 	}
 	if !missing {
-		stored, err = s.fresh(ctx, address, client, deref(a.OAuth).Scopes)
+		stored, err = s.fresh(ctx, key, client)
 	}
 	if errors.Is(err, ErrNotFound) {
 		return jsonContent(wire.AccessToken{})
@@ -171,15 +156,15 @@ func offlineAddress(caller *session, delegatedTo, delegatedBy string) (owner, de
 	case delegatedTo == name || delegatedBy == name || caller.who.API.IsAdmin():
 		return delegatedBy, delegatedTo, nil
 	}
-	return "", "", wire.Error{Code: wire.PermissionDenied, Text: "the caller is neither delegated_to nor delegated_by, and its token does not grant api.admin"}
+	return "", "", refuse(wire.PermissionDenied, "the caller is neither delegated_to nor delegated_by, and its token does not grant api.admin")
 }
 
 // allowed checks the token's list of OAuth clients (section 8.4).
-func allowed(caller *session, c oauthprovider.Client) error {
-	if caller.who.API.Secrets.Allows(c.AuthorizationEndpoint, c.ID) {
+func allowed(caller *session, c wire.OAuth) error {
+	if caller.who.API.Secrets.Allows(string(c.AuthorizationEndpoint), string(c.ClientID)) {
 		return nil
 	}
-	return wire.Error{Code: wire.PermissionDenied, Text: "the token does not allow this OAuth client: api.secrets.request_oauth_token lists others"}
+	return refuse(wire.PermissionDenied, "the token does not allow this OAuth client: api.secrets.request_oauth_token lists others")
 }
 
 func tokenContent(c credential, err error) (wire.Content, error) {

@@ -53,11 +53,11 @@ func (c credential) valid(now time.Time) bool {
 	return c.Expiration.IsZero() || now.Add(margin).Before(c.Expiration)
 }
 
-// grants reports whether c is a credential of client with all of scopes.
-func (c credential) grants(client oauthprovider.Client, scopes []string) bool {
-	own := clientOf(c.OAuth)
-	return own.ID == client.ID && own.AuthorizationEndpoint == client.AuthorizationEndpoint && own.TokenEndpoint == client.TokenEndpoint &&
-		!slices.ContainsFunc(scopes, func(s string) bool { return !slices.Contains(c.Scopes, s) })
+// grants reports whether c is a credential of client, with all of its scopes.
+func (c credential) grants(client wire.OAuth) bool {
+	own := deref(c.OAuth)
+	return own.ClientID == client.ClientID && own.AuthorizationEndpoint == client.AuthorizationEndpoint && own.TokenEndpoint == client.TokenEndpoint &&
+		!slices.ContainsFunc(client.Scopes, func(s string) bool { return !slices.Contains(c.Scopes, s) })
 }
 
 // update puts t, which is what a provider granted, into c.
@@ -90,14 +90,15 @@ func shownCredential(value secret.Value) (secret.Value, error) {
 // credentialID is the id of a credential: the same for the same client,
 // however it is named. Scopes do not count.
 func credentialID(connector *wire.Connector, o *wire.OAuth) string {
-	c, client := deref(connector), clientOf(o)
-	return "oauth-" + fingerprint(c.OpenAIConnectorID, c.ServerURL, c.ClientSecretID, client.AuthorizationEndpoint, client.TokenEndpoint, client.ID)
+	c, client := deref(connector), deref(o)
+	return "oauth-" + fingerprint(c.OpenAIConnectorID, c.ServerURL, c.ClientSecretID,
+		string(client.AuthorizationEndpoint), string(client.TokenEndpoint), string(client.ClientID))
 }
 
 // credentialName is for people.
-func credentialName(connector *wire.Connector, client oauthprovider.Client) string {
+func credentialName(connector *wire.Connector, client wire.OAuth) string {
 	c := deref(connector)
-	u, err := url.Parse(cmp.Or(string(c.ServerURL), client.AuthorizationEndpoint))
+	u, err := url.Parse(string(cmp.Or(c.ServerURL, client.AuthorizationEndpoint)))
 	if err != nil {
 		u = &url.URL{}
 	}
@@ -117,25 +118,6 @@ func deref[T any](p *T) (v T) {
 	return v
 }
 
-// clientOf is the client that o describes.
-func clientOf(o *wire.OAuth) oauthprovider.Client {
-	v := deref(o)
-	return oauthprovider.Client{
-		ID: string(v.ClientID), Secret: v.ClientSecret.Value,
-		AuthorizationEndpoint: string(v.AuthorizationEndpoint), TokenEndpoint: string(v.TokenEndpoint),
-		NoPKCE: deref(v.NoPKCE),
-	}
-}
-
-// wireOf is the inverse of clientOf.
-func wireOf(c oauthprovider.Client, scopes []string) *wire.OAuth {
-	return &wire.OAuth{
-		ClientID: wire.Nullable(c.ID), ClientSecret: wire.Secret{Value: c.Secret},
-		AuthorizationEndpoint: wire.Nullable(c.AuthorizationEndpoint), TokenEndpoint: wire.Nullable(c.TokenEndpoint),
-		NoPKCE: &c.NoPKCE, Scopes: scopes,
-	}
-}
-
 // load returns the credential at a. The error is [ErrNotFound] when there is
 // none.
 func (s authorizations) load(a RecordKey) (credential, error) {
@@ -151,25 +133,25 @@ func (s authorizations) load(a RecordKey) (credential, error) {
 }
 
 // save stores a credential that was granted to client.
-func (s authorizations) save(a RecordKey, name string, client oauthprovider.Client, scopes []string, t oauthprovider.Token) (credential, error) {
-	c := credential{Scopes: scopes, OAuth: wireOf(client, scopes)}
+func (s authorizations) save(key RecordKey, name string, client wire.OAuth, t oauthprovider.Token) (credential, error) {
+	c := credential{Scopes: client.Scopes, OAuth: &client}
 	c.update(t)
 	value, err := c.encode()
 	if err != nil {
 		return c, err
 	}
-	return c, s.store.Set(a, credentialType, name, value)
+	return c, s.store.Set(key, credentialType, name, value)
 }
 
-// fresh returns the credential at a when it has the scopes and is granted to
+// fresh returns the credential called key when it has the scopes and is granted to
 // client, refreshed if it has expired. The error is [ErrNotFound] when a person
 // has to be asked.
-func (s authorizations) fresh(ctx context.Context, a RecordKey, client oauthprovider.Client, scopes []string) (credential, error) {
-	c, err := s.load(a)
+func (s authorizations) fresh(ctx context.Context, key RecordKey, client wire.OAuth) (credential, error) {
+	c, err := s.load(key)
 	switch {
 	case err != nil:
 		return c, err
-	case !c.grants(client, scopes):
+	case !c.grants(client):
 		return c, ErrNotFound
 	case c.valid(s.now()):
 		return c, nil
@@ -180,23 +162,24 @@ func (s authorizations) fresh(ctx context.Context, a RecordKey, client oauthprov
 	// One refresh at a time in here is one at a time at all: only one process
 	// serves a store, the one that holds its lock.
 	ctx = context.WithoutCancel(ctx)
-	v, err, _ := s.inFlight.Do(fingerprint(a), func() (any, error) { return s.refresh(ctx, a, client) })
+	v, err, _ := s.inFlight.Do(fingerprint(key), func() (any, error) { return s.refresh(ctx, key, client) })
 	c, _ = v.(credential)
-	if err == nil && !c.grants(client, scopes) {
+	if err == nil && !c.grants(client) {
 		err = ErrNotFound // it is another one by now
 	}
 	return c, err
 }
 
-// refresh returns the credential at a, refreshed unless somebody else was
+// refresh returns the credential called key, refreshed unless somebody else was
 // faster. The new refresh token is on disk when it returns.
-func (s authorizations) refresh(ctx context.Context, a RecordKey, client oauthprovider.Client) (credential, error) {
+func (s authorizations) refresh(ctx context.Context, key RecordKey, client wire.OAuth) (credential, error) {
+	client.Scopes = nil // callers with others share the refresh
 	for {
-		c, err := s.load(a)
+		c, err := s.load(key)
 		switch {
 		case err != nil || c.valid(s.now()):
 			return c, err
-		case c.RefreshToken.Len() == 0 || !c.grants(client, nil):
+		case c.RefreshToken.Len() == 0 || !c.grants(client):
 			return c, ErrNotFound
 		}
 		// A store that takes no more must not cost the refresh token.
@@ -218,7 +201,7 @@ func (s authorizations) refresh(ctx context.Context, a RecordKey, client oauthpr
 			return c, providerError(fmt.Errorf("cannot refresh the token: %w", err))
 		}
 		c.update(t)
-		c.OAuth = wireOf(client, c.OAuth.Scopes) // its secret may have changed
+		c.OAuth.ClientSecret, c.OAuth.NoPKCE = client.ClientSecret, client.NoPKCE // which may have changed
 		value, err := c.encode()
 		if err != nil {
 			return c, err
@@ -232,5 +215,5 @@ func (s authorizations) refresh(ctx context.Context, a RecordKey, client oauthpr
 
 // providerError is what peers are told about a provider.
 func providerError(err error) error {
-	return wire.Error{Code: wire.OperationFailed, Text: err.Error()}
+	return refuse(wire.OperationFailed, "%v", err)
 }

@@ -361,6 +361,67 @@ func TestPlantedCredentials(t *testing.T) {
 	}
 }
 
+// A process that is about to be stopped does not wait for a provider, and the
+// refresh token that comes late is not lost: the store is another's only when it is
+// in there.
+func TestSuspendDuringRefresh(t *testing.T) {
+	dir, p := t.TempDir(), newProvider(t)
+	p.lifetime = -1
+	first, second := openRoom(t, dir), openRoom(t, dir)
+	if err := first.Acquire(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c := dialAs(t, second, "ann", func(c *room.Config) {
+		c.OnOAuthRequested = func(ctx context.Context, c *room.Client, r room.OAuthRequested) {
+			_ = provides("good")(ctx, c, r)
+		}
+	})
+	if _, err := ask(ctx, c, c, p.client()); err != nil {
+		t.Fatal(err)
+	}
+	asked, answer := make(chan struct{}), make(chan struct{})
+	p.set(func() {
+		p.fault = func(w http.ResponseWriter, r *http.Request) {
+			close(asked)
+			<-answer
+			p.fault, p.refresh = nil, "late"
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, `{"access_token":"a","token_type":"Bearer","expires_in":-1,"refresh_token":"late"}`)
+		}
+	})
+	got := make(chan error, 1)
+	go func() {
+		_, err := offline(ctx, c, p.client(), "")
+		got <- err
+	}()
+	<-asked
+	suspended := make(chan func(), 1)
+	go func() { suspended <- first.Suspend() }()
+	var resume func()
+	select {
+	case resume = <-suspended:
+	case <-time.After(patience / 4):
+		t.Error("the provider is waited for")
+	}
+	if err := second.Acquire(); !errors.Is(err, localroom.ErrLocked) {
+		t.Errorf("the store is free while a refresh token is on its way: %v", err)
+	}
+	close(answer)
+	if resume == nil {
+		resume = <-suspended
+	}
+	defer resume()
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	sent := p.sent()
+	if last := sent[len(sent)-1].Get("refresh_token"); len(sent) != 3 || last != "late" {
+		t.Errorf("the provider was sent %v", sent)
+	}
+}
+
 // The room changes hands while tokens are refreshed, which end as soon as they
 // are granted. No refresh token is used twice, or is lost.
 func TestRefreshOverHandover(t *testing.T) {

@@ -220,7 +220,7 @@ func TestOAuthRequest(t *testing.T) {
 	}); form.Encode() != want.Encode() {
 		t.Errorf("the provider got %s", form.Encode())
 	}
-	if asked.Requester.Name != "bot" || asked.Request.OAuth.ClientSecret.Len() != 0 || !slices.Equal(asked.Request.OAuth.Scopes, o.Scopes) {
+	if asked.RequesterName != "bot" || asked.Request.OAuth.ClientSecret.Len() != 0 || !slices.Equal(asked.Request.OAuth.Scopes, o.Scopes) {
 		t.Errorf("ann was asked %+v", asked)
 	}
 

@@ -17,8 +17,8 @@ const (
 	maxList = wire.MaxHeader / 2
 )
 
-// An activation is a room with somebody in it.
-type activation struct {
+// A liveRoom is a room with somebody in it.
+type liveRoom struct {
 	name, sessionID string
 	connections     int // guarded by Server.mu
 
@@ -28,53 +28,48 @@ type activation struct {
 	present map[string]*session // by participant id; an identity may have several
 }
 
-func (a *activation) join(s *session) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.present[s.id] = s
+func (r *liveRoom) join(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.present[s.id] = s
 }
 
-func (a *activation) part(s *session) {
-	a.disable(s)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.present, s.id)
+func (r *liveRoom) leave(s *session) {
+	r.disable(s)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.present, s.id)
 }
 
 // errNoParticipant has a text that one client looks for (section 5.4).
 var errNoParticipant = wire.Error{Code: wire.NotFound, Text: "the participant was not found"}
 
 // find returns the participant called id, whether it enabled messaging or not.
-func (a *activation) find(id string) (*session, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if s := a.present[id]; s != nil {
-		return s, nil
-	}
-	return nil, errNoParticipant
-}
+func (r *liveRoom) find(id string) (*session, error) { return r.lookUp(id, false) }
 
 // reachable returns the participant called id if it enabled messaging.
-func (a *activation) reachable(id string) (*session, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if s := a.present[id]; s != nil && s.enabled {
+func (r *liveRoom) reachable(id string) (*session, error) { return r.lookUp(id, true) }
+
+func (r *liveRoom) lookUp(id string, enabled bool) (*session, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.present[id]; s != nil && (s.enabled || !enabled) {
 		return s, nil
 	}
 	return nil, errNoParticipant
 }
 
 // audience returns who hears what s broadcasts.
-func (a *activation) audience(s *session) []*session {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.others(s)
+func (r *liveRoom) audience(s *session) []*session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.others(s)
 }
 
 // others returns who enabled messaging, but s; the caller holds the lock.
-func (a *activation) others(s *session) []*session {
+func (r *liveRoom) others(s *session) []*session {
 	var others []*session
-	for _, p := range a.present {
+	for _, p := range r.present {
 		if p != s && p.enabled {
 			others = append(others, p)
 		}
@@ -84,14 +79,14 @@ func (a *activation) others(s *session) []*session {
 }
 
 // enable sends s who else has messaging enabled, and tells them of s.
-func (a *activation) enable(s *session) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (r *liveRoom) enable(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var list wire.Participants
 	var rest []*session // who does not fit
 	if s.sees() {
 		size := 0
-		for _, p := range a.others(s) {
+		for _, p := range r.others(s) {
 			if size += p.size; size > maxList {
 				rest = append(rest, p)
 			} else {
@@ -100,35 +95,35 @@ func (a *activation) enable(s *session) {
 		}
 	}
 	self := []*session{s}
-	tell(self, s, wire.MessagingEnabled, list)
+	notify(self, s, wire.MessagingEnabled, list)
 	for _, p := range rest {
-		tell(self, p, wire.ParticipantEnabled, p.info())
+		notify(self, p, wire.ParticipantEnabled, p.info())
 	}
 	if !s.enabled {
 		s.enabled = true
-		tell(a.others(s), s, wire.ParticipantEnabled, s.info())
+		notify(r.others(s), s, wire.ParticipantEnabled, s.info())
 	}
 }
 
-func (a *activation) disable(s *session) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (r *liveRoom) disable(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if s.enabled {
 		s.enabled = false
-		tell(a.others(s), s, wire.ParticipantDisabled, wire.ParticipantID{ID: s.id})
+		notify(r.others(s), s, wire.ParticipantDisabled, wire.ParticipantID{ID: s.id})
 	}
 }
 
 // setAttributes keeps what s tells of itself, and tells the others what
 // changed. Its name is not for it to tell: others find it by that.
-func (a *activation) setAttributes(s *session, changed wire.Attributes) {
+func (r *liveRoom) setAttributes(s *session, changed wire.Attributes) {
 	delete(changed, wire.ReservedKey)
 	delete(changed, "name")
 	if len(changed) == 0 {
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	info := s.info()
 	info.Attributes = maps.Clone(s.attributes)
 	maps.Copy(info.Attributes, changed)
@@ -139,13 +134,13 @@ func (a *activation) setAttributes(s *session, changed wire.Attributes) {
 	}
 	s.attributes, s.size = info.Attributes, len(e.payload)
 	if s.enabled {
-		tell(a.others(s), s, wire.ParticipantAttributes, wire.ChangedAttributes{Attributes: changed})
+		notify(r.others(s), s, wire.ParticipantAttributes, wire.ChangedAttributes{Attributes: changed})
 	}
 }
 
-// tell posts news of about to those of them who may know.
-func tell(to []*session, about *session, typ string, news any) {
-	e, err := newMessage(about.id, typ, news, nil)
+// notify posts an event about about to those of them who may know.
+func notify(to []*session, about *session, typ string, content any) {
+	e, err := newMessage(about.id, typ, content, nil)
 	if err != nil {
 		about.log.Error("cannot tell others of a participant", "reason", err)
 		return

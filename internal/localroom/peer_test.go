@@ -133,7 +133,7 @@ func setSecret(ctx context.Context, p *peer, id, v string) error {
 	return err
 }
 
-// sign returns a token of the room's own key, as the holder of key(1) mints it.
+// sign returns a token of the room's own key, as the leader of key(1) mints it.
 func sign(t testing.TB, dir string, tok token.Token) secret.Value {
 	t.Helper()
 	e, err := localroom.Open(dir, localroom.Options{Key: key(1)})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -40,7 +39,7 @@ type request struct {
 	accept func(ctx context.Context, provided secret.Value) (wire.Content, error)
 
 	id      string        // known to who is asked
-	askers  int           // waiting; guarded by pending.mu
+	waiters int           // guarded by pending.mu
 	claimed bool          // nobody else may answer; guarded by pending.mu
 	done    chan struct{} // closed when content and err are the answer
 	content wire.Content
@@ -50,10 +49,10 @@ type request struct {
 // A requestKey tells requests apart: of those that are equal only the first is
 // sent, and all get its answer.
 type requestKey struct {
-	tool  string   // that answers it
-	asker string   // an identity
-	asked *session // whose identity may answer, from any of its connections
-	about RecordKey
+	tool      string   // that answers it
+	requester string   // an identity
+	approver  *session // whose identity may answer, from any of its connections
+	about     RecordKey
 }
 
 // pending is the requests of a server that wait. They are held in memory only:
@@ -62,7 +61,7 @@ type pending struct {
 	mu    sync.Mutex
 	byKey map[requestKey]*request
 	byID  map[string]*request
-	count map[[3]string]int // by room, asker and asked
+	count map[[3]string]int // by room, requester and approver
 }
 
 func newPending() *pending {
@@ -92,7 +91,7 @@ func (p *pending) ask(ctx context.Context, r *request, timeout time.Duration) (w
 		return r.content, r.err
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, wire.Error{Code: wire.Timeout, Text: fmt.Sprintf("%.80q did not answer within %v", r.asked.who.Name, timeout)}
+		return nil, refuse(wire.Timeout, "%.80q did not answer within %v", r.approver.who.Name, timeout)
 	}
 	return nil, ctx.Err()
 }
@@ -104,20 +103,20 @@ func (p *pending) join(r *request) (_ *request, first bool, _ error) {
 	defer p.mu.Unlock()
 	equal, count := p.byKey[r.requestKey], r.countKey()
 	switch {
-	case equal != nil && equal.askers >= maxPending, equal == nil && p.count[count] >= maxPending:
-		return nil, false, wire.Error{Code: wire.InvalidState, Text: fmt.Sprintf("%d requests wait for %.80q already", maxPending, r.asked.who.Name)}
+	case equal != nil && equal.waiters >= maxPending, equal == nil && p.count[count] >= maxPending:
+		return nil, false, refuse(wire.InvalidState, "%d requests wait for %.80q already", maxPending, r.approver.who.Name)
 	case equal != nil:
-		equal.askers++
+		equal.waiters++
 		return equal, false, nil
 	}
-	r.id, r.askers, r.done = rand.Text(), 1, make(chan struct{})
+	r.id, r.waiters, r.done = rand.Text(), 1, make(chan struct{})
 	p.byKey[r.requestKey], p.byID[r.id] = r, r
 	p.count[count]++
 	return r, true, nil
 }
 
 func (r *request) countKey() [3]string {
-	return [3]string{r.asked.room.name, r.asker, r.asked.who.Name}
+	return [3]string{r.approver.room.name, r.requester, r.approver.who.Name}
 }
 
 // begin answers r by what needs no asking, or sends it to who is asked.
@@ -126,7 +125,7 @@ func (p *pending) begin(ctx context.Context, r *request) {
 	if err == nil && content == nil {
 		var e event
 		if e, err = r.event(r.id); err == nil {
-			if r.asked.post(e) {
+			if r.approver.post(e) {
 				return
 			}
 			err = errSlow
@@ -146,7 +145,7 @@ func (p *pending) leave(r *request) bool {
 	if r.claimed {
 		return false
 	}
-	if r.askers--; r.askers == 0 {
+	if r.waiters--; r.waiters == 0 {
 		p.remove(r)
 	}
 	return true
@@ -182,10 +181,10 @@ func (p *pending) claim(caller *session, tool, id string) (*request, error) {
 	defer p.mu.Unlock()
 	r := p.byID[id]
 	switch {
-	case r == nil || r.claimed || r.tool != tool || r.asked.room.name != caller.room.name:
-		return nil, wire.Error{Code: wire.NotFound, Text: "no such request waits: it was answered, or its time has passed"}
-	case r.asked.who.Name != caller.who.Name:
-		return nil, wire.Error{Code: wire.PermissionDenied, Text: "somebody else is asked"}
+	case r == nil || r.claimed || r.tool != tool || r.approver.room.name != caller.room.name:
+		return nil, refuse(wire.NotFound, "no such request waits: it was answered, or its time has passed")
+	case r.approver.who.Name != caller.who.Name:
+		return nil, refuse(wire.PermissionDenied, "somebody else is asked")
 	}
 	r.claimed = true
 	return r, nil
@@ -217,7 +216,7 @@ func requestTimeout(seconds *int) (time.Duration, error) {
 	case seconds == nil:
 		return defaultTimeout, nil
 	case *seconds <= 0:
-		return 0, wire.Error{Code: wire.InvalidRequest, Text: "the timeout is not positive"}
+		return 0, refuse(wire.InvalidRequest, "the timeout is not positive")
 	}
 	return time.Duration(min(*seconds, int(maxTimeout/time.Second))) * time.Second, nil
 }

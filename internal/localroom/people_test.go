@@ -3,7 +3,6 @@ package localroom_test
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -58,7 +57,7 @@ func TestClientsAskEachOther(t *testing.T) {
 	ask(0, "")
 	r := <-asked
 	if r.Request.URL != request.URL || r.Request.Type != request.Type || r.Request.Timeout != room.DefaultRequestTimeout ||
-		r.Requester != (room.Requester{ID: bot.Session().ParticipantID, Name: "bot"}) {
+		r.RequesterID != bot.Session().ParticipantID || r.RequesterName != "bot" {
 		t.Errorf("ann is asked %+v", r)
 	}
 	if err := ann.Secrets().Reject(t.Context(), r.ID, "not today"); err != nil {
@@ -137,7 +136,7 @@ func TestClientAsksItself(t *testing.T) {
 	}
 }
 
-// Messages and presence, as the room sends them; when the room changes hands
+// Presence, as the room sends it; when the room changes hands
 // all find each other again, under other ids.
 func TestPresenceOutlivesTheHolder(t *testing.T) {
 	dir := t.TempDir()
@@ -145,10 +144,7 @@ func TestPresenceOutlivesTheHolder(t *testing.T) {
 	if err := holder.Acquire(); err != nil {
 		t.Fatal(err)
 	}
-	received := make(chan room.MessageReceived, 2)
-	ann := dialAs(t, others, "ann", func(c *room.Config) {
-		c.OnMessage = func(_ context.Context, _ *room.Client, m room.MessageReceived) { received <- m }
-	})
+	ann := dialAs(t, others, "ann", unasked)
 	bot := dialAs(t, others, "bot", unasked)
 	if err := ann.Messaging().Enable(t.Context()); err != nil {
 		t.Fatal(err)
@@ -168,54 +164,11 @@ func TestPresenceOutlivesTheHolder(t *testing.T) {
 	if after.ID != ann.Session().ParticipantID {
 		t.Errorf("bot sees %s, ann is %s", after.ID, ann.Session().ParticipantID)
 	}
-	if err := bot.Messaging().Send(t.Context(), after.ID, room.Message{Type: "chat", Body: []byte(`{"a":1}`), Attachment: []byte{0, 0xff}}); err != nil {
-		t.Error(err)
-	}
-	if m := <-received; m.From != bot.Session().ParticipantID || m.Type != "chat" || string(m.Body) != `{"a":1}` || string(m.Attachment) != "\x00\xff" {
-		t.Errorf("ann received %+v", m)
-	}
-	if err := bot.Messaging().Broadcast(t.Context(), room.Message{Type: "all"}); err != nil {
-		t.Error(err)
-	}
-	if m := <-received; m.Type != "all" || string(m.Body) != `{}` {
-		t.Errorf("ann received %+v", m)
-	}
-	if err := bot.Messaging().Send(t.Context(), before.ID, room.Message{Type: "chat"}); !errors.Is(err, room.ErrNotFound) {
-		t.Errorf("to ann's old id: %v", err)
-	}
 
-	// Who disables messaging is gone for the others, and Enable brings them back.
-	gone := func() bool { return len(bot.Messaging().Participants()) == 0 }
-	if err := ann.Messaging().Disable(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if err := bot.Messaging().Send(t.Context(), after.ID, room.Message{Type: "chat"}); !errors.Is(err, room.ErrNotFound) {
-		t.Errorf("to ann, who disabled messaging: %v", err)
-	}
-	if !gone() { // the news came before that answer
-		t.Errorf("bot sees %v", bot.Messaging().Participants())
-	}
-	if err := ann.Messaging().Enable(t.Context()); err != nil {
-		t.Error(err)
-	}
-	meet(t, bot, "ann")
-}
-
-// What HTML would escape takes no more of a message than it is long.
-func TestMessageOfHTML(t *testing.T) {
-	e := openRoom(t, t.TempDir())
-	received := make(chan room.MessageReceived, 1)
-	c := dialAs(t, e, "ann", func(c *room.Config) {
-		c.OnMessage = func(_ context.Context, _ *room.Client, m room.MessageReceived) { received <- m }
-	})
-	if err := c.Messaging().Enable(t.Context()); err != nil {
+	if err := ann.Close(); err != nil {
 		t.Fatal(err)
 	}
-	body := `{"a":"` + strings.Repeat("<&>", 200_000) + `"}`
-	if err := c.Messaging().Send(t.Context(), c.Session().ParticipantID, room.Message{Type: "page", Body: []byte(body)}); err != nil {
-		t.Fatal(err)
-	}
-	if m := <-received; string(m.Body) != body {
-		t.Errorf("%d bytes came of %d", len(m.Body), len(body))
+	if err := bot.Messaging().Await(t.Context(), func(here []room.Participant) bool { return len(here) == 0 }); err != nil {
+		t.Errorf("ann left and bot sees %v: %v", bot.Messaging().Participants(), err)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// An RecordKey names one secret (docs/room-api.md section 7.2). DelegatedTo is
+// A RecordKey names one secret (docs/room-api.md section 7.2). DelegatedTo is
 // a part of it, "" for none.
 type RecordKey struct {
 	Room        string `json:"room"`
@@ -74,41 +74,22 @@ func (s *Store) Exists(a RecordKey) (bool, error) {
 
 // List describes all secrets of owner in room, those delegated to others too,
 // ordered by name and then id.
-func (s *Store) List(room, owner string) ([]Info, error) {
-	var list []Info
-	err := s.view(func(tx *bolt.Tx) error {
-		return s.scan(tx.Bucket(bucketInfo), room, owner, func(i Info) { list = append(list, i) })
+func (s *Store) List(room, owner string) (list []Info, err error) {
+	err = s.view(func(tx *bolt.Tx) error {
+		return s.scan(tx.Bucket(bucketInfo), s.seal.ownerPrefix(room, owner), nil, func(i Info) { list = append(list, i) })
 	})
 	slices.SortFunc(list, func(a, b Info) int {
-		if c := strings.Compare(a.Name, b.Name); c != 0 {
-			return c
-		}
-		if c := strings.Compare(a.ID, b.ID); c != 0 {
-			return c
-		}
-		return strings.Compare(a.DelegatedTo, b.DelegatedTo)
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID), strings.Compare(a.DelegatedTo, b.DelegatedTo))
 	})
 	return list, err
 }
 
-// Delegated returns the addresses of the secrets called id that anybody in
-// room delegated to delegatee.
-func (s *Store) Delegated(room, delegatee, id string) ([]RecordKey, error) {
+// Delegated returns the keys of the secrets called id that any identity in room
+// delegated to delegatee.
+func (s *Store) Delegated(room, delegatee, id string) (found []RecordKey, err error) {
 	prefix, suffix := s.seal.part("room", room), s.seal.suffix(RecordKey{Room: room, DelegatedTo: delegatee, ID: id})
-	var found []RecordKey
-	err := s.view(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketInfo).Cursor()
-		for key, box := c.Seek(prefix); bytes.HasPrefix(key, prefix); key, box = c.Next() {
-			if !bytes.HasSuffix(key, suffix) {
-				continue
-			}
-			info, err := s.openInfo(key, box)
-			if err != nil {
-				return err
-			}
-			found = append(found, info.RecordKey)
-		}
-		return nil
+	err = s.view(func(tx *bolt.Tx) error {
+		return s.scan(tx.Bucket(bucketInfo), prefix, suffix, func(i Info) { found = append(found, i.RecordKey) })
 	})
 	return found, err
 }
@@ -125,13 +106,11 @@ func (s *Store) Set(a RecordKey, typ, name string, value secret.Value) error {
 		return fmt.Errorf("%w: a value has at most %d bytes", ErrInvalid, maxValue)
 	}
 	return s.update(value.Len(), func(b *batch) error {
-		var info Info
-		var err error
+		fitType, fitName := typ, name
 		if a.ID != "" {
-			info, err = s.find(b.info, a, "", "")
-		} else {
-			info, err = s.find(b.info, a, typ, name)
+			fitType, fitName = "", ""
 		}
+		info, err := s.find(b.info, a, fitType, fitName)
 		if errors.Is(err, ErrNotFound) {
 			info = Info{RecordKey: a}
 			info.ID = cmp.Or(a.ID, uuid.NewString())
@@ -177,47 +156,36 @@ func (s *Store) Delete(a RecordKey) error {
 // errChanged: a secret is not what was read before.
 var errChanged = errors.New("the secret was changed meanwhile")
 
-// replace writes value over the secret that info describes, and returns what
-// describes it from then on. The error is errChanged when somebody has written
-// or deleted it since.
-func (s *Store) replace(info Info, value secret.Value) (Info, error) {
-	err := s.update(value.Len(), func(b *batch) error {
-		if err := b.unchanged(info); err != nil {
+// updateSame is update for the secret that old describes. The error is errChanged
+// when it was written or deleted since.
+func (s *Store) updateSame(old Info, size int, apply func(*batch) error) error {
+	return s.update(size, func(b *batch) error {
+		info, err := b.find(b.info, old.RecordKey, "", "")
+		if errors.Is(err, ErrNotFound) || err == nil && info.Updated != old.Updated {
+			return errChanged
+		} else if err != nil {
 			return err
 		}
-		return b.change(&info, value)
+		return apply(b)
 	})
+}
+
+// replace writes value over the secret that info describes, and returns what
+// describes it from then on, with errors as updateSame has them.
+func (s *Store) replace(info Info, value secret.Value) (Info, error) {
+	err := s.updateSame(info, value.Len(), func(b *batch) error { return b.change(&info, value) })
 	return info, err
 }
 
-// rewrite writes value, which is what info describes, once more, with errors
-// as replace has them. It is no change, and tells that the store takes one.
+// rewrite writes value, which is what info describes, once more. It is no change,
+// and tells that the store takes one.
 func (s *Store) rewrite(info Info, value secret.Value) error {
-	return s.update(value.Len(), func(b *batch) error {
-		if err := b.unchanged(info); err != nil {
-			return err
-		}
-		return b.put(info, value)
-	})
+	return s.updateSame(info, value.Len(), func(b *batch) error { return b.put(info, value) })
 }
 
-// remove deletes the secret that old describes, with errors as replace has
-// them.
+// remove deletes the secret that old describes.
 func (s *Store) remove(old Info) error {
-	return s.update(0, func(b *batch) error {
-		if err := b.unchanged(old); err != nil {
-			return err
-		}
-		return b.delete(old)
-	})
-}
-
-func (b *batch) unchanged(old Info) error {
-	info, err := b.find(b.info, old.RecordKey, "", "")
-	if errors.Is(err, ErrNotFound) || err == nil && info.Updated != old.Updated {
-		return errChanged
-	}
-	return err
+	return s.updateSame(old, 0, func(b *batch) error { return b.delete(old) })
 }
 
 // change writes value under a new info.Updated.
@@ -227,7 +195,7 @@ func (b *batch) change(info *Info, value secret.Value) error {
 	if err := b.put(*info, value); err != nil {
 		return err
 	}
-	b.news = append(b.news, news{Info: *info})
+	b.events = append(b.events, changeEvent{Info: *info})
 	return nil
 }
 
@@ -239,7 +207,7 @@ func (b *batch) delete(info Info) error {
 	if err := errors.Join(b.info.Delete(key), b.values.Delete(key)); err != nil {
 		return fmt.Errorf("%w: %w", errWrite, err)
 	}
-	b.news = append(b.news, news{info, true})
+	b.events = append(b.events, changeEvent{info, true})
 	return nil
 }
 
@@ -259,39 +227,41 @@ func (b *batch) put(info Info, value secret.Value) error {
 }
 
 // find returns what [Store.Get] describes.
-func (s *Store) find(infos *bolt.Bucket, a RecordKey, typ, name string) (Info, error) {
-	if a.ID == "" && typ == "" && name == "" {
-		return Info{}, fmt.Errorf("%w: neither an id nor a type or a name is given", ErrInvalid)
-	}
+func (s *Store) find(infos *bolt.Bucket, k RecordKey, typ, name string) (found Info, err error) {
 	fits := func(i Info) bool {
 		return (typ == "" || typ == i.Type) && (name == "" || name == i.Name)
 	}
-	if a.ID != "" {
-		key := s.seal.recordKey(a)
-		box := infos.Get(key)
-		if box == nil {
-			return Info{}, ErrNotFound
+	switch {
+	case k.ID != "":
+		key := s.seal.recordKey(k)
+		if box := infos.Get(key); box != nil {
+			found, err = s.openInfo(key, box)
 		}
-		if info, err := s.openInfo(key, box); err != nil || fits(info) {
-			return info, err
+		if !fits(found) {
+			found = Info{}
 		}
-		return Info{}, ErrNotFound
+	case typ != "" || name != "":
+		err = s.scan(infos, s.seal.ownerPrefix(k.Room, k.Owner), nil, func(i Info) {
+			if i.DelegatedTo == k.DelegatedTo && fits(i) && i.Updated > found.Updated {
+				found = i
+			}
+		})
+	default:
+		err = fmt.Errorf("%w: neither an id nor a type or a name is given", ErrInvalid)
 	}
-	var latest Info
-	err := s.scan(infos, a.Room, a.Owner, func(i Info) {
-		if i.DelegatedTo == a.DelegatedTo && fits(i) && i.Updated > latest.Updated {
-			latest = i
-		}
-	})
-	if err == nil && latest.Updated == 0 {
+	if err == nil && found.Updated == 0 {
 		err = ErrNotFound
 	}
-	return latest, err
+	return found, err
 }
 
-func (s *Store) scan(infos *bolt.Bucket, room, owner string, f func(Info)) error {
-	prefix, c := s.seal.ownerPrefix(room, owner), infos.Cursor()
+// scan calls f with the secrets the keys of which begin and end so.
+func (s *Store) scan(infos *bolt.Bucket, prefix, suffix []byte, f func(Info)) error {
+	c := infos.Cursor()
 	for key, box := c.Seek(prefix); bytes.HasPrefix(key, prefix); key, box = c.Next() {
+		if !bytes.HasSuffix(key, suffix) {
+			continue
+		}
 		info, err := s.openInfo(key, box)
 		if err != nil {
 			return err

@@ -385,7 +385,7 @@ func TestEqualRequests(t *testing.T) {
 
 // wantAskers returns when n wait for the answer to a request.
 func (s *testServer) wantAskers(requestID string, n int) {
-	for localroom.Askers(s.local, requestID) != n {
+	for localroom.Waiters(s.local, requestID) != n {
 		if s.t.Context().Err() != nil {
 			s.t.FailNow()
 		}
@@ -574,7 +574,7 @@ func TestRequestsAndRestart(t *testing.T) {
 }
 
 // A room that ends answers nothing: to a client an error would be the answer,
-// where it asks the next holder after a connection that drops.
+// where it asks the next leader after a connection that drops.
 func TestRequestsAreNotAnsweredByTheEnd(t *testing.T) {
 	s := serve(t)
 	ann := s.connect("ann", scoped())

@@ -10,84 +10,84 @@ import (
 )
 
 // request is request_secret (section 7.5).
-func (s secrets) request(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
-	var a wire.RequestSecretArguments
-	if err := decode(arguments, &a); err != nil {
-		return nil, err
-	}
+func (s secrets) request(ctx context.Context, caller *session, a wire.RequestSecretArguments) (wire.Content, error) {
 	timeout, err := requestTimeout(a.Timeout)
 	if err != nil {
 		return nil, err
 	}
 	// Who is not here may be called by name, for what they provided before.
 	owner := string(a.ParticipantID)
-	asked, absent := caller.room.find(owner)
-	if absent == nil {
-		owner = asked.who.Name
+	approver, notPresent := caller.room.find(owner)
+	if notPresent == nil {
+		owner = approver.who.Name
 	}
 	delegatee, err := delegatee(caller, owner, string(a.DelegateTo))
 	if err != nil {
 		return nil, err
 	}
 	if a.URL == "" {
-		return nil, wire.Error{Code: wire.InvalidRequest, Text: "there is no url"}
+		return nil, refuse(wire.InvalidRequest, "there is no url")
 	}
 	a.Type = cmp.Or(a.Type, DefaultType)
-	seconds := int(timeout.Seconds())
-	a.Timeout = &seconds
+	a.Timeout = new(int(timeout.Seconds()))
 
-	address := RecordKey{caller.room.name, owner, delegatee, requestedID(a.URL, a.Type)}
-	if err := checkNames(address, string(a.Type), string(a.URL)); err != nil {
+	key := RecordKey{caller.room.name, owner, delegatee, requestedID(a.URL, a.Type)}
+	if err := checkNames(key, string(a.Type), string(a.URL)); err != nil {
 		return nil, err // before anybody provides what cannot be stored
 	}
 	answer := func(value secret.Value) wire.Content {
 		return wire.File{Name: string(a.URL), MimeType: string(a.Type), Data: value}
 	}
 	look := func(context.Context) (wire.Content, error) {
-		if caller.who.Name != address.Owner && caller.who.Name != delegatee {
-			return nil, nil // who asks for a third one is told what that one is given, not what it has
+		if !concerns(key, caller) {
+			return nil, nil
 		}
-		_, value, err := s.store.Get(address, "", "")
+		_, value, err := s.store.Get(key, "", "")
 		if errors.Is(err, ErrNotFound) {
 			return nil, nil
 		}
 		return answer(value), err
 	}
-	if absent != nil {
+	if notPresent != nil {
 		content, err := look(ctx)
 		if err == nil && content == nil {
-			err = absent
+			err = notPresent
 		}
 		return content, err
 	}
 	return s.pending.ask(ctx, &request{
-		requestKey: requestKey{wire.ProvideSecret, caller.who.Name, asked, address},
+		requestKey: requestKey{wire.ProvideSecret, caller.who.Name, approver, key},
 		look:       look,
 		event: func(id string) (event, error) {
-			return newEvent(wire.TypeRequestSecret, wire.SecretRequest{
-				RequestID: id, Request: a, Requester: &wire.Requester{ID: caller.id, Name: caller.who.Name},
-			}, nil)
+			return newEvent(wire.TypeRequestSecret, wire.SecretRequest{RequestID: id, Request: a, Requester: caller.requester()}, nil)
 		},
 		accept: func(_ context.Context, provided secret.Value) (wire.Content, error) {
-			return answer(provided), s.store.Set(address, string(a.Type), string(a.URL), provided)
+			return answer(provided), s.store.Set(key, string(a.Type), string(a.URL), provided)
 		},
 	}, timeout)
 }
 
-// delegatee is for whom is stored what caller requests of the identity asked, ""
-// for nobody
+// concerns reports whether what is stored under key answers a request of caller. Who
+// asks for a third one is told what that one is given, not what it has.
+func concerns(key RecordKey, caller *session) bool {
+	return caller.who.Name == key.Owner || caller.who.Name == key.DelegatedTo
+}
+
+func (s *session) requester() wire.Requester { return wire.Requester{ID: s.id, Name: s.who.Name} }
+
+// delegatee is for whom is stored what caller requests of approver, "" for nobody
 // (section 7.4).
-func delegatee(caller *session, asked, delegateTo string) (string, error) {
+func delegatee(caller *session, approver, delegateTo string) (string, error) {
 	name := caller.who.Name
 	switch {
-	case delegateTo == "" && name == asked:
+	case delegateTo == "" && name == approver:
 		return "", nil
 	case delegateTo == "":
 		return name, nil
-	case delegateTo == name || name == asked || caller.who.API.IsAdmin():
+	case delegateTo == name || name == approver || caller.who.API.IsAdmin():
 		return delegateTo, nil
 	}
-	return "", wire.Error{Code: wire.PermissionDenied, Text: "delegate_to may name the caller; others only when the caller asks itself or its token grants api.admin"}
+	return "", refuse(wire.PermissionDenied, "delegate_to may name the caller; others only when the caller asks itself or its token grants api.admin")
 }
 
 // requestedID is the id under which a requested secret is stored.
@@ -95,40 +95,27 @@ func requestedID(url, typ wire.Nullable) string { return "requested-" + fingerpr
 
 // provide is provide_secret. What is provided is on the disk before either
 // side is answered.
-func (s secrets) provide(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
-	value, ok := arguments.(wire.Binary)
-	if !ok {
-		return nil, wire.Error{Code: wire.InvalidRequest, Text: "provide_secret takes binary arguments"}
-	}
-	var h wire.ProvideHeaders
-	if err := decode(arguments, &h); err != nil {
-		return nil, err
-	}
+func (s secrets) provide(ctx context.Context, caller *session, h wire.ProvideHeaders, value secret.Value) (wire.Content, error) {
 	if h.Error != nil {
 		return wire.Empty{}, s.pending.reject(caller, wire.ProvideSecret, h.RequestID, *h.Error)
 	}
-	return wire.Empty{}, secretsError(caller, s.pending.provide(ctx, caller, wire.ProvideSecret, h.RequestID, value.Data))
+	return wire.Empty{}, s.pending.provide(ctx, caller, wire.ProvideSecret, h.RequestID, value)
 }
 
 // deleteRequested is delete_requested_secret: it removes what a request of the
 // caller is answered with from now on, its own or what others delegated to it.
-func (s secrets) deleteRequested(_ context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
-	var a wire.DeleteRequestedArguments
-	if err := decode(arguments, &a); err != nil {
-		return nil, err
-	}
-	room, name, delegatedTo := caller.room.name, caller.who.Name, string(a.DelegatedTo)
-	id := requestedID(a.URL, cmp.Or(a.Type, DefaultType))
-	addresses := []RecordKey{{room, name, delegatedTo, id}}
-	if delegatedTo == "" || delegatedTo == name {
-		delegated, err := s.store.Delegated(room, name, id)
+func (s secrets) deleteRequested(_ context.Context, caller *session, a wire.DeleteRequestedArguments) (wire.Content, error) {
+	key := caller.key(a.DelegatedTo, wire.Nullable(requestedID(a.URL, cmp.Or(a.Type, DefaultType))))
+	keys := []RecordKey{key}
+	if key.DelegatedTo == "" || key.DelegatedTo == key.Owner {
+		delegated, err := s.store.Delegated(key.Room, key.Owner, key.ID)
 		if err != nil {
 			return nil, err
 		}
-		addresses = append(addresses, delegated...)
+		keys = append(keys, delegated...)
 	}
-	for _, address := range addresses {
-		if err := s.store.Delete(address); err != nil && !errors.Is(err, ErrNotFound) {
+	for _, k := range keys {
+		if err := s.store.Delete(k); err != nil && !errors.Is(err, ErrNotFound) {
 			return nil, err
 		}
 	}

@@ -77,12 +77,12 @@ type Server struct {
 	mu     sync.Mutex
 	closed bool
 	count  int // of connections
-	rooms  map[string]*activation
+	rooms  map[string]*liveRoom
 }
 
 // NewServer returns a server that is ready to serve.
 func NewServer(c ServerConfig) *Server {
-	s := &Server{store: c.Store, key: c.Key, log: c.Logger, now: c.Now, pending: newPending(), rooms: map[string]*activation{}}
+	s := &Server{store: c.Store, key: c.Key, log: c.Logger, now: c.Now, pending: newPending(), rooms: map[string]*liveRoom{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -202,7 +202,7 @@ var (
 
 // enter counts a connection in. Unless it fails with errClosing, leave has to
 // follow.
-func (s *Server) enter(room string) (*activation, error) {
+func (s *Server) enter(room string) (*liveRoom, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -212,22 +212,22 @@ func (s *Server) enter(room string) (*activation, error) {
 	if s.count++; s.count > maxConnections {
 		return nil, errFull
 	}
-	a := s.rooms[room]
-	if a == nil {
-		a = &activation{name: room, sessionID: uuid.NewString(), present: map[string]*session{}}
-		s.rooms[room] = a
+	r := s.rooms[room]
+	if r == nil {
+		r = &liveRoom{name: room, sessionID: uuid.NewString(), present: map[string]*session{}}
+		s.rooms[room] = r
 	}
-	a.connections++
-	return a, nil
+	r.connections++
+	return r, nil
 }
 
-func (s *Server) leave(a *activation) {
+func (s *Server) leave(r *liveRoom) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.count--
-	if a != nil {
-		if a.connections--; a.connections == 0 {
-			delete(s.rooms, a.name)
+	if r != nil {
+		if r.connections--; r.connections == 0 {
+			delete(s.rooms, r.name)
 		}
 	}
 	s.tasks.Done()

@@ -27,7 +27,7 @@ import (
 // does runs beside it, and what is sent to others is queued.
 type session struct {
 	server *Server
-	room   *activation
+	room   *liveRoom
 	who    token.Token
 	id     string // participant id
 	conn   *websocket.Conn
@@ -38,7 +38,7 @@ type session struct {
 	outbox  outbox
 	streams streams // only the goroutine that reads looks at them
 
-	presence // guarded by activation.mu
+	presence // guarded by liveRoom.mu
 
 	writing sync.Mutex // held for a whole message: packets of two never mix
 	lastID  uint64     // of events; guarded by writing
@@ -55,7 +55,7 @@ type presence struct {
 // flight.
 const maxWaiting = 256
 
-func newSession(server *Server, room *activation, who token.Token, conn *websocket.Conn) *session {
+func newSession(server *Server, room *liveRoom, who token.Token, conn *websocket.Conn) *session {
 	id := uuid.NewString()
 	return &session{
 		server: server, room: room, who: who, id: id, conn: conn,
@@ -80,7 +80,7 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	err := s.greet(roomURL)
 	if err == nil {
 		s.room.join(s)
-		defer s.room.part(s)
+		defer s.room.leave(s)
 		defer s.streams.stop()
 		beside.Go(func() { s.ping(ctx) })
 		beside.Go(func() { s.sendEvents(ctx) })
@@ -189,7 +189,7 @@ func (s *session) handle(ctx context.Context, m wire.Message) error {
 	select {
 	case s.waiting <- struct{}{}:
 	default:
-		return s.fail(ctx, m.ID, wire.Error{Code: wire.InvalidState, Text: fmt.Sprintf("%d requests of this connection wait already", maxWaiting)})
+		return s.fail(ctx, m.ID, refuse(wire.InvalidState, "%d requests of this connection wait already", maxWaiting))
 	}
 	// The server waits for it: it may outlive the session.
 	s.server.tasks.Go(func() {
@@ -230,7 +230,7 @@ func (s *session) find(m wire.Message) (tool, wire.Content, error) {
 	case wire.TypeListToolkits:
 		return tool{run: listToolkits}, nil, nil
 	case "room.call":
-		return tool{}, nil, wire.Error{Code: wire.InvalidRequest, Text: "this room does not call webhooks"}
+		return tool{}, nil, refuse(wire.InvalidRequest, "this room does not call webhooks")
 	}
 	// Clients up to 0.29 had a message type for each tool, with its headers and
 	// value where a call has its arguments.
@@ -243,7 +243,7 @@ func (s *session) find(m wire.Message) (tool, wire.Content, error) {
 		t, err := s.tool(wire.Invoke{Toolkit: wire.Secrets, Tool: name}, arguments)
 		return t, arguments, err
 	}
-	return tool{}, nil, wire.Error{Code: wire.NotFound, Text: fmt.Sprintf("this room does not know requests of type %.80q", m.Type)}
+	return tool{}, nil, refuse(wire.NotFound, "this room does not know requests of type %.80q", m.Type)
 }
 
 // fail answers the request called id with err. What fails as the session ends is
@@ -253,20 +253,19 @@ func (s *session) fail(ctx context.Context, id uint64, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	s.log.Debug("request failed", "id", id, "reason", err)
-	return s.respond(ctx, id, errorContent(err), nil)
-}
-
-// errorContent is what a peer is told. Only what is meant for it passes.
-func errorContent(err error) wire.Error {
 	var said wire.Error
 	switch {
 	case errors.As(err, &said):
-		return said
-	case errors.Is(err, wire.ErrProtocol):
-		return wire.Error{Code: wire.InvalidRequest, Text: err.Error()}
+	case errors.Is(err, wire.ErrProtocol), errors.Is(err, ErrInvalid):
+		said = wire.Error{Code: wire.InvalidRequest, Text: err.Error()}
+	case errors.Is(err, ErrNotFound):
+		said = wire.Error{Code: wire.NotFound, Text: ErrNotFound.Error()}
+	default: // which is not meant for the peer
+		s.log.Error("request failed", "id", id, "reason", err)
+		said = wire.Error{Code: wire.OperationFailed, Text: "the room cannot do this now: its log says why"}
 	}
-	return wire.Error{Code: wire.OperationFailed, Text: "the room cannot do this now: its log says why"}
+	s.log.Debug("request refused", "id", id, "reason", said.Text)
+	return s.respond(ctx, id, said, nil)
 }
 
 // respond answers the request called id, after all that was posted before: what

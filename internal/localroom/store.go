@@ -48,12 +48,11 @@ type Store struct {
 	file   *os.File
 	db     *bolt.DB // nil once closed
 	broken atomic.Bool
-	size   atomic.Int64 // the file never shrinks
+	torn   bool // a meta page was damaged when it was opened
 
 	queued    sync.Mutex
 	queue     []*change
 	committed sync.Mutex // held while a batch is committed
-	totals    totals     // guarded by committed
 
 	watches watches
 }
@@ -74,8 +73,17 @@ type totals struct {
 	sequence uint64 // of the latest change
 }
 
-func (t totals) encode() []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, t.records), t.sequence)
+func (s *Store) readTotals(tx *bolt.Tx) (totals, error) {
+	b, err := s.seal.open(kindTotals, nil, 0, tx.Bucket(bucketStore).Get(keyTotals))
+	if err != nil || len(b) != 16 {
+		return totals{}, fmt.Errorf("%w: the totals do not open", ErrDamaged)
+	}
+	return totals{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}, nil
+}
+
+func (s *sealer) writeTotals(tx *bolt.Tx, t totals) error {
+	b := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, t.records), t.sequence)
+	return tx.Bucket(bucketStore).Put(keyTotals, s.seal(kindTotals, nil, 0, b))
 }
 
 // OpenStore opens the store at path, which only one process can at a time, and
@@ -111,11 +119,9 @@ func remedy(err error) string {
 	return ""
 }
 
-// createStore makes the file under another name and links it when it is
-// whole, so that nobody meets half a store, and the first of two makers wins.
 func createStore(path string, seal *sealer) error {
-	return createFile(path, func(temporary string) error {
-		db, err := bolt.Open(temporary, 0o600, nil)
+	return createFile(path, func(f *os.File) error {
+		db, err := bolt.Open(f.Name(), 0o600, nil)
 		if err != nil {
 			return err
 		}
@@ -125,36 +131,40 @@ func createStore(path string, seal *sealer) error {
 					return err
 				}
 			}
-			b := tx.Bucket(bucketStore)
-			return errors.Join(
-				b.Put(keyCheck, seal.checkRecord()),
-				b.Put(keyTotals, seal.seal(kindTotals, nil, 0, totals{}.encode())))
+			return errors.Join(tx.Bucket(bucketStore).Put(keyCheck, seal.checkRecord()), seal.writeTotals(tx, totals{}))
 		})
 		return errors.Join(err, db.Close())
 	})
 }
 
-// createFile has write make a file in the folder of path and gives it the name
-// path, durably. It is no error when somebody else was faster.
-func createFile(path string, write func(temporary string) error) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".new-*") // 0600
+// fsync is another function in tests.
+var fsync = (*os.File).Sync
+
+// createFile makes a file, which has its path once it is complete and on disk: no
+// process meets half of it, and of two that make it the first one wins, which is
+// no error. The path is on disk when it returns.
+func createFile(path string, write func(*os.File) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
-	f.Close()
-	if err := write(f.Name()); err != nil {
+	defer f.Close()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := fsync(f); err != nil {
 		return err
 	}
 	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	d, err := os.Open(dir)
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	defer dir.Close()
+	return fsync(dir)
 }
 
 func (s *Store) load() error {
@@ -180,7 +190,6 @@ func (s *Store) openFile(path string, flags int, mode os.FileMode) (_ *os.File, 
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: it is no regular file", ErrDamaged)
 	}
-	s.size.Store(info.Size())
 	if err := unix.Flock(int(s.file.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, ErrLocked
 	} else if err != nil {
@@ -194,7 +203,7 @@ func (s *Store) openFile(path string, flags int, mode os.FileMode) (_ *os.File, 
 		return nil, fmt.Errorf("cannot map it: %w", err)
 	}
 	defer func() { _ = unix.Munmap(data) }()
-	if err := checkPages(data); err != nil {
+	if s.torn, err = checkPages(data); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return s.file, nil
@@ -210,28 +219,28 @@ func (s *Store) verify(tx *bolt.Tx) error {
 	if err := s.seal.verifyCheckRecord(tx.Bucket(bucketStore).Get(keyCheck)); err != nil {
 		return err
 	}
-	t, err := s.seal.open(kindTotals, nil, 0, tx.Bucket(bucketStore).Get(keyTotals))
-	if err != nil || len(t) != 16 {
-		return fmt.Errorf("%w: the totals do not open", ErrDamaged)
+	totals, err := s.readTotals(tx)
+	if err != nil {
+		return err
 	}
-	s.totals = totals{binary.BigEndian.Uint64(t), binary.BigEndian.Uint64(t[8:])}
-
 	var records uint64
-	values := tx.Bucket(bucketValues).Cursor()
-	value, _ := values.First()
-	err = tx.Bucket(bucketInfo).ForEach(func(key, box []byte) error {
+	info, values := tx.Bucket(bucketInfo), tx.Bucket(bucketValues)
+	next := values.Cursor()
+	value, _ := next.First()
+	err = info.ForEach(func(key, box []byte) error {
 		if _, err := s.openInfo(key, box); err != nil {
 			return err
 		}
-		if !bytes.Equal(key, value) {
+		// A search finds only what is in order, and every key on the way to it.
+		if !bytes.Equal(key, value) || info.Get(key) == nil || values.Get(key) == nil {
 			return fmt.Errorf("%w: a record has no value", ErrDamaged)
 		}
-		value, _ = values.Next()
+		value, _ = next.Next()
 		records++
 		return nil
 	})
-	if err == nil && (records != s.totals.records || value != nil) {
-		err = fmt.Errorf("%w: %d records of %d are there", ErrDamaged, records, s.totals.records)
+	if err == nil && (records != totals.records || value != nil) {
+		err = fmt.Errorf("%w: %d records of %d are there", ErrDamaged, records, totals.records)
 	}
 	return err
 }
@@ -253,20 +262,13 @@ func (s *Store) guard(f func() error) (err error) {
 	return f()
 }
 
-// checkSize finds a file that was cut while it is open before a transaction
-// begins: a fault in there would leave a lock of bbolt's behind.
-func (s *Store) checkSize() error {
-	before := s.size.Load()
+// checkSize finds a file that was truncated while it is open.
+func (s *Store) checkSize(tx *bolt.Tx) error {
 	info, err := s.file.Stat()
-	if err != nil {
-		return err
+	if err == nil && info.Size() < tx.Size() {
+		err = fmt.Errorf("%w: it was truncated", ErrDamaged)
 	}
-	if info.Size() < before {
-		s.broken.Store(true)
-		return fmt.Errorf("%w: it was cut", ErrDamaged)
-	}
-	s.size.CompareAndSwap(before, info.Size())
-	return nil
+	return err
 }
 
 // view runs f in a read transaction, the bytes of which end with it.
@@ -277,10 +279,12 @@ func (s *Store) view(f func(*bolt.Tx) error) error {
 		return ErrClosed
 	}
 	return s.guard(func() error {
-		if err := s.checkSize(); err != nil {
-			return err
-		}
-		return s.db.View(f)
+		return s.db.View(func(tx *bolt.Tx) error {
+			if err := s.checkSize(tx); err != nil {
+				return err
+			}
+			return f(tx)
+		})
 	})
 }
 
@@ -297,7 +301,7 @@ type batch struct {
 	*Store
 	totals
 	info, values *bolt.Bucket
-	news         []news // for who watches
+	events       []changeEvent
 }
 
 // maxBatch bounds the bytes that one commit takes, as bbolt holds them twice.
@@ -342,24 +346,26 @@ func (s *Store) dequeue() []*change {
 }
 
 func (s *Store) commit(changes []*change) {
-	b := &batch{Store: s, totals: s.totals}
+	b := &batch{Store: s}
 	err := s.guard(func() error {
-		if err := s.checkSize(); err != nil {
-			return err
-		}
-		return s.db.Update(func(tx *bolt.Tx) error {
+		return s.db.Update(func(tx *bolt.Tx) (err error) {
+			if err := s.checkSize(tx); err != nil {
+				return err
+			}
+			if b.totals, err = s.readTotals(tx); err != nil {
+				return err
+			}
 			b.info, b.values = tx.Bucket(bucketInfo), tx.Bucket(bucketValues)
 			for _, c := range changes {
 				if c.err = c.apply(b); errors.Is(c.err, errWrite) {
 					return c.err
 				}
 			}
-			return tx.Bucket(bucketStore).Put(keyTotals, s.seal.seal(kindTotals, nil, 0, b.totals.encode()))
+			return s.seal.writeTotals(tx, b.totals)
 		})
 	})
 	if err == nil {
-		s.totals = b.totals
-		s.watches.tell(b.news)
+		s.watches.publish(b.events)
 	}
 	for _, c := range changes {
 		if c.done = true; err != nil {

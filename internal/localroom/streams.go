@@ -2,7 +2,6 @@ package localroom
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/roomenv/roomenv/internal/wire"
 )
@@ -34,13 +33,13 @@ func (s *session) opening(call wire.Invoke, arguments wire.Content, t tool) (too
 	id := call.ToolCallID
 	switch {
 	case open.Method != wire.Open:
-		return tool{}, wire.Error{Code: wire.InvalidRequest, Text: fmt.Sprintf("%s is a stream: its arguments are a control with the method open", call.Tool)}
+		return tool{}, refuse(wire.InvalidRequest, "%s is a stream: its arguments are a control with the method open", call.Tool)
 	case id == "" || len(id) > maxCallID:
-		return tool{}, wire.Error{Code: wire.InvalidRequest, Text: fmt.Sprintf("a stream has a tool_call_id of 1 to %d bytes", maxCallID)}
+		return tool{}, refuse(wire.InvalidRequest, "a stream has a tool_call_id of 1 to %d bytes", maxCallID)
 	case s.streams[id] != nil:
-		return tool{}, wire.Error{Code: wire.AlreadyExists, Text: "the tool_call_id is that of an open stream"}
+		return tool{}, refuse(wire.AlreadyExists, "the tool_call_id is that of an open stream")
 	case len(s.streams) >= maxStreams:
-		return tool{}, wire.Error{Code: wire.InvalidState, Text: fmt.Sprintf("%d streams of this connection are open already", maxStreams)}
+		return tool{}, refuse(wire.InvalidState, "%d streams of this connection are open already", maxStreams)
 	}
 	t.before = func(s *session) {
 		s.streams[id] = t.stream(s, func(c wire.Content) { s.sendChunk(id, c) })
@@ -67,11 +66,11 @@ func (s *session) requestChunk(payload []byte) (tool, error) {
 	control, _ := c.(wire.Control)
 	switch {
 	case stop == nil:
-		return tool{}, wire.Error{Code: wire.NotFound, Text: "no such stream is open"}
+		return tool{}, refuse(wire.NotFound, "no such stream is open")
 	case err != nil:
 		return tool{}, err
 	case control.Method != wire.Close:
-		return tool{}, wire.Error{Code: wire.InvalidRequest, Text: "the stream takes nothing but a control with the method close"}
+		return tool{}, refuse(wire.InvalidRequest, "the stream takes nothing but a control with the method close")
 	}
 	return tool{
 		run: func(context.Context, *session, wire.Content) (wire.Content, error) {

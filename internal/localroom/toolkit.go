@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/roomenv/roomenv/internal/wire"
+	"github.com/roomenv/roomenv/secret"
 )
 
 // A toolkit is a named set of tools that participants call.
@@ -41,14 +42,14 @@ type toolFunc = func(ctx context.Context, caller *session, arguments wire.Conten
 func (s *session) tool(call wire.Invoke, arguments wire.Content) (tool, error) {
 	kit, ok := s.server.toolkits[call.Toolkit]
 	if !ok {
-		return tool{}, wire.Error{Code: wire.NotFound, Text: fmt.Sprintf("there is no toolkit %.80q in this room", call.Toolkit)}
+		return tool{}, refuse(wire.NotFound, "there is no toolkit %.80q in this room", call.Toolkit)
 	}
 	t, ok := kit.tools[call.Tool]
 	if !ok {
-		return tool{}, wire.Error{Code: wire.NotFound, Text: fmt.Sprintf("the toolkit %s has no tool %.80q", call.Toolkit, call.Tool)}
+		return tool{}, refuse(wire.NotFound, "the toolkit %s has no tool %.80q", call.Toolkit, call.Tool)
 	}
 	if call.OnBehalfOfID != "" && string(call.OnBehalfOfID) != s.id {
-		return tool{}, wire.Error{Code: wire.PermissionDenied, Text: "a participant acts for itself only"}
+		return tool{}, refuse(wire.PermissionDenied, "a participant acts for itself only")
 	}
 	if t.stream != nil {
 		return s.opening(call, arguments, t)
@@ -84,20 +85,41 @@ func jsonContent(object any) (wire.Content, error) {
 	return wire.JSON{Object: b}, err
 }
 
-// decode reads the fields of arguments, which are those of a JSON object or
-// the headers of a value.
-func decode(arguments wire.Content, fields any) error {
-	var object json.RawMessage
-	switch a := arguments.(type) {
-	case wire.JSON:
-		object = a.Object
-	case wire.Binary:
-		object = a.Headers
-	default:
-		return wire.Error{Code: wire.InvalidRequest, Text: "the arguments are neither json nor binary"}
+// with decodes the arguments of a tool: the fields of a JSON object, or of the
+// headers of a value.
+func with[A any](run func(ctx context.Context, caller *session, a A) (wire.Content, error)) toolFunc {
+	return func(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
+		var object json.RawMessage
+		switch a := arguments.(type) {
+		case wire.JSON:
+			object = a.Object
+		case wire.Binary:
+			object = a.Headers
+		default:
+			return nil, refuse(wire.InvalidRequest, "the arguments are neither json nor binary")
+		}
+		var a A
+		if json.Unmarshal(object, &a) != nil { // its text may quote a value
+			return nil, refuse(wire.InvalidRequest, "an argument has a wrong type")
+		}
+		return run(ctx, caller, a)
 	}
-	if json.Unmarshal(object, fields) != nil { // its text may quote a value
-		return wire.Error{Code: wire.InvalidRequest, Text: "an argument has a wrong type"}
+}
+
+// withValue is with for a tool that takes a value.
+func withValue[H any](run func(ctx context.Context, caller *session, h H, value secret.Value) (wire.Content, error)) toolFunc {
+	return func(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
+		value, ok := arguments.(wire.Binary)
+		if !ok {
+			return nil, refuse(wire.InvalidRequest, "the arguments are not binary")
+		}
+		return with(func(ctx context.Context, caller *session, h H) (wire.Content, error) {
+			return run(ctx, caller, h, value.Data)
+		})(ctx, caller, arguments)
 	}
-	return nil
+}
+
+// refuse is the error that a caller is answered with.
+func refuse(code wire.Code, format string, args ...any) error {
+	return wire.Error{Code: code, Text: fmt.Sprintf(format, args...)}
 }

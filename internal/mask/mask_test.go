@@ -71,8 +71,8 @@ func TestForms(t *testing.T) {
 		}
 	}
 	var m mask.Masker
-	m.Set(named("URL", "https://user:hunter2@host/"), named("PASSWORD", "hunter2+/"))
-	if _, got := through(t, &m, (&url.URL{Scheme: "db", User: url.UserPassword("u", "hunter2+/"), Host: "h"}).String()); got != "db://u:[PASSWORD]@h" {
+	m.Set(named("URL", "https://user:hunter2@host/"), named("PASSWORD", "hunter2+/@;:"))
+	if _, got := through(t, &m, (&url.URL{Scheme: "db", User: url.UserPassword("u", "hunter2+/@;:"), Host: "h"}).String()); got != "db://u:[PASSWORD]@h" {
 		t.Errorf("in a URL: %q", got)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/roomenv/roomenv/secret"
+	"github.com/roomenv/roomenv/internal/wire"
 )
 
 // discoveryTimeout bounds all of a discovery.
@@ -30,12 +30,12 @@ type Metadata struct {
 // Client returns the client called id as the metadata describe it. Metadata
 // that do not speak of PKCE do not forbid it: a provider ignores what it does
 // not know (RFC 6749 section 3.1).
-func (m Metadata) Client(id string, key secret.Value) Client {
-	return Client{
-		ID: id, Secret: key,
-		AuthorizationEndpoint: m.AuthorizationEndpoint,
-		TokenEndpoint:         m.TokenEndpoint,
-		NoPKCE:                m.ChallengeMethods != nil && !slices.Contains(m.ChallengeMethods, "S256"),
+func (m Metadata) Client(id string) wire.OAuth {
+	return wire.OAuth{
+		ClientID:              wire.Nullable(id),
+		AuthorizationEndpoint: wire.Nullable(m.AuthorizationEndpoint),
+		TokenEndpoint:         wire.Nullable(m.TokenEndpoint),
+		NoPKCE:                new(m.ChallengeMethods != nil && !slices.Contains(m.ChallengeMethods, "S256")),
 	}
 }
 
@@ -65,7 +65,7 @@ func (p *Providers) Discover(ctx context.Context, server string) (Metadata, erro
 			if err != nil && status == 0 {
 				return Metadata{}, err // the other documents are at the same place
 			}
-			if err == nil && m.Client("", secret.Value{}).Check() == nil {
+			if err == nil && Check(m.Client("")) == nil {
 				return m, nil
 			}
 		}
@@ -75,12 +75,12 @@ func (p *Providers) Discover(ctx context.Context, server string) (Metadata, erro
 
 // Register makes a client that may send people back to redirectURI (RFC 7591
 // section 3).
-func (p *Providers) Register(ctx context.Context, m Metadata, redirectURI string) (Client, error) {
+func (p *Providers) Register(ctx context.Context, m Metadata, redirectURI string) (wire.OAuth, error) {
 	if m.RegistrationEndpoint == "" {
-		return Client{}, fmt.Errorf("%s registers no clients", host(m.TokenEndpoint))
+		return wire.OAuth{}, fmt.Errorf("%s registers no clients", host(m.TokenEndpoint))
 	}
 	if err := checkURL(m.RegistrationEndpoint); err != nil {
-		return Client{}, fmt.Errorf("registration_endpoint: %w", err)
+		return wire.OAuth{}, fmt.Errorf("registration_endpoint: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout())
 	defer cancel()
@@ -103,24 +103,26 @@ func (p *Providers) Register(ctx context.Context, m Metadata, redirectURI string
 	}
 	body, err := json.Marshal(wanted)
 	if err != nil {
-		return Client{}, errors.New("redirect_uri: not a URL")
+		return wire.OAuth{}, errors.New("redirect_uri: not a URL")
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, m.RegistrationEndpoint, bytes.NewReader(body))
 	if err != nil {
-		return Client{}, errors.New("registration_endpoint: not a URL")
+		return wire.OAuth{}, errors.New("registration_endpoint: not a URL")
 	}
 	r.Header.Set("Content-Type", "application/json")
 	var made struct {
-		ID     string `json:"client_id"`
-		Secret string `json:"client_secret"`
+		ID     string      `json:"client_id"`
+		Secret wire.Secret `json:"client_secret"`
 	}
 	if _, err := p.object(r, &made); err != nil {
-		return Client{}, err
+		return wire.OAuth{}, err
 	}
 	if made.ID == "" {
-		return Client{}, fmt.Errorf("%s registered a client without an id", r.URL.Host)
+		return wire.OAuth{}, fmt.Errorf("%s registered a client without an id", r.URL.Host)
 	}
-	return m.Client(made.ID, secret.New([]byte(made.Secret))), nil
+	client := m.Client(made.ID)
+	client.ClientSecret = made.Secret
+	return client, nil
 }
 
 // object decodes the JSON object that answers r. The status is 0 when there

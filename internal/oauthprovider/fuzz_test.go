@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/roomenv/roomenv/internal/oauthprovider"
+	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -36,8 +37,9 @@ func FuzzAnswer(f *testing.F) {
 		_, _ = w.Write([]byte(next.body))
 	}))
 	f.Cleanup(s.Close)
-	client := oauthprovider.Client{ID: "id", Secret: value("s"), AuthorizationEndpoint: s.URL, TokenEndpoint: s.URL}
 	metadata := oauthprovider.Metadata{AuthorizationEndpoint: s.URL, TokenEndpoint: s.URL, RegistrationEndpoint: s.URL}
+	client := metadata.Client("id")
+	client.ClientSecret.Value = value("s")
 	f.Fuzz(func(t *testing.T, status uint16, kind, body string) {
 		next = answer{200 + int(status)%400, kind, body + canary}
 		if status%2 == 0 {
@@ -56,9 +58,9 @@ func FuzzAnswer(f *testing.F) {
 			token, err = p.Refresh(t.Context(), client, value("r"))
 			got = token.Access
 		case 2:
-			var made oauthprovider.Client
+			var made wire.OAuth
 			made, err = p.Register(t.Context(), metadata, "http://127.0.0.1/cb")
-			got = value(made.ID)
+			got = value(string(made.ClientID))
 		case 3:
 			var m oauthprovider.Metadata
 			m, err = p.Discover(t.Context(), s.URL)

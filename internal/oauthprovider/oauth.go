@@ -17,27 +17,17 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/secret"
 )
 
-// A Client is a client of a provider.
-type Client struct {
-	ID     string
-	Secret secret.Value // empty for a public client
-
-	AuthorizationEndpoint string
-	TokenEndpoint         string
-
-	NoPKCE bool // the provider fails on PKCE
-}
-
-// Check fails unless both endpoints are such that codes, tokens and people may
+// Check fails unless both endpoints of c are such that codes, tokens and people may
 // be sent there.
-func (c Client) Check() error {
-	if err := checkURL(c.AuthorizationEndpoint); err != nil {
+func Check(c wire.OAuth) error {
+	if err := checkURL(string(c.AuthorizationEndpoint)); err != nil {
 		return fmt.Errorf("authorization_endpoint: %w", err)
 	}
-	if err := checkURL(c.TokenEndpoint); err != nil {
+	if err := checkURL(string(c.TokenEndpoint)); err != nil {
 		return fmt.Errorf("token_endpoint: %w", err)
 	}
 	return nil
@@ -90,7 +80,7 @@ func NewVerifier() (verifier secret.Value, challenge string) {
 }
 
 // Exchange returns the token that g stands for. A code is sent once.
-func (p *Providers) Exchange(ctx context.Context, c Client, g Grant) (Token, error) {
+func (p *Providers) Exchange(ctx context.Context, c wire.OAuth, g Grant) (Token, error) {
 	var options []oauth2.AuthCodeOption
 	if g.Verifier.Len() > 0 {
 		options = append(options, oauth2.VerifierOption(string(g.Verifier.Reveal())))
@@ -104,33 +94,33 @@ func (p *Providers) Exchange(ctx context.Context, c Client, g Grant) (Token, err
 // Refresh returns the token that follows the one that refresh came with, and
 // refresh itself in it when the provider sends no other. A refresh token is
 // sent once: a provider that replaces it may take a second use for a theft.
-func (p *Providers) Refresh(ctx context.Context, c Client, refresh secret.Value) (Token, error) {
+func (p *Providers) Refresh(ctx context.Context, c wire.OAuth, refresh secret.Value) (Token, error) {
 	return p.token(ctx, c, func(ctx context.Context, config *oauth2.Config) (*oauth2.Token, error) {
 		return config.TokenSource(ctx, &oauth2.Token{RefreshToken: string(refresh.Reveal())}).Token()
 	})
 }
 
-func (p *Providers) token(ctx context.Context, c Client, fetch func(context.Context, *oauth2.Config) (*oauth2.Token, error)) (Token, error) {
-	if err := c.Check(); err != nil {
+func (p *Providers) token(ctx context.Context, c wire.OAuth, fetch func(context.Context, *oauth2.Config) (*oauth2.Token, error)) (Token, error) {
+	if err := Check(c); err != nil {
 		return Token{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout())
 	defer cancel()
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, p.client())
 	config := &oauth2.Config{
-		ClientID: c.ID, ClientSecret: string(c.Secret.Reveal()),
+		ClientID: string(c.ClientID), ClientSecret: string(c.ClientSecret.Reveal()),
 		// The style has to be given: x/oauth2 would find out by sending twice.
-		Endpoint: oauth2.Endpoint{TokenURL: c.TokenEndpoint, AuthStyle: oauth2.AuthStyleInParams},
+		Endpoint: oauth2.Endpoint{TokenURL: string(c.TokenEndpoint), AuthStyle: oauth2.AuthStyleInParams},
 	}
 	t, err := fetch(ctx, config)
 	// Some take a client's secret in the header only. They refuse the client
 	// before they look at what it brings, so that this is no second use of it.
-	if answer, ok := errors.AsType[*oauth2.RetrieveError](err); ok && answer.ErrorCode == InvalidClient && c.Secret.Len() > 0 {
+	if answer, ok := errors.AsType[*oauth2.RetrieveError](err); ok && answer.ErrorCode == InvalidClient && c.ClientSecret.Len() > 0 {
 		config.Endpoint.AuthStyle = oauth2.AuthStyleInHeader
 		t, err = fetch(ctx, config)
 	}
 	if err != nil {
-		return Token{}, explain(ctx, c.TokenEndpoint, err)
+		return Token{}, explain(ctx, string(c.TokenEndpoint), err)
 	}
 	return Token{
 		Access:   secret.New([]byte(t.AccessToken)),

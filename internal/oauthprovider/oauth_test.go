@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/roomenv/roomenv/internal/oauthprovider"
+	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -28,11 +29,11 @@ const canary = "canary-7f3a"
 func value(s string) secret.Value { return secret.New([]byte(s)) }
 
 // serve returns a client of a provider that answers with h.
-func serve(t *testing.T, h http.HandlerFunc) oauthprovider.Client {
+func serve(t *testing.T, h http.HandlerFunc) wire.OAuth {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
-	return oauthprovider.Client{ID: "id", AuthorizationEndpoint: s.URL + "/auth", TokenEndpoint: s.URL + "/token"}
+	return wire.OAuth{ClientID: "id", AuthorizationEndpoint: wire.Nullable(s.URL + "/auth"), TokenEndpoint: wire.Nullable(s.URL + "/token")}
 }
 
 func answer(status int, kind, body string) http.HandlerFunc {
@@ -60,7 +61,7 @@ func TestExchange(t *testing.T) {
 		}
 		answer(200, "application/json", `{"access_token":"a","refresh_token":"r","expires_in":60,"token_type":"Bearer"}`)(w, r)
 	})
-	c.Secret = value("s")
+	c.ClientSecret.Value = value("s")
 	const verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 	token, err := new(oauthprovider.Providers).Exchange(t.Context(), c, oauthprovider.Grant{Code: value("c"), RedirectURI: "http://127.0.0.1/cb", Verifier: value(verifier)})
 	if err != nil || !token.Access.Equal(value("a")) || !token.Refresh.Equal(value("r")) {
@@ -122,7 +123,7 @@ func TestSecretInTheHeader(t *testing.T) {
 		}
 		answer(200, "application/json", `{"access_token":"a"}`)(w, r)
 	})
-	c.Secret = value("s:")
+	c.ClientSecret.Value = value("s:")
 	if _, err := new(oauthprovider.Providers).Refresh(t.Context(), c, value("r")); err != nil || sent != 2 {
 		t.Errorf("%v after %d", err, sent)
 	}
@@ -234,7 +235,7 @@ func TestRefusedConnections(t *testing.T) {
 	}
 	at := l.Addr().String()
 	l.Close()
-	client := oauthprovider.Client{ID: "id", AuthorizationEndpoint: "http://" + at, TokenEndpoint: "http://" + at}
+	client := wire.OAuth{ClientID: "id", AuthorizationEndpoint: wire.Nullable("http://" + at), TokenEndpoint: wire.Nullable("http://" + at)}
 	if err := second(new(oauthprovider.Providers).Refresh(t.Context(), client, value("r"))); err == nil || !strings.Contains(err.Error(), "cannot reach "+at) {
 		t.Errorf("down: %v", err)
 	}
@@ -271,11 +272,11 @@ func TestEndpoints(t *testing.T) {
 		"/token":                      false,
 		"https://%zz/":                false,
 	} {
-		for _, c := range []oauthprovider.Client{
-			{AuthorizationEndpoint: endpoint, TokenEndpoint: "https://example.com"},
-			{AuthorizationEndpoint: "https://example.com", TokenEndpoint: endpoint},
+		for _, c := range []wire.OAuth{
+			{AuthorizationEndpoint: wire.Nullable(endpoint), TokenEndpoint: "https://example.com"},
+			{AuthorizationEndpoint: "https://example.com", TokenEndpoint: wire.Nullable(endpoint)},
 		} {
-			if err := c.Check(); (err == nil) != ok {
+			if err := oauthprovider.Check(c); (err == nil) != ok {
 				t.Errorf("%+v: %v", c, err)
 			}
 		}
@@ -353,6 +354,12 @@ func TestDiscoveryFails(t *testing.T) {
 	}
 }
 
+// metadataOf returns those of a provider that does everything at one endpoint.
+func metadataOf(c wire.OAuth) oauthprovider.Metadata {
+	endpoint := string(c.TokenEndpoint)
+	return oauthprovider.Metadata{AuthorizationEndpoint: endpoint, TokenEndpoint: endpoint, RegistrationEndpoint: endpoint}
+}
+
 func TestRegister(t *testing.T) {
 	for _, c := range []struct {
 		redirect string
@@ -369,9 +376,10 @@ func TestRegister(t *testing.T) {
 			sent = string(b)
 			answer(201, "application/json", `{"client_id":"made","client_secret":"s"}`)(w, r)
 		})
-		m := oauthprovider.Metadata{AuthorizationEndpoint: at.AuthorizationEndpoint, TokenEndpoint: at.TokenEndpoint, RegistrationEndpoint: at.TokenEndpoint, AuthMethods: c.methods}
+		m := metadataOf(at)
+		m.AuthMethods = c.methods
 		client, err := new(oauthprovider.Providers).Register(t.Context(), m, c.redirect)
-		if err != nil || client.ID != "made" || !client.Secret.Equal(value("s")) || client.TokenEndpoint != at.TokenEndpoint || client.NoPKCE || sent != c.want {
+		if err != nil || client.ClientID != "made" || !client.ClientSecret.Equal(value("s")) || client.TokenEndpoint != at.TokenEndpoint || *client.NoPKCE || sent != c.want {
 			t.Errorf("got %+v, %v, sent %s", client, err, sent)
 		}
 	}
@@ -384,7 +392,7 @@ func TestRegister(t *testing.T) {
 		"a page":  {answer(200, "text/html", canary), "an answer that is none"},
 	} {
 		at := serve(t, c.answer)
-		m := oauthprovider.Metadata{AuthorizationEndpoint: at.AuthorizationEndpoint, TokenEndpoint: at.TokenEndpoint, RegistrationEndpoint: at.TokenEndpoint}
+		m := metadataOf(at)
 		if _, err := new(oauthprovider.Providers).Register(t.Context(), m, "http://127.0.0.1/cb"); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), canary) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -399,8 +407,8 @@ func TestPKCEAsMetadataTell(t *testing.T) {
 		methods []string
 		noPKCE  bool
 	}{{nil, false}, {[]string{"S256"}, false}, {[]string{"plain"}, true}, {[]string{}, true}} {
-		if got := (oauthprovider.Metadata{ChallengeMethods: c.methods}).Client("id", secret.Value{}).NoPKCE; got != c.noPKCE {
-			t.Errorf("%q makes no_pkce %t", c.methods, got)
+		if got := (oauthprovider.Metadata{ChallengeMethods: c.methods}).Client("id").NoPKCE; *got != c.noPKCE {
+			t.Errorf("%q makes no_pkce %t", c.methods, *got)
 		}
 	}
 }

@@ -18,7 +18,9 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/internal/tmpfs"
@@ -210,6 +212,79 @@ func TestClose(t *testing.T) {
 			t.Errorf("Close leaves %q", got)
 		}
 	}
+}
+
+// The link goes first, so that nothing leads to a part of a revision.
+func TestCloseRemovesTheLinkFirst(t *testing.T) {
+	dir := filepath.Join(memory(t), "files")
+	d, err := tmpfs.Open(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Write(1, pair(1)); err != nil {
+		t.Fatal(err)
+	}
+	events, err := fsnotify.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Close()
+	if err := errors.Join(events.Add(filepath.Join(dir, "revision-1")), events.Add(dir), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case e := <-events.Events:
+		if e.Name != filepath.Join(dir, "current") || !e.Has(fsnotify.Remove) {
+			t.Errorf("the first event is %v", e)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("no event")
+	}
+}
+
+// TestSwappedWhileOpened has another process swap the directory for a link, again and
+// again: what is opened is never where the link leads.
+func TestSwappedWhileOpened(t *testing.T) {
+	base := memory(t)
+	path, link, target := filepath.Join(base, "files"), filepath.Join(base, "link"), filepath.Join(base, "target")
+	if err := errors.Join(os.Mkdir(path, 0o700), os.Mkdir(target, 0o700), os.Symlink("target", link)); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var swapping sync.WaitGroup
+	swapping.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if err := unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	})
+	opened := 0
+	for range 10_000 {
+		d, err := tmpfs.Open(path, nil)
+		if err != nil {
+			continue
+		}
+		opened++
+		err = d.Write(1, pair(1))
+		if _, found := os.Lstat(filepath.Join(target, "current")); found == nil || err != nil {
+			t.Errorf("a link was followed (%v)", err)
+			_ = d.Close()
+			break
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	swapping.Wait()
+	t.Logf("opened %d times", opened)
 }
 
 func TestRefused(t *testing.T) {
@@ -560,6 +635,14 @@ func TestReaders(t *testing.T) {
 				return
 			}
 			last = n
+		}
+	})
+	reading.Go(func() {
+		for range *reads {
+			if _, err := os.Readlink(d.Current()); err != nil {
+				t.Errorf("there is no current revision: %v", err)
+				return
+			}
 		}
 	})
 	stop := make(chan struct{})

@@ -25,10 +25,12 @@ func TestMemfds(t *testing.T) {
 		t.Fatalf("got %d files", len(files))
 	}
 	for i, want := range map[int]string{47: "A", 49: "B"} {
-		cmd := exec.Command("cat", "/dev/stdin")
-		cmd.Stdin = files[i]
-		if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
-			t.Errorf("got %q, %v", out, err)
+		for _, args := range [][]string{nil, {"/dev/stdin"}} { // the descriptor itself, and opened again
+			cmd := exec.Command("cat", args...)
+			cmd.Stdin = files[i]
+			if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
+				t.Errorf("cat %q: got %q, %v", args, out, err)
+			}
 		}
 		if _, err := files[i].WriteAt([]byte("x"), 0); !errors.Is(err, syscall.EPERM) {
 			t.Errorf("it can be written: %v", err)
@@ -72,11 +74,24 @@ func TestMemfdsInherited(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Close(inherited)
-	a := file("a", 0o400, "A")
-	a.Descriptor = inherited
-	_, err = tmpfs.Memfds([]render.File{a}, nil)
+	a, b := file("a", 0o400, "A"), file("b", 0o400, "B")
+	a.Descriptor, b.Descriptor = inherited, 50
+	open := descriptors(t)
+	files, err := tmpfs.Memfds([]render.File{b, a}, nil)
 	want := fmt.Sprintf("cannot give the command a: descriptor %d is inherited by it\nhint: leave memfd out, or do not hand roomenv that descriptor", inherited)
-	if err == nil || err.Error() != want {
-		t.Errorf("got %v", err)
+	if err == nil || err.Error() != want || files != nil {
+		t.Errorf("got %v, %v", files, err)
 	}
+	if left := descriptors(t); left != open {
+		t.Errorf("%d descriptors were open, %d are", open, left)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(open)
 }

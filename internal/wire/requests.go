@@ -21,7 +21,7 @@ type RequestSecretArguments struct {
 type SecretRequest struct {
 	RequestID string                 `json:"request_id"`
 	Request   RequestSecretArguments `json:"request"` // all but DelegateTo are there
-	Requester *Requester             `json:"requester,omitempty"`
+	Requester Requester              `json:"requester,omitzero"`
 }
 
 // A Requester is who asks. Only this project's rooms tell.
@@ -73,7 +73,7 @@ type OAuthRequest struct {
 	RequestID string                     `json:"request_id"`
 	Challenge Nullable                   `json:"challenge"`
 	Request   RequestOAuthTokenArguments `json:"request"` // all but Connector and DelegateTo are there, and both endpoints
-	Requester *Requester                 `json:"requester,omitempty"`
+	Requester Requester                  `json:"requester,omitzero"`
 }
 
 // ProvideAuthorizationArguments ask for provide_oauth_authorization. Those with

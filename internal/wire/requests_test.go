@@ -51,7 +51,7 @@ func TestRequestShapes(t *testing.T) {
 			RequestID: "r", Request: wire.RequestSecretArguments{URL: "u", Type: "t", ParticipantID: "p", Timeout: &five, DelegateTo: "d"},
 		},
 		`{"request_id":"r","request":{"url":null,"type":null,"participant_id":null,"timeout":null,"delegate_to":null},"requester":{"id":"q","name":"agent"}}`: wire.SecretRequest{
-			RequestID: "r", Requester: &wire.Requester{ID: "q", Name: "agent"},
+			RequestID: "r", Requester: wire.Requester{ID: "q", Name: "agent"},
 		},
 		`{"request_id":"r","error":null}`: wire.ProvideHeaders{RequestID: "r", Error: none},
 		`{"request_id":"r","error":"no"}`: wire.ProvideHeaders{RequestID: "r", Error: &no},
@@ -71,7 +71,7 @@ func TestRequestShapes(t *testing.T) {
 			`"redirect_uri":null,"participant_id":null,"timeout":null,"delegate_to":null},"requester":{"id":"q","name":"agent"}}`: wire.OAuthRequest{
 			RequestID: "r", Challenge: "E9",
 			Request:   wire.RequestOAuthTokenArguments{Connector: &wire.Connector{OpenAIConnectorID: "o", ClientSecretID: "i"}},
-			Requester: &wire.Requester{ID: "q", Name: "agent"},
+			Requester: wire.Requester{ID: "q", Name: "agent"},
 		},
 		`{"request_id":"r","code":"c","error":null}`:                                          wire.ProvideAuthorizationArguments{RequestID: "r", Code: text("c")},
 		`{"request_id":"r","code":null,"error":"no"}`:                                         wire.ProvideAuthorizationArguments{RequestID: "r", Error: &no},
@@ -108,7 +108,7 @@ func TestRequestShapes(t *testing.T) {
 func TestRequestShapesAreTolerant(t *testing.T) {
 	var request wire.OAuthRequest
 	const in = `{"request_id":"r","new":1,"request":{"oauth":{"client_id":"c","new":1},"connector":{}}}`
-	if err := json.Unmarshal([]byte(in), &request); err != nil || request.Challenge != "" || request.Requester != nil ||
+	if err := json.Unmarshal([]byte(in), &request); err != nil || request.Challenge != "" || request.Requester != (wire.Requester{}) ||
 		request.Request.Timeout != nil || request.Request.OAuth.ClientID != "c" || request.Request.OAuth.NoPKCE != nil || request.Request.Connector == nil {
 		t.Errorf("got %+v, %v", request, err)
 	}

@@ -1,4 +1,4 @@
-package main
+package approvalterm
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 // maxTyped is where x/term stops to take characters, without a word.
 const maxTyped = 4096
 
-// errLeft is Ctrl-C or Ctrl-D at a prompt.
-var errLeft = errors.New("left")
+// ErrLeft is Ctrl-C or Ctrl-D at a prompt.
+var ErrLeft = errors.New("left")
 
 // A tty is the terminal that we talk with a person on: lines are read while
 // others are written above them. It is in raw mode until it is closed.
@@ -23,12 +23,12 @@ type tty struct {
 	fd             int
 	before         *term.State
 
-	prompts chan prompt
-	lines   chan line
-	reading bool // a line that nobody waits for any more, or not yet
+	questions chan question
+	lines     chan line
+	reading   bool // a line that nobody waits for any more, or not yet
 }
 
-type prompt struct {
+type question struct {
 	text   string
 	hidden bool // what is typed
 }
@@ -49,10 +49,10 @@ func openTTY() (*tty, error) {
 			io.Reader
 			io.Writer
 		}{os.Stdin, os.Stderr}, ""),
-		fd:      fd,
-		before:  before,
-		prompts: make(chan prompt),
-		lines:   make(chan line, 1),
+		fd:        fd,
+		before:    before,
+		questions: make(chan question),
+		lines:     make(chan line, 1),
 	}
 	go t.read()
 	return t, nil
@@ -61,7 +61,7 @@ func openTTY() (*tty, error) {
 // close gives the terminal back. A read of it cannot be ended: the goroutine
 // that may be left in one ends with the program.
 func (t *tty) close() {
-	close(t.prompts)
+	close(t.questions)
 	if t.reading {
 		_, _ = io.WriteString(os.Stderr, "\r\n")
 	}
@@ -69,17 +69,17 @@ func (t *tty) close() {
 }
 
 func (t *tty) read() {
-	for p := range t.prompts {
-		t.readLine(p)
+	for q := range t.questions {
+		t.readLine(q)
 	}
 }
 
-// readLine reads with the prompt that there is by then, which need not be p any
+// readLine reads with the prompt that there is by then, which need not be q any
 // more: before this goroutine runs, another one may have taken its place.
-func (t *tty) readLine(p prompt) {
+func (t *tty) readLine(q question) {
 	var l line
-	if p.hidden {
-		l.text, l.err = t.ReadPassword(p.text)
+	if q.hidden {
+		l.text, l.err = t.ReadPassword(q.text)
 	} else {
 		l.text, l.err = t.ReadLine()
 	}
@@ -90,17 +90,17 @@ func (t *tty) readLine(p prompt) {
 // with the channel that look returns; when look returns nil, ask does so with
 // an empty line, and the next prompt, which must not be hidden, takes this
 // one's place.
-func (t *tty) ask(ctx context.Context, p prompt, again <-chan struct{}, look func() (<-chan struct{}, error)) (string, error) {
+func (t *tty) ask(ctx context.Context, q question, again <-chan struct{}, look func() (<-chan struct{}, error)) (string, error) {
 	if width, height, err := term.GetSize(t.fd); err == nil {
 		_ = t.SetSize(width, height)
 	}
-	if !p.hidden {
-		t.SetPrompt(p.text)
+	if !q.hidden {
+		t.SetPrompt(q.text)
 	}
 	if t.reading {
 		_, _ = t.Write(nil) // draws it
 	} else {
-		t.prompts <- p
+		t.questions <- q
 		t.reading = true
 	}
 	for {
@@ -116,7 +116,7 @@ func (t *tty) ask(ctx context.Context, p prompt, again <-chan struct{}, look fun
 			t.reading = false
 			switch {
 			case errors.Is(l.err, io.EOF):
-				return "", errLeft
+				return "", ErrLeft
 			case l.err != nil:
 				return "", fmt.Errorf("cannot read from the terminal: %w", l.err)
 			case len(l.text) >= maxTyped:

@@ -224,7 +224,7 @@ func TestHoldAndServe(t *testing.T) {
 		t.Errorf("Serve: %v", err)
 	}
 	if err := other.Acquire(); err != nil {
-		t.Errorf("after the holder ended: %v", err)
+		t.Errorf("after the leader ended: %v", err)
 	}
 }
 
@@ -383,9 +383,11 @@ func (c *child) advance(t *testing.T, n int) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	end := time.Now().Add(patience)
+	defer time.AfterFunc(patience, c.changed.Broadcast).Stop()
 	for goal := len(c.acknowledged) + n; len(c.acknowledged) < goal; c.changed.Wait() {
-		if c.ended {
-			t.Fatal("a participant ended by itself")
+		if c.ended || time.Now().After(end) {
+			t.Fatal("a participant ended by itself, or stores nothing more")
 		}
 	}
 }
@@ -411,19 +413,19 @@ func TestKill9AndTakeover(t *testing.T) {
 			all, running = append(all, c), append(running, c)
 		}
 		running[0].advance(t, random.IntN(100))
-		holder := -1
-		for holder < 0 {
+		leader := -1
+		for leader < 0 {
 			// Until all have come through what the round before did.
 			for _, c := range running {
 				c.advance(t, 1)
 			}
-			pid := localroom.HolderPID(watcher)
-			holder = slices.IndexFunc(running, func(c *child) bool { return c.Process.Pid == pid })
+			pid := localroom.LeaderPID(watcher)
+			leader = slices.IndexFunc(running, func(c *child) bool { return c.Process.Pid == pid })
 		}
-		victim, stop := holder, running[holder].Process.Kill
+		victim, stop := leader, running[leader].Process.Kill
 		switch round % 3 {
 		case 1:
-			stop = running[holder].stdin.Close
+			stop = running[leader].stdin.Close
 		case 2:
 			victim = random.IntN(len(running))
 			stop = running[victim].Process.Kill
@@ -451,7 +453,7 @@ func TestKill9AndTakeover(t *testing.T) {
 	t.Logf("%d acknowledged secrets are there", count)
 }
 
-func TestRequestsWhileTheHolderCloses(t *testing.T) {
+func TestRequestsWhileTheLeaderCloses(t *testing.T) {
 	dir := t.TempDir()
 	first, second := openRoom(t, dir), openRoom(t, dir)
 	if err := first.Acquire(); err != nil {

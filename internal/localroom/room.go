@@ -31,25 +31,28 @@ const (
 const maxSocketPath = 107
 
 const (
-	// handoverPause is how long to wait for somebody who has the lock and does
+	// failoverInterval is how long to wait for somebody who has the lock and does
 	// not listen yet, or any more, before the next look.
-	handoverPause = 5 * time.Millisecond
-	// handoverPatience is how long to look.
-	handoverPatience = 10 * time.Second
+	failoverInterval = 5 * time.Millisecond
+	// failoverTimeout is how long to look.
+	failoverTimeout = 10 * time.Second
+
+	// suspendTimeout bounds how long a process that is told to stop goes on.
+	suspendTimeout = time.Second
 
 	tokenLifetime = 5 * time.Minute
 )
 
-// Options are what an [Room] room may be told; the zero value works.
+// Options are what a [Room] may be told; the zero value works.
 type Options struct {
 	Key       secret.Value                            // the room key; zero: in the file room.key, which is made
 	VerifyKey func(keyID string) (secret.Value, bool) // see [ServerConfig.Key]
 	Logger    *slog.Logger                            // nil: none
 }
 
-// An Room room lives in a folder that the processes of one user share,
+// A Room lives in a folder that the processes of one user share,
 // with no daemon: whoever holds the lock on the database serves it on a Unix
-// socket beside it, the others connect, and when the holder ends another one
+// socket beside it, the others connect, and when the leader ends another one
 // takes over. Its methods are safe for concurrent use.
 type Room struct {
 	dir     string
@@ -58,72 +61,74 @@ type Room struct {
 	options Options
 
 	mu        sync.Mutex
-	holder    *leader // nil: another process holds the room, or nobody
+	leader    *leader // nil: another process holds the room, or nobody
 	suspended bool    // the room is for others to hold
 	closed    bool
+
+	closing sync.WaitGroup // leaders that stepped down
 }
 
 // Open opens the room in dir, and makes dir and the key when there are none.
 // It takes no lock and opens no store.
 func Open(dir string, o Options) (*Room, error) {
-	e := &Room{dir: dir, key: o.Key, options: o}
-	if err := e.prepare(); err != nil {
+	r := &Room{dir: dir, key: o.Key, options: o}
+	if err := r.prepare(); err != nil {
 		return nil, fmt.Errorf("cannot open the room in %s: %w", dir, err)
 	}
-	return e, nil
+	return r, nil
 }
 
-func (e *Room) prepare() error {
-	if path := e.path(socketFile); len(path) > maxSocketPath {
+func (r *Room) prepare() error {
+	if path := r.path(socketFile); len(path) > maxSocketPath {
 		return fmt.Errorf("the path of its socket has %d bytes and the system takes %d: use a folder with a shorter path", len(path), maxSocketPath)
 	}
-	if err := os.MkdirAll(e.dir, 0o700); err != nil {
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return err
 	}
-	if e.key.Len() == 0 {
+	if r.key.Len() == 0 {
 		// A store that is there was made after its key: a new one would not fit.
-		_, err := os.Stat(e.path(storeFile))
+		_, err := os.Stat(r.path(storeFile))
 		if errors.Is(err, fs.ErrNotExist) {
-			err = createKey(e.path(keyFile))
+			err = createKey(r.path(keyFile))
 		}
 		if err != nil {
 			return err
 		}
-		e.key, err = readKey(e.path(keyFile))
+		r.key, err = readKey(r.path(keyFile))
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("%s is there and its key %s is not: put it back, or set ROOMENV_ROOM_KEY", storeFile, keyFile)
 		} else if err != nil {
 			return err
 		}
 	}
-	seal, err := newSealer(e.key)
+	seal, err := newSealer(r.key)
 	if err != nil {
 		return err
 	}
-	e.tokens = seal.tokens
+	r.tokens = seal.tokens
 	return nil
 }
 
-func (e *Room) path(file string) string { return filepath.Join(e.dir, file) }
+func (r *Room) path(file string) string { return filepath.Join(r.dir, file) }
 
 // DialContext connects to whoever serves the room, which is this process when
 // nobody else does. Network and address are not looked at, so that it stands
 // in for [net.Dialer.DialContext].
-func (e *Room) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, handoverPatience)
+func (r *Room) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, failoverTimeout)
 	defer cancel()
 	locked := false
 	for {
-		conn, err := e.connect(ctx)
+		conn, err := r.connect(ctx)
 		if err == nil {
 			return conn, nil
 		}
 		// The dialer may find its time over before ctx does.
 		late := ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)
-		if !nobodyListens(err) && !(locked && late) {
-			return nil, fmt.Errorf("cannot connect to the room in %s: %w", e.dir, err)
+		if !isNotListening(err) && !(locked && late) {
+			return nil, fmt.Errorf("cannot connect to the room in %s: %w", r.dir, err)
 		}
-		taken, err := e.tryAcquire()
+		taken, err := r.tryAcquire()
 		if taken {
 			continue
 		}
@@ -132,15 +137,15 @@ func (e *Room) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("cannot connect to the room in %s: %w, and does not serve it: %w", e.dir, ErrLocked, ctx.Err())
-		case <-time.After(handoverPause):
+			return nil, fmt.Errorf("cannot connect to the room in %s: %w, and does not serve it: %w", r.dir, ErrLocked, ctx.Err())
+		case <-time.After(failoverInterval):
 		}
 	}
 }
 
-func (e *Room) connect(ctx context.Context) (net.Conn, error) {
+func (r *Room) connect(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", e.path(socketFile))
+	conn, err := d.DialContext(ctx, "unix", r.path(socketFile))
 	if err != nil {
 		return nil, err
 	}
@@ -151,27 +156,27 @@ func (e *Room) connect(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
-// nobodyListens tells the state between two holders: no socket, one that is
+// isNotListening tells the state between two leaders: no socket, one that is
 // left over, or one with more callers than it takes.
-func nobodyListens(err error) bool {
+func isNotListening(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN)
 }
 
 // Acquire makes this process the one that serves the room, or fails with an
 // error that wraps [ErrLocked] when another one does.
-func (e *Room) Acquire() error {
-	_, err := e.tryAcquire()
+func (r *Room) Acquire() error {
+	_, err := r.tryAcquire()
 	if !errors.Is(err, ErrLocked) {
 		return err
 	}
-	if pid := e.holderPID(); pid != 0 {
+	if pid := r.leaderPID(); pid != 0 {
 		return fmt.Errorf("%w: process %d", err, pid)
 	}
 	return err
 }
 
-func (e *Room) holderPID() int {
-	conn, err := net.Dial("unix", e.path(socketFile))
+func (r *Room) leaderPID() int {
+	conn, err := net.Dial("unix", r.path(socketFile))
 	if err != nil {
 		return 0
 	}
@@ -181,83 +186,96 @@ func (e *Room) holderPID() int {
 }
 
 // tryAcquire reports whether it took the room, which this process may have already.
-func (e *Room) tryAcquire() (taken bool, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
+func (r *Room) tryAcquire() (taken bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
 		return false, ErrClosed
 	}
-	if e.holder != nil {
+	if r.leader != nil {
 		return false, nil
 	}
-	if e.suspended {
+	if r.suspended {
 		return false, ErrLocked
 	}
-	e.holder, err = e.newHolder()
+	r.leader, err = r.newLeader()
 	return err == nil, err
 }
 
 // Serve takes connections of l too, until ctx ends or the room is closed. It
 // closes l. Hold has to come before it.
-func (e *Room) Serve(ctx context.Context, l net.Listener) error {
+func (r *Room) Serve(ctx context.Context, l net.Listener) error {
 	defer l.Close()
-	e.mu.Lock()
-	h := e.holder
-	e.mu.Unlock()
+	r.mu.Lock()
+	h := r.leader
+	r.mu.Unlock()
 	if h == nil {
-		return fmt.Errorf("cannot serve the room in %s: it is not held", e.dir)
+		return fmt.Errorf("cannot serve the room in %s: it is not held", r.dir)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
 	if err := h.serve(ctx, l); err != nil {
-		return fmt.Errorf("cannot serve the room in %s: %w", e.dir, err)
+		return fmt.Errorf("cannot serve the room in %s: %w", r.dir, err)
 	}
 	return nil
 }
 
 // Sign returns t as a token of this room's own key, whoever serves it.
-func (e *Room) Sign(t token.Token) (secret.Value, error) {
+func (r *Room) Sign(t token.Token) (secret.Value, error) {
 	t.KeyID = KeyID
-	return t.Sign(e.tokens)
+	return t.Sign(r.tokens)
 }
 
 // Token returns a token that is good for a connection made now.
-func (e *Room) Token(room, identity string, scope *token.Scope) (secret.Value, error) {
-	return e.Sign(token.Token{Name: identity, Room: room, API: scope, Expires: time.Now().Add(tokenLifetime)})
+func (r *Room) Token(room, identity string, scope *token.Scope) (secret.Value, error) {
+	return r.Sign(token.Token{Name: identity, Room: room, API: scope, Expires: time.Now().Add(tokenLifetime)})
 }
 
 // Close drops the connections that this process serves, so that their clients
-// look for the next holder, and lets go of the room.
-func (e *Room) Close() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.closed = true
-	return e.release()
+// look for the next leader, and releases the store. It waits for refresh tokens
+// that a provider is about to send (30 s at most).
+func (r *Room) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	done := r.stepDown()
+	r.mu.Unlock()
+	err := <-done
+	r.closing.Wait()
+	return err
 }
 
 // Suspend is Close until resume is called, for a process that is about to be
-// stopped, by which others would be held up.
-func (e *Room) Suspend() (resume func()) {
-	set := func(suspended bool) {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		if e.suspended = suspended; suspended {
-			_ = e.release() // whoever is next opens the store and says what is wrong
-		}
+// stopped, which would delay others. It takes suspendTimeout at most. If a provider
+// is slower, the store stays locked until what it sends is stored: a refresh token
+// that replaces another is worth more than the time of those who wait.
+func (r *Room) Suspend() (resume func()) {
+	r.mu.Lock()
+	r.suspended = true
+	done := r.stepDown()
+	r.mu.Unlock()
+	select {
+	case <-done: // the next leader opens the store and says what is wrong
+	case <-time.After(suspendTimeout):
 	}
-	set(true)
-	return func() { set(false) }
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.suspended = false
+	}
 }
 
-// release lets go of the room; the caller holds the lock.
-func (e *Room) release() error {
-	if e.holder == nil {
-		return nil
+// stepDown begins to release the room, and sends the result when that is done. The
+// caller holds the lock.
+func (r *Room) stepDown() <-chan error {
+	done, l := make(chan error, 1), r.leader
+	r.leader = nil
+	if l == nil {
+		done <- nil
+	} else {
+		r.closing.Go(func() { done <- l.close() })
 	}
-	h := e.holder
-	e.holder = nil
-	return h.close()
+	return done
 }
 
 // A leader has the lock on the store and serves it.
@@ -269,16 +287,19 @@ type leader struct {
 	serving sync.WaitGroup
 }
 
-func (e *Room) newHolder() (*leader, error) {
-	store, err := OpenStore(e.path(storeFile), e.key)
+func (r *Room) newLeader() (*leader, error) {
+	store, err := OpenStore(r.path(storeFile), r.key)
 	if err != nil {
 		return nil, err
 	}
-	l, err := e.listen()
+	l, err := r.listen()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot serve the room in %s: %w", e.dir, err), store.Close())
+		return nil, errors.Join(fmt.Errorf("cannot serve the room in %s: %w", r.dir, err), store.Close())
 	}
-	server := NewServer(ServerConfig{Store: store, Key: e.options.VerifyKey, Logger: e.options.Logger})
+	server := NewServer(ServerConfig{Store: store, Key: r.options.VerifyKey, Logger: r.options.Logger})
+	if store.torn {
+		server.log.Warn("one of the two meta pages of the store is damaged: the other one is used, which may lack the last change", "store", store.path)
+	}
 	h := &leader{store: store, server: server}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.serving.Go(func() { _ = h.serve(h.ctx, peercred.Listener{UnixListener: l}) })
@@ -291,9 +312,9 @@ func (h *leader) serve(ctx context.Context, l net.Listener) error {
 }
 
 // listen makes the socket. Whoever calls it holds the lock, so a socket that
-// is there is left over from a holder that was killed.
-func (e *Room) listen() (*net.UnixListener, error) {
-	path := e.path(socketFile)
+// is there is left over from a leader that was killed.
+func (r *Room) listen() (*net.UnixListener, error) {
+	path := r.path(socketFile)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package main
+package approvalterm
 
 import (
 	"bytes"
@@ -18,18 +18,18 @@ func TestPromptReplacedAtOnce(t *testing.T) {
 			io.Reader
 			io.Writer
 		}{strings.NewReader("yes\r"), &screen}, ""),
-		prompts: make(chan prompt),
-		lines:   make(chan line, 1),
+		questions: make(chan question),
+		lines:     make(chan line, 1),
 	}
 	over := make(chan struct{})
 	close(over)
 	replaced := func() (<-chan struct{}, error) { return nil, nil }
-	taken := make(chan prompt)
-	go func() { taken <- <-x.prompts }() // and reads nothing for now
-	if _, err := x.ask(t.Context(), prompt{text: "first? "}, over, replaced); err != nil {
+	taken := make(chan question)
+	go func() { taken <- <-x.questions }() // and reads nothing for now
+	if _, err := x.ask(t.Context(), question{text: "first? "}, over, replaced); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := x.ask(t.Context(), prompt{text: "second? "}, over, replaced); err != nil {
+	if _, err := x.ask(t.Context(), question{text: "second? "}, over, replaced); err != nil {
 		t.Fatal(err)
 	}
 	screen.Reset()

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/fetch/roomsource"
+	"github.com/roomenv/roomenv/internal/localroom"
+	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/room/token"
+	"github.com/roomenv/roomenv/secret"
+)
+
+// defaultRoom is the room of the local store that is used when no room is named.
+const defaultRoom = "default"
+
+// roomName is the room of references that name none.
+func (a *app) roomName() string { return cmp.Or(a.roomFlag, a.env.Room, defaultRoom) }
+
+// A roomDialer connects to rooms by name; "" is the one that the user chose.
+type roomDialer struct {
+	config  func(name string) (room.Config, error)
+	close   func() error
+	suspend func() (resume func()) // while this process is stopped; nil is nothing
+}
+
+func (d *roomDialer) dial(ctx context.Context, name string) (*room.Client, error) {
+	config, err := d.config(name)
+	if err != nil {
+		return nil, err
+	}
+	return room.Dial(ctx, config)
+}
+
+// dialer decides where rooms are: on the network when there is a token, or a key to
+// sign one and the name of a room, else on this machine.
+func (a *app) dialer() (*roomDialer, error) {
+	env := a.env
+	env.Room = cmp.Or(a.roomFlag, env.Room)
+	hasToken := env.TokenFile != "" || env.Token.Len() > 0
+	if !hasToken && (env.Room == "" || a.roomFlag != "" && env.APIKey.Len() == 0) {
+		return a.localDialer()
+	}
+	config := func(name string) (room.Config, error) {
+		env := env
+		env.Room = cmp.Or(name, env.Room)
+		config, err := env.Config()
+		config.Logger = a.log
+		return config, err
+	}
+	_, err := config("")
+	switch {
+	case errors.Is(err, room.ErrMissingRoom):
+		err = hint(err, "set MESHAGENT_ROOM, or name the room with --room")
+	case errors.Is(err, room.ErrMissingToken):
+		err = hint(err, "set MESHAGENT_TOKEN to a participant token for that room, or MESHAGENT_API_KEY to make one",
+			"or unset MESHAGENT_ROOM to use the local room")
+	case err != nil && env.TokenFile != "":
+		err = hint(err, "name a file with a participant token with --token-file or ROOMENV_TOKEN_FILE")
+	}
+	return &roomDialer{config: config, close: func() error { return nil }}, err
+}
+
+func (a *app) localDialer() (*roomDialer, error) {
+	local, err := a.openRoom()
+	if err != nil {
+		return nil, err
+	}
+	config := func(name string) (room.Config, error) {
+		name = cmp.Or(name, a.roomFlag, defaultRoom)
+		return room.Config{
+			URL: "http://local/rooms/" + url.PathEscape(name),
+			Token: func(context.Context) (secret.Value, error) {
+				return local.Token(name, a.env.Name(), token.FullScope())
+			},
+			DialContext: local.DialContext,
+			Logger:      a.log,
+		}, nil
+	}
+	return &roomDialer{config, local.Close, local.Suspend}, nil
+}
+
+// openRoom opens the local room. Whoever can read its folder is its admin.
+func (a *app) openRoom() (*localroom.Room, error) {
+	dir, err := a.dataDir()
+	if err != nil {
+		return nil, err
+	}
+	options := localroom.Options{VerifyKey: a.verifyKey, Logger: a.log}
+	if a.RoomKey.Len() > 0 {
+		if options.Key, err = localroom.ParseKey(a.RoomKey); err != nil {
+			return nil, fmt.Errorf("cannot use ROOMENV_ROOM_KEY: %w", err)
+		}
+	}
+	return localroom.Open(dir, options)
+}
+
+// verifyKey finds the keys that tokens for the local room may be signed with,
+// beside the room's own.
+func (a *app) verifyKey(keyID string) (secret.Value, bool) {
+	if keyID == "" {
+		return a.Secret, a.Secret.Len() > 0
+	}
+	key, err := token.ParseAPIKey(a.env.APIKey)
+	return key.Secret, err == nil && key.KeyID == keyID
+}
+
+// dataDir is the folder of the local room.
+func (a *app) dataDir() (string, error) {
+	if a.Data != "" {
+		return a.Data, nil
+	}
+	if base := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(base) {
+		return filepath.Join(base, "roomenv"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", hint(fmt.Errorf("cannot find a folder for the local room: %w", err), "set ROOMENV_DATA to a folder of yours")
+	}
+	return filepath.Join(home, ".local", "share", "roomenv"), nil
+}
+
+// withSecrets runs do with the secrets of the room that the user chose.
+func (a *app) withSecrets(ctx context.Context, do func(*room.Secrets) error) error {
+	return a.withRoom(ctx, func(*room.Config) {}, func(c *room.Client) error { return do(c.Secrets()) })
+}
+
+// withRoom runs do in the room that the user chose.
+func (a *app) withRoom(ctx context.Context, configure func(*room.Config), do func(*room.Client) error) (err error) {
+	dialer, err := a.dialer()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dialer.close()) }()
+	config, err := dialer.config("")
+	if err != nil {
+		return err
+	}
+	configure(&config)
+	client, err := room.Dial(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	return do(client)
+}
+
+// resolve fetches t from the room that the user chose, or from a participant. The
+// user knows it as what.
+func (a *app) resolve(ctx context.Context, t manifest.Target, what string) (_ secret.Value, err error) {
+	dialer, err := a.dialer()
+	if err != nil {
+		return secret.Value{}, err
+	}
+	source := roomsource.New(dialer.dial)
+	progress := newProgress(os.Stderr)
+	source.OnRequest = progress.observe
+	value, err := source.Resolve(ctx, t)
+	progress.close()
+	if err = errors.Join(err, source.Close(), dialer.close()); errors.Is(err, fetch.ErrNoAnswer) {
+		err = hint(err, "`roomenv participants` lists participants; the approver runs `roomenv requests`")
+	}
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("get %s: %w", what, err)
+	}
+	return value, nil
+}
