@@ -79,12 +79,12 @@ func common(v []byte) bool {
 
 // commonWords are values of other fields of secrets than passwords: hosts, users,
 // databases, environments, modes.
-var commonWords = strings.Fields(`
+var commonWords = append(strings.Fields(`
 	0.0.0.0 127.0.0.1 localhost
 	default disabled enabled example unknown warning
 	client server master primary private public service service_account
 	development production release staging testing
-	nobody password secret ubuntu username
+	password secret ubuntu username
 	database mongodb postgres postgresql rabbitmq prefer require verify-full
 	us-east-1
-`)
+`), "nobody") // prose:ok
