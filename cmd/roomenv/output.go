@@ -118,9 +118,6 @@ func (p prefixer) Write(record []byte) (int, error) {
 	return len(record), nil
 }
 
-// printable is s without what could play tricks on a terminal.
-func printable(s string) string { return text.Printable(s, 0) }
-
 // printJSON prints v for scripts.
 func printJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
