@@ -75,7 +75,7 @@ func report(w io.Writer, err error) int {
 			return code
 		}
 	}
-	message := strings.TrimRight(withRoomHints(err).Error(), "\n")
+	message := strings.TrimRight(withHints(err).Error(), "\n")
 	prefix := "roomenv: "
 	if e, ok := errors.AsType[*manifest.Error](err); ok && e.Pos.Line > 0 && strings.HasPrefix(message, e.Pos.String()) {
 		prefix = "" // an editor finds FILE:LINE:COLUMN at the start of a line
@@ -117,9 +117,6 @@ func (p prefixer) Write(record []byte) (int, error) {
 	}
 	return len(record), nil
 }
-
-// printable is s without what could play tricks on a terminal.
-func printable(s string) string { return text.Printable(s, 0) }
 
 // printJSON prints v for scripts.
 func printJSON(w io.Writer, v any) error {
