@@ -433,7 +433,7 @@ func TestFloodOfRequests(t *testing.T) {
 	}
 	other := s.connect("bot", scoped())
 	e, _ := other.response(t, other.ask(t, ann, "one more", "")).(wire.Error)
-	if e.Code != wire.InvalidState || e.Text != `100 requests wait for "ann" already` {
+	if e.Code != wire.InvalidState || e.Text != `too many requests are pending: the limit is 100 for "ann"` {
 		t.Errorf("one more: %+v", e)
 	}
 	// Equal ones are no more of them; others ask and are asked as before.
@@ -472,7 +472,7 @@ func TestFloodOfRequests(t *testing.T) {
 		bot.ask(t, bot, fmt.Sprint(i), "")
 	}
 	e, _ = bot.response(t, bot.ask(t, bot, "one more", "")).(wire.Error)
-	if e.Code != wire.InvalidState || e.Text != "256 requests of this connection wait already" {
+	if e.Code != wire.InvalidState || e.Text != "too many pending calls: the limit is 256" {
 		t.Errorf("one more: %+v", e)
 	}
 	if err := setSecret(t.Context(), bot, "quick", "v"); err != nil {
@@ -745,7 +745,7 @@ func TestTimeouts(t *testing.T) {
 			if took := time.Since(begin); e.Code != wire.Timeout || took != want {
 				t.Errorf("%q: %+v after %v, want %v", more, e, took, want)
 			}
-			if e.Text != fmt.Sprintf(`"ann" did not answer within %v`, want) {
+			if e.Text != fmt.Sprintf(`no answer from "ann" within %v`, want) {
 				t.Error(e.Text)
 			}
 			later := enter("ann")
