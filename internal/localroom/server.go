@@ -31,9 +31,6 @@ const (
 	// SDKs accept frames of this size.
 	maxFrame = 4 << 20
 
-	// writeTimeout bounds how long a peer takes to read one message.
-	writeTimeout = time.Minute
-
 	// pingInterval is the time between pings, and the timeout of each (section 1.4).
 	pingInterval = 30 * time.Second
 )

@@ -287,11 +287,8 @@ func (s *session) respond(ctx context.Context, id uint64, c wire.Content, before
 	return s.write(ctx, wire.Message{ID: id, Type: wire.TypeResponse, Payload: payload})
 }
 
-// write sends m. The caller holds s.writing. The timeout drops a peer that does not
-// read.
+// write sends m. The caller holds s.writing. A ping drops a peer that does not read.
 func (s *session) write(ctx context.Context, m wire.Message) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
 	for packet := range m.Packets() {
 		if err := s.conn.Write(ctx, websocket.MessageBinary, packet); err != nil {
 			return err
