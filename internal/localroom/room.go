@@ -16,6 +16,7 @@ import (
 
 	"github.com/roomenv/roomenv/internal/httpserver"
 	"github.com/roomenv/roomenv/internal/peercred"
+	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -31,11 +32,11 @@ const (
 const maxSocketPath = 107
 
 const (
-	// failoverInterval is the pause between two attempts to connect while another
-	// process holds the lock and does not listen yet, or no longer.
-	failoverInterval = 5 * time.Millisecond
-	// failoverTimeout bounds all of these attempts.
+	// Attempts to connect while another process holds the lock and does not listen yet,
+	// or no longer.
 	failoverTimeout = 10 * time.Second
+	failoverMin     = 5 * time.Millisecond
+	failoverMax     = 50 * time.Millisecond
 
 	// suspendTimeout bounds [Room.Suspend].
 	suspendTimeout = time.Second
@@ -116,6 +117,7 @@ func (r *Room) path(file string) string { return filepath.Join(r.dir, file) }
 func (r *Room) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, failoverTimeout)
 	defer cancel()
+	backoff := retry.Backoff{Min: failoverMin, Max: failoverMax}
 	locked := false
 	for {
 		conn, err := r.connect(ctx)
@@ -134,10 +136,8 @@ func (r *Room) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 		if locked = errors.Is(err, ErrLocked); err != nil && !locked {
 			return nil, err
 		}
-		select {
-		case <-ctx.Done():
+		if backoff.Wait(ctx) != nil {
 			return nil, fmt.Errorf("connect to room %s: %w and does not serve the room: %w", r.dir, ErrLocked, ctx.Err())
-		case <-time.After(failoverInterval):
 		}
 	}
 }
