@@ -208,32 +208,28 @@ func (s *Signals) stopNow(target int) {
 		return // it stops already
 	}
 	suspend, before := s.suspend, s.resumed
-	suspended, continued, resumed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	continued, resumed := make(chan struct{}), make(chan struct{})
 	s.continued, s.resumed = continued, resumed
+	stop := sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.continued == continued && s.ctx.Err() == nil {
+			_ = unix.Kill(target, unix.SIGSTOP)
+		}
+	})
+	timeout := time.AfterFunc(suspendTimeout, stop)
 	s.working.Go(func() {
 		defer close(resumed)
 		if before != nil {
 			<-before
 		}
 		resume := suspend()
-		close(suspended)
+		timeout.Stop()
+		stop()
 		select {
 		case <-continued:
 			resume()
 		case <-s.ctx.Done():
-		}
-	})
-	s.working.Go(func() {
-		select {
-		case <-suspended:
-		case <-time.After(suspendTimeout):
-		case <-continued:
-		case <-s.ctx.Done():
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.continued == continued && s.ctx.Err() == nil {
-			_ = unix.Kill(target, unix.SIGSTOP)
 		}
 	})
 }
