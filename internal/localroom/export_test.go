@@ -3,7 +3,9 @@ package localroom
 import (
 	"errors"
 	"os"
+	"runtime"
 
+	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/internal/wire"
@@ -54,6 +56,33 @@ func FailSyncs(s *Store) error {
 	return unix.Dup3(int(null.Fd()), int(written.Fd()), unix.O_CLOEXEC)
 }
 
+// AwaitQueued returns when n changes wait for a commit.
+func AwaitQueued(s *Store, n int) {
+	for queued := 0; queued < n; runtime.Gosched() {
+		s.queued.Lock()
+		queued = len(s.queue)
+		s.queued.Unlock()
+	}
+}
+
+// Commits returns how many commits s has made.
+func Commits(s *Store) (n int) {
+	_ = s.view(func(tx *bolt.Tx) error {
+		n = tx.ID()
+		return nil
+	})
+	return n
+}
+
+// UsedSize returns the size of the pages of s that are in use, in bytes.
+func UsedSize(s *Store) (n int64) {
+	_ = s.view(func(tx *bolt.Tx) error {
+		n = tx.Size()
+		return nil
+	})
+	return n
+}
+
 // HoldCommits has changes of s wait until release.
 func HoldCommits(s *Store) (release func()) {
 	s.committed.Lock()
@@ -80,6 +109,8 @@ func SetUnsent(s *Server, participantID string, n int) {
 	defer s.mu.Unlock()
 	for _, a := range s.rooms {
 		if p, err := a.find(participantID); err == nil {
+			p.writing.Lock() // what is being written counts too
+			defer p.writing.Unlock()
 			p.outbox.mu.Lock()
 			p.outbox.bytes = n
 			p.outbox.mu.Unlock()

@@ -238,6 +238,24 @@ func TestConcurrentChangesAllHappen(t *testing.T) {
 	}
 }
 
+// Changes that wait share a commit, but for what would take too much memory.
+func TestCommitIsBounded(t *testing.T) {
+	s, _ := newStore(t)
+	for size, want := range map[int]int{10: 1, 7 << 20: 2} {
+		before, release := localroom.Commits(s), localroom.HoldCommits(s)
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() { mustSet(t, s, at("ann", "", fmt.Sprint(i)), "", "", strings.Repeat("v", size)) })
+		}
+		localroom.AwaitQueued(s, 4)
+		release()
+		wg.Wait()
+		if got := localroom.Commits(s) - before; got != want {
+			t.Errorf("%d commits of 4 values of %d bytes, want %d", got, size, want)
+		}
+	}
+}
+
 func TestClosedStore(t *testing.T) {
 	s, _ := newStore(t)
 	if err := s.Close(); err != nil {
