@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
@@ -101,21 +102,52 @@ func SetConnections(s *Server, n int) {
 // LeaderPID returns the process that serves the room of e, 0 for none.
 func LeaderPID(e *Room) int { return e.leaderPID() }
 
-const MaxEventBytes = maxEventBytes
+const (
+	MaxEventBytes = maxEventBytes
+	MaxEvents     = maxEvents
+)
+
+// withOutbox calls f with the outbox of a participant while nothing is written.
+func withOutbox(s *Server, participantID string, f func(*outbox)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.rooms {
+		if p, err := r.find(participantID); err == nil {
+			p.writing.Lock()
+			defer p.writing.Unlock()
+			p.outbox.mu.Lock()
+			defer p.outbox.mu.Unlock()
+			f(&p.outbox)
+		}
+	}
+}
 
 // SetUnsent makes s believe that n bytes are queued for a participant.
 func SetUnsent(s *Server, participantID string, n int) {
+	withOutbox(s, participantID, func(o *outbox) { o.bytes = n })
+}
+
+// Unsent returns how many bytes are queued for a participant.
+func Unsent(s *Server, participantID string) (n int) {
+	withOutbox(s, participantID, func(o *outbox) { n = o.bytes })
+	return n
+}
+
+// FillQueue queues events for a participant until n are there, none of which is sent
+// before release.
+func FillQueue(s *Server, participantID string, n int) (release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, a := range s.rooms {
-		if p, err := a.find(participantID); err == nil {
-			p.writing.Lock() // what is being written counts too
-			defer p.writing.Unlock()
+	for _, r := range s.rooms {
+		if p, err := r.find(participantID); err == nil {
+			p.writing.Lock()
 			p.outbox.mu.Lock()
-			p.outbox.bytes = n
-			p.outbox.mu.Unlock()
+			defer p.outbox.mu.Unlock()
+			p.outbox.queue = slices.Repeat([]event{{"note", nil}}, n)
+			return p.writing.Unlock
 		}
 	}
+	return nil
 }
 
 const (

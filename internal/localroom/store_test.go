@@ -85,6 +85,10 @@ func TestSetAndGet(t *testing.T) {
 	wantSecret(t, s, at("ann", "bob", "db"), "", "", octets, "db", "delegated")
 	wantSecret(t, s, at("ann", "", "db"), "", "", "text/plain", "database", "4")
 
+	mustSet(t, s, at("ann", "a", "bc"), "", "", "a to bc")
+	mustSet(t, s, at("ann", "ab", "c"), "", "", "ab to c")
+	wantSecret(t, s, at("ann", "a", "bc"), "", "", octets, "bc", "a to bc")
+
 	// With no id: the latest that fits, in the same delegation.
 	mustSet(t, s, at("ann", "", "a"), "text/x", "twin", "a")
 	mustSet(t, s, at("ann", "", "b"), "text/x", "twin", "b")
