@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/roomenv/roomenv/internal/wire"
-	"github.com/roomenv/roomenv/room/token"
 )
 
 const (
@@ -155,7 +154,7 @@ func notify(to []*session, about *session, typ string, content any) {
 
 // info describes s to others.
 func (s *session) info() wire.Participant {
-	return wire.Participant{ID: s.id, Role: cmp.Or(s.who.Role, token.User), Attributes: s.attributes}
+	return wire.Participant{ID: s.id, Role: s.who.Role, Attributes: s.attributes}
 }
 
 // newMessage returns a messaging.send event (section 9).

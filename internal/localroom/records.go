@@ -274,17 +274,15 @@ func (s *Store) openInfo(key, box []byte) (Info, error) {
 		return Info{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	info, err := decodeInfo(plain)
-	if err != nil || !bytes.Equal(s.seal.recordKey(info.RecordKey), key) {
-		return Info{}, fmt.Errorf("%w: a record is stored under the key of another", ErrDamaged)
+	if err != nil {
+		return Info{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return info, nil
 }
 
-func decodeInfo(plain []byte) (Info, error) {
-	var info Info
-	err := json.Unmarshal(plain, &info)
-	if err == nil && (info.ID == "" || info.Updated == 0) {
-		err = errors.New("record without id")
+func decodeInfo(plain []byte) (info Info, err error) {
+	if json.Unmarshal(plain, &info) != nil || info.ID == "" || info.Updated == 0 {
+		return Info{}, errors.New("invalid record")
 	}
-	return info, err
+	return info, nil
 }

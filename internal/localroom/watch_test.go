@@ -290,6 +290,26 @@ func TestWatchSlow(t *testing.T) {
 	}
 }
 
+// A change that was not committed is none.
+func TestWatchFailedChange(t *testing.T) {
+	s := serve(t)
+	p := s.connect("ann", scoped())
+	p.mustOpen(t, "w")
+	if err := localroom.FailWrites(s.store); err != nil {
+		t.Fatal(err)
+	}
+	payload, err := wire.PackInvoke(wire.Secrets, wire.SetSecret, setArguments(wire.SetHeaders{SecretID: "a"}, []byte("v")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.send(t.Context(), wire.TypeInvokeTool, payload); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := p.receive(t.Context()); err != nil || m.Type != wire.TypeResponse { // which comes after events
+		t.Errorf("%v came, error %v", m, err)
+	}
+}
+
 // What a provider does to a credential is news; that a refresh makes sure of
 // the store first is not, or who looks at each change would refresh for ever.
 func TestWatchCredential(t *testing.T) {
