@@ -299,6 +299,17 @@ func TestDialEndlessBody(t *testing.T) {
 	}
 }
 
+// The headers of a refusal are not read without a bound.
+func TestDialEndlessHeader(t *testing.T) {
+	config := listen(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X", strings.Repeat("x", 256<<10))
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	if _, err := room.Dial(soon(t), config); !errors.Is(err, room.ErrUnreachable) || len(err.Error()) > 1000 {
+		t.Errorf("%.1000v", err)
+	}
+}
+
 // A token goes to the room's address only.
 func TestDialFollowsNoRedirect(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
