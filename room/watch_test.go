@@ -134,7 +134,7 @@ func TestWatchAfterDrop(t *testing.T) {
 					}
 					p.hold()
 				})))
-				ctx, cancel := context.WithCancel(t.Context())
+				ctx, cancel := context.WithCancel(soon(t))
 				defer cancel()
 				var heard []any
 				err := c.Secrets().Watch(ctx, func(changes []room.Change) {
