@@ -463,6 +463,18 @@ func TestFirstFails(t *testing.T) {
 	})
 }
 
+// Values that cannot be resolved end Run too.
+func TestUnresolved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oneKey, nil)
+		w.start()
+		w.awaitEnd()
+		if _, ok := errors.AsType[*fetch.Error](w.err); !ok || w.code != 7 {
+			t.Errorf("got %d, %v", w.code, w.err)
+		}
+	})
+}
+
 // The first revision may be superseded before it is in use.
 func TestFirstSuperseded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
