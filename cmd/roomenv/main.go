@@ -27,7 +27,7 @@ func run(ctx context.Context, signals *inject.Signals, args []string) int {
 	err := root.ExecuteContext(ctx)
 	var interrupted inject.SignalError
 	if err != nil && (errors.As(context.Cause(ctx), &interrupted) || errors.As(err, &interrupted)) {
-		return interrupted.ExitCode() // whoever sent the signal knows why
+		return interrupted.ExitCode() // the sender of the signal knows why
 	}
 	return report(os.Stderr, err)
 }
@@ -53,7 +53,7 @@ $XDG_DATA_HOME/roomenv, or else in ~/.local/share/roomenv.`,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if err := harden(); err != nil {
-				return fmt.Errorf("cannot keep other processes out of the memory of roomenv: %w", err)
+				return fmt.Errorf("disable core dumps and ptrace: %w", err)
 			}
 			return a.init(cmd)
 		},

@@ -126,7 +126,7 @@ func printProcess(w io.Writer, s runner.Status, now time.Time) error {
 		if e.Revision > 0 {
 			revision = strconv.Itoa(e.Revision)
 		}
-		rows = append(rows, []string{e.Name, e.Kind, elapsed(now, e.Confirmed), expiry(now, e.Expires), revision, e.Source, describeValue(e.Value, now)})
+		rows = append(rows, []string{e.Name, string(e.Kind), elapsed(now, e.Confirmed), expiry(now, e.Expires), revision, e.Source, describeValue(e.Value, now)})
 	}
 	fmt.Fprintln(w)
 	return printTable(w, rows)
