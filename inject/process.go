@@ -9,57 +9,68 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// processes are those that one Run has started and that have not ended, by their
-// PIDs. Nobody else waits for them, os/exec least of all: an orphan is what is not
-// among them.
+// processes are those that one Run has started and that have not exited, by their
+// PIDs. No other part of the program waits for them. Any other child is an orphan.
 type processes map[int]process
 
-// A process is told what becomes of it.
+// A process receives its changes of state.
 type process interface {
 	stopped(sig syscall.Signal)
-	// ended has the exit code: its own, or 128 + the signal that killed it.
+	// ended gets the exit code: its own, or 128 + the signal that killed it.
 	ended(code int, killed bool)
 }
 
-// reap looks at what became of all of them, and of orphans. It reports whether
-// there may be more of those, which can come faster than they are reaped.
+// reap handles the state changes of all of them and, as a reaper, of orphans. It
+// reports whether there may be more orphans: they can exit faster than they are
+// reaped.
 func (all processes) reap() (more bool) {
-	for pid, p := range all {
-		all.poll(pid, p)
+	for pid := range all {
+		for all[pid] != nil && all.wait(pid) {
+		}
 	}
-	return reapOrphans(func(pid int) bool { return all[pid] != nil })
+	if !reaper() {
+		return false
+	}
+	for range 100 {
+		if !all.wait(-1) {
+			return false
+		}
+	}
+	return true
 }
 
-func (all processes) poll(pid int, p process) {
-	for {
-		var status unix.WaitStatus
-		got, err := unix.Wait4(pid, &status, unix.WNOHANG|unix.WUNTRACED, nil)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == nil && got == 0:
-			return
-		case err == nil && status.Stopped():
-			p.stopped(status.StopSignal())
-			continue
-		}
-		delete(all, pid)
-		switch {
-		case err != nil:
-			p.ended(125, false) // ECHILD: somebody else took its status
-		case status.Signaled():
-			p.ended(128+int(status.Signal()), true)
-		default:
-			p.ended(status.ExitStatus(), false)
-		}
-		return
+// wait handles one state change of a process, or of any for -1, and reports whether
+// there may be more.
+func (all processes) wait(which int) bool {
+	var status unix.WaitStatus
+	pid, err := unix.Wait4(which, &status, unix.WNOHANG|unix.WUNTRACED, nil)
+	if err == unix.EINTR {
+		return true
 	}
+	if err != nil { // ECHILD: another part of the program has its status
+		pid, status = which, 125<<8
+	}
+	if pid <= 0 {
+		return false
+	}
+	p := all[pid]
+	switch {
+	case p == nil: // an orphan
+	case status.Stopped():
+		p.stopped(status.StopSignal())
+	case status.Signaled():
+		delete(all, pid)
+		p.ended(128+int(status.Signal()), true)
+	default:
+		delete(all, pid)
+		p.ended(status.ExitStatus(), false)
+	}
+	return true
 }
 
 // fork starts a process with the arguments, environment, files and user of c. It
-// forks and execs by the syscall package, because os.Process tells nothing of a
-// process that stops. All that waits for a process and signals it is in one
-// goroutine, so its PID cannot be another one's.
+// uses package syscall because os.Process does not report that a process is stopped.
+// One goroutine waits for processes and signals them, so a PID is not reused between.
 func fork(c Command, sys *syscall.SysProcAttr) (pid int, err error) {
 	name := c.Args[0]
 	path, err := lookPath(name, c.Env)
@@ -74,7 +85,7 @@ func fork(c Command, sys *syscall.SysProcAttr) (pid int, err error) {
 	attr := &syscall.ProcAttr{Env: c.Env, Files: files, Sys: sys}
 	pid, err = syscall.ForkExec(path, c.Args, attr)
 	if errors.Is(err, syscall.ENOEXEC) {
-		// A script without #! is the shell's, as for execvp(3).
+		// Like execvp(3), have the shell run a script without #!.
 		pid, err = syscall.ForkExec("/bin/sh", append([]string{"sh", path}, c.Args[1:]...), attr)
 	}
 	// The files must not be finalized, and so closed, before the fork.

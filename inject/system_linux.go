@@ -17,16 +17,16 @@ const (
 	getTermios = unix.TCGETS
 )
 
-// sysProcAttr has the kernel kill the child when roomenv dies, even by
-// SIGKILL. A program that changes its user by set-user-ID loses that.
+// sysProcAttr has the kernel kill the child when roomenv exits, even by SIGKILL. A
+// set-user-ID program loses that.
 func sysProcAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 
-// fromBackground changes the terminal from wherever roomenv is. The kernel would
-// stop a process that does so from the background, unless the calling thread, to
-// which [Supervisor.Run] is locked, blocks SIGTTOU. To ignore it and then not to would not
-// do: the Go runtime keeps a handler once it had one.
+// fromBackground changes the terminal also from the background. The kernel stops a
+// background process that does so, unless the calling thread, to which
+// [Supervisor.Run] is locked, blocks SIGTTOU. Ignoring the signal for a time is not
+// possible: the Go runtime does not remove its handler.
 func fromBackground(change func() error) error {
 	block, before := unix.Sigset_t{}, unix.Sigset_t{}
 	block.Val[0] = 1 << (unix.SIGTTOU - 1)
@@ -37,29 +37,12 @@ func fromBackground(change func() error) error {
 	return errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil))
 }
 
-// setNoNewPrivs takes set-user-ID and file capabilities from all that this
-// thread executes, for good (prctl(2), PR_SET_NO_NEW_PRIVS).
+// setNoNewPrivs disables set-user-ID and file capabilities for all that this thread
+// executes, permanently (prctl(2), PR_SET_NO_NEW_PRIVS).
 func setNoNewPrivs() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }
 
-// reapOrphans collects the processes that ended and have roomenv as their
-// parent only because their own is gone. They come to PID 1 and to subreapers.
-// It peeks first, because to wait for any process could take the status of one
-// that is ours. One of ours that ended hides orphans behind it: they stay for the
-// next time.
-func reapOrphans(ours func(pid int) bool) (more bool) {
-	if !reaper() {
-		return false
-	}
-	for range 100 {
-		pid := peek()
-		if pid <= 0 || ours(pid) {
-			return false
-		}
-		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
-	}
-	return true
-}
-
+// reaper reports whether processes become children of roomenv when their parent has
+// exited: those of PID 1 and of subreapers do.
 func reaper() bool {
 	if unix.Getpid() == 1 {
 		return true
@@ -69,14 +52,13 @@ func reaper() bool {
 	return err == nil && on != 0
 }
 
-// groupAlive reports whether a process of the group is running. What has ended
-// and only waits for its parent to look holds nothing any more, and a parent such
-// as the PID 1 of some containers never looks.
+// groupAlive reports whether a process of the group runs. Zombies do not: they have no
+// resources, and some parents, such as the PID 1 of some containers, never reap them.
 func groupAlive(group int) bool {
 	if unix.Kill(-group, 0) == unix.ESRCH {
 		return false
 	}
-	// What a process forks while the others are looked at may be missed once.
+	// A process that is forked during one look may be missed.
 	for range 2 {
 		if runs(group) {
 			return true
@@ -100,25 +82,4 @@ func runs(group int) bool {
 		}
 	}
 	return false
-}
-
-// peek returns a process that can be waited for and leaves it so; 0 if there
-// is none.
-func peek() int {
-	var info unix.Siginfo
-	for {
-		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-		if err == nil {
-			break
-		}
-		if err != unix.EINTR {
-			return 0
-		}
-	}
-	// unix.Siginfo does not name si_pid, the first field after its three ints
-	// and what aligns to a pointer (sigaction(2)). The kernel leaves it 0 when
-	// there is nothing.
-	const word = unsafe.Sizeof(uintptr(0))
-	const offset = (3*4 + word - 1) &^ (word - 1)
-	return int(*(*int32)(unsafe.Add(unsafe.Pointer(&info), offset)))
 }

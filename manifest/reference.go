@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -75,8 +76,8 @@ var (
 			param("from", plainText, "Approver to ask if there is no token; overrides `from` of the client."),
 		},
 		KindRequest: {
-			param("url", plainText, "Purpose of the secret, by custom a URL."),
-			param("type", plainText, "Type of the secret, such as `text/plain`; `git` is a user name and a password as JSON."),
+			param("url", plainText, "Purpose of the secret, by custom a URL.").always(),
+			param("type", plainText, "Type of the secret, such as `text/plain`; `git` is a user name and a password as JSON.").always(),
 			param("delegate_to", plainText, "Participant to store the secret for, if not this identity."),
 			param("timeout", seconds, "How long to wait for the answer, in seconds (default 300)."),
 		},
@@ -94,7 +95,7 @@ var (
 	}
 	expiresKey = on("expires_at", boolean, "Sets NAME_EXPIRES_AT to the time when the token expires (RFC 3339).", func(v *spec, is bool) { v.expiresAt = is })
 	requestKey = on(string(KindRequest), anyMapping("request"), "What to ask a participant for if the room does not store it.", func(v *spec, f field) { v.request = f })
-	fromKey    = on("from", plainText, "The approver.", func(v *spec, id string) { v.Path += id })
+	fromKey    = on("from", plainText, "The approver.", func(v *spec, id string) { v.Path += id }).always()
 
 	// groupKeys are those that a reference has outside of its query.
 	groupKeys = keys[spec]{
@@ -110,18 +111,29 @@ var (
 		return strconv.FormatUint(n, 10)
 	}}
 
-	schemePattern = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`)
-	reserved      = regexp.MustCompile(`^` + reservedScheme + `:[a-z]+/`)
+	schemePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`) })
+	reserved      = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z]+/`) })
 )
 
 // param is a key of a target.
 func param(name string, k kind[string], doc string) key[spec] {
-	return on(name, k, doc, func(v *spec, value string) { v.params.Set(name, value) })
+	return on(name, k, doc, func(v *spec, value string) { v.set(name, value) })
+}
+
+// set stores a parameter of the target.
+func (v *spec) set(name, value string) {
+	if v.params == nil {
+		v.params = url.Values{}
+	}
+	v.params.Set(name, value)
 }
 
 // setParams ends a spec: the parameters of a target of a room are in the order in which
 // they are documented, those of another scheme sorted.
 func (v *spec) setParams() {
+	if v.params == nil {
+		return
+	}
 	names := slices.Sorted(maps.Keys(v.params))
 	if v.Scheme == SchemeRoom {
 		names = targetKeys[v.Kind()].names()
@@ -149,37 +161,14 @@ var (
 
 func (t Target) isOAuth() bool { return t.Scheme == SchemeRoom && t.Kind() == KindOAuth }
 
-// request reads {from: PARTICIPANT, url: URL, type: TYPE, ...}.
-func (s *source) request(v *spec, f field) {
-	if requestKeys.readMapping(s, f, "{from: PARTICIPANT, url: URL, type: TYPE}", v) {
-		if v.ID() == "" {
-			s.fail(f.off, "missing `from` in request", "")
-		} else if missing := v.missing(); missing != "" {
-			s.fail(f.off, "missing `"+missing+"` in request", "")
-		}
-	}
-}
-
 var requestKeys = join(keys[spec]{fromKey}, targetKeys[KindRequest])
-
-// missing returns the key that a target lacks.
-func (v *spec) missing() string {
-	if v.Scheme == SchemeRoom && v.Kind() == KindRequest {
-		for _, key := range []string{"url", "type"} {
-			if v.params.Get(key) == "" {
-				return key
-			}
-		}
-	}
-	return ""
-}
 
 // schemes are those of the references of a manifest, SchemeRoom first.
 type schemes []string
 
 // of returns the scheme of a text that is one reference, or "".
 func (k schemes) of(text string) string {
-	if reserved.MatchString(text) {
+	if kind, ok := strings.CutPrefix(text, reservedScheme+":"); ok && reserved().MatchString(kind) {
 		return reservedScheme
 	}
 	for _, scheme := range k {
@@ -203,7 +192,7 @@ func (k schemes) hint(scheme string) string {
 // fault is into text; its message does not quote text.
 func (k schemes) parseReference(text string) (Reference, *fault) {
 	s := &source{schemes: k}
-	v := spec{params: url.Values{}}
+	var v spec
 	s.reference(&v, text)
 	if len(s.fault) > 0 {
 		first := slices.MinFunc(s.fault, func(a, b fault) int { return a.off - b.off })
@@ -218,7 +207,7 @@ func (s *source) reference(v *spec, text string) {
 	switch written, _, ok := strings.Cut(text, ":"); {
 	case v.Scheme == reservedScheme:
 		s.fail(0, "the scheme account: is reserved", "write single quotes around a text in a .env-style file, or {value: TEXT} in YAML")
-	case v.Scheme == "" && ok && schemePattern.MatchString(written):
+	case v.Scheme == "" && ok && schemePattern().MatchString(written):
 		s.fail(0, "unknown scheme", s.hint(written))
 	case v.Scheme == "":
 		s.fail(0, "a reference starts with room:", hints[""])
@@ -228,24 +217,23 @@ func (s *source) reference(v *spec, text string) {
 	if len(s.fault) > 0 {
 		return
 	}
-	at := referencePattern.FindStringSubmatchIndex(text) // matches each text with a colon
-	part := func(i int) (off int, part string, ok bool) {
-		if at[2*i] < 0 {
-			return 0, "", false
-		}
-		return at[2*i], text[at[2*i]:at[2*i+1]], true
-	}
-	if off, group, ok := part(1); ok {
+	path, fragment, hasFragment := strings.Cut(text, "#")
+	path, query, hasQuery := strings.Cut(path, "?")
+	off := len(v.Scheme) + 1
+	if after, ok := strings.CutPrefix(path[off:], "//"); ok {
+		off += len("//")
+		group, _, _ := strings.Cut(after, "/")
 		groupKeys.find("room").set(s, v, queryField("room", group, off))
+		off = min(off+len(group)+1, len(path))
 	}
-	off, kind, _ := part(2)
+	kind, id, _ := strings.Cut(path[off:], "/")
 	switch {
 	case kind == "":
 		s.fail(off, "missing kind in reference", hints[""])
 	case v.Scheme == SchemeRoom && !slices.Contains(kinds, kind):
 		s.fail(off, "unknown kind of reference", didYouMean(kind, kinds...))
 	}
-	off, id, _ := part(3)
+	off = min(off+len(kind)+1, len(path))
 	id, ok := decode(id)
 	switch {
 	case !ok:
@@ -254,35 +242,34 @@ func (s *source) reference(v *spec, text string) {
 		s.fail(off, "missing ID in reference", hints[kind])
 	}
 	v.Path = kind + "/" + id
-	if off, query, ok := part(4); ok {
-		s.query(v, query, off)
+	ks := anyQuery
+	if v.Scheme == SchemeRoom {
+		ks = roomQuery[v.Kind()]
 	}
-	if missing := v.missing(); missing != "" {
-		s.fail(off, "missing `"+missing+"` in request", hints[kind])
+	var fields []field
+	if hasQuery {
+		fields = s.queryFields(query, len(path)+1, ks)
 	}
-	if off, fragment, ok := part(5); ok {
-		if fragment, ok = decode(fragment); !ok {
+	s.query(v, field{kind, off, node{fields: fields}}, ks)
+	if hasFragment {
+		off := len(text) - len(fragment)
+		fragment, ok := decode(fragment)
+		if !ok {
 			s.fail(off, "invalid field: want text", textOnly)
 		}
 		groupKeys.find("field").set(s, v, queryField("field", fragment, off))
 	}
 }
 
-// referencePattern has the group, kind, ID, query and fragment of a reference.
-var referencePattern = regexp.MustCompile(`^[^:]*:(?://([^/?#]*)/?)?([^/?#]*)/?([^?#]*)(?:\?([^#]*))?(?:#(.*))?$`)
-
 // queryField returns a field whose value is text, whatever its key wants.
 func queryField(key, text string, off int) field {
 	return field{key, off, node{kind: queryNode, off: off, text: text}}
 }
 
-// query reads the query of a reference, which starts at off.
-func (s *source) query(v *spec, query string, off int) {
-	ks := anyQuery
-	if v.Scheme == SchemeRoom {
-		ks = roomQuery[v.Kind()]
-	}
-	var fields []field
+// queryFields reads the query of a reference, which starts at off and has keys of ks, up to
+// the first error.
+func (s *source) queryFields(query string, off int, ks keys[spec]) (fields []field) {
+	seen := map[string]bool{}
 	for pair := range strings.SplitSeq(query, "&") {
 		key, value, hasValue := strings.Cut(pair, "=")
 		f := queryField(key, "", off)
@@ -295,15 +282,24 @@ func (s *source) query(v *spec, query string, off int) {
 			s.fail(off+strings.IndexAny(pair, "+;"), `"+" and ";" are ambiguous in a query`, "write %2B for a plus, %20 for a space and %3B for a semicolon")
 		case !ok:
 			s.fail(f.value.off, "invalid value: want text", textOnly)
-		case has(fields, key):
+		case seen[key]:
 			s.fail(off, "duplicate key", "delete one")
 		case !hasValue && ks.find(key) != nil:
 			s.fail(f.value.off, "missing value", "write "+key+"=VALUE")
 		}
+		if len(s.fault) > 0 {
+			return nil
+		}
+		seen[key] = true
 		fields = append(fields, f)
 		off += len(pair) + 1
 	}
-	ks.read(s, fields, v, func(f field) {
+	return fields
+}
+
+// query stores the fields of a query.
+func (s *source) query(v *spec, query field, ks keys[spec]) {
+	ks.read(s, query, v, func(f field) {
 		name, ok := decode(f.key)
 		switch {
 		case v.Scheme == SchemeRoom || name == "" || name == reservedKey:
@@ -311,10 +307,10 @@ func (s *source) query(v *spec, query string, off int) {
 		case !ok:
 			s.fail(f.off, "invalid key: want text", textOnly)
 		default:
-			v.params.Set(name, f.value.text)
+			v.set(name, f.value.text)
 		}
 	})
-	s.checkStale(fields, v.policy)
+	s.checkStale(query.value.fields, v.policy)
 }
 
 // isQueryKey reports whether key is one of any kind.

@@ -9,18 +9,18 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// A File is one file of a generation.
+// A File is one file of a [Result].
 type File struct {
 	Path    string      // relative, clean, with slashes
 	Mode    fs.FileMode // permission bits
 	Content secret.Value
-	// Descriptor is the number at which the child gets the file open, with
-	// nothing in a folder; 0 for a file in one.
+	// Descriptor is the number at which the process gets the file open, without a
+	// name; 0 is for a file in a directory.
 	Descriptor int
 }
 
-// CredentialsDirectory is the variable that tells a child where its files are,
-// as for services of systemd (systemd.exec(5)).
+// CredentialsDirectory is the variable with the directory of the files, such as for
+// services of systemd (systemd.exec(5)).
 const CredentialsDirectory = "CREDENTIALS_DIRECTORY"
 
 // A fileResult is what one file evaluates to. The value of its result is the
@@ -31,8 +31,8 @@ type fileResult struct {
 	descriptor int
 }
 
-// newFiles numbers the files that the child gets open from 3 on, as
-// [os/exec.Cmd.ExtraFiles] does; one that is absent leaves a gap.
+// newFiles numbers the files that the command gets open, from 3 on like
+// [os/exec.Cmd.ExtraFiles]; one that is absent leaves a gap.
 func newFiles(m *manifest.Manifest) map[string]*fileResult {
 	files := make(map[string]*fileResult, len(m.Files))
 	descriptor := firstDescriptor
@@ -99,7 +99,7 @@ func (e *evaluation) file(f *fileResult, depth int) {
 }
 
 // inherits evaluates an entry of a file that is the variable of its name: that
-// of the child, absent if it has none.
+// of the command, absent if it is unset.
 func (e *evaluation) inherits(r *result, depth int) {
 	value, set, ok := e.lookup(r, r.entry.Name, depth)
 	switch {
@@ -116,7 +116,7 @@ func (e *evaluation) inherits(r *result, depth int) {
 func (e *evaluation) path(b []byte, r *result, path string, depth int) []byte {
 	f := e.files[path]
 	if f == nil {
-		r.fail("there is no file %q", path)
+		r.fail("file %q not found", path)
 		return b
 	}
 	if f.state == running {
@@ -147,10 +147,10 @@ func (e *evaluation) renderFiles(m *manifest.Manifest) (files []File, errs []err
 			files = append(files, File{f.file.Path, f.file.Mode, secret.New(f.value), f.descriptor})
 		}
 		for _, err := range f.errs {
-			errs = append(errs, fmt.Errorf("cannot write %s (%s): %w", f.file.Path, f.file.Pos, err))
+			errs = append(errs, fmt.Errorf("write %s (%s): %w", f.file.Path, f.file.Pos, err))
 		}
 	}
 	return files, errs
 }
 
-var errTooLarge = fmt.Errorf("all values together are more than %d MiB", maxTotal>>20)
+var errTooLarge = fmt.Errorf("the values exceed %d MiB in total", maxTotal>>20)

@@ -47,7 +47,7 @@ func (r room) render(t testing.TB, m *manifest.Manifest, inherited ...string) (*
 	if len(m.Files) > 0 {
 		dir = "/run/dir"
 	}
-	return render.Render(m, s, inherited, dir)
+	return render.Policy{}.Render(m, s, inherited, dir)
 }
 
 type template = manifest.Expr
@@ -333,7 +333,7 @@ func TestBombs(t *testing.T) {
 		entries []manifest.Entry
 		want    string
 	}{
-		"laughs": {laughs, "more than 64 MiB"},
+		"laughs": {laughs, "exceed 64 MiB"},
 		"chain":  {chain, "deeper than 1000"},
 		"words":  {[]manifest.Entry{entry("A", deep)}, "deeper than 1000"},
 	} {
@@ -360,7 +360,7 @@ func TestEntriesAreEvaluatedOnce(t *testing.T) {
 }
 
 func TestNoReferences(t *testing.T) {
-	g, err := render.Render(new(manifest.Manifest), new(fetch.Snapshot), []string{"A=1"}, "")
+	g, err := render.Policy{}.Render(new(manifest.Manifest), new(fetch.Snapshot), []string{"A=1"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

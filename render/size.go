@@ -10,7 +10,7 @@ import (
 // of g for its size (E2BIG), and says what is to blame: every argument and
 // variable that is too long in itself, else the largest one. argv[0] is the file
 // to run. A path that is found for it, and the interpreter of a script, count too
-// and are not known here: within their few bytes of the limit execve still fails.
+// and are unknown: within their few bytes of the limit execve still fails.
 func CheckSize(argv []string, g *Result) error {
 	limit := execLimits()
 	total := 0
@@ -22,7 +22,7 @@ func CheckSize(argv []string, g *Result) error {
 			largest = p
 		}
 		if p.size > limit.piece {
-			errs = append(errs, fmt.Errorf("cannot start the command: %s is %d bytes, and the system takes at most %d%s",
+			errs = append(errs, fmt.Errorf("start command: %s is %d bytes, and the limit of the system is %d%s",
 				p.name, p.size, limit.piece, p.remedy()))
 		}
 	}
@@ -36,7 +36,7 @@ func CheckSize(argv []string, g *Result) error {
 		add(piece{"the variable " + v.Name, len(v.Name) + 1 + v.Value.Len() + 1, true})
 	}
 	if errs == nil && total > limit.total {
-		errs = append(errs, fmt.Errorf("cannot start the command: its arguments and environment are %d bytes, and the system takes at most %d; %s is the largest with %d%s",
+		errs = append(errs, fmt.Errorf("start command: arguments and environment are %d bytes, and the limit of the system is %d; %s is the largest with %d%s",
 			total, limit.total, largest.name, largest.size, largest.remedy()))
 	}
 	return errors.Join(errs...)
@@ -59,5 +59,5 @@ func (p piece) remedy() string {
 	if !p.variable {
 		return ""
 	}
-	return ": write the value to a file with `roomenv secret get ID -o FILE` and pass the name of the file"
+	return "; pass the value in a file: add file=PATH to the reference"
 }

@@ -154,7 +154,7 @@ func TestRejectSuspended(t *testing.T) {
 	})
 }
 
-// Row 5: the call in flight goes on when nothing else is desired.
+// Row 5: the call in flight continues when nothing else is desired.
 func TestInFlight(t *testing.T) {
 	run(t, oneKey, oneValue(), func(w *world) {
 		w.set("key", "v2")
@@ -337,7 +337,7 @@ func TestUnrenderable(t *testing.T) {
 		w.set("key", "no JSON")
 		w.set("key", "no JSON either")
 		w.quiet()
-		w.wantReported("apply new values (keeping the previous values): cannot set KEY")
+		w.wantReported("apply new values (keeping the previous values): set KEY")
 		w.set("key", `{"field": "b"}`)
 		w.answer(w.next(2), nil)
 		w.set("key", "no JSON")
@@ -371,6 +371,17 @@ func TestContextEnds(t *testing.T) {
 		if c.ctx.Err() == nil || !errors.Is(w.err, why) || w.code != 7 || !errors.Is(w.consumer.stopped[0], why) {
 			t.Errorf("got %d, %v, stopped by %v", w.code, w.err, w.consumer.stopped)
 		}
+	})
+}
+
+// Row 14: a call that takes effect although the context ends counts.
+func TestEffectAtTheEnd(t *testing.T) {
+	run(t, oneKey, oneValue(), func(w *world) {
+		w.consumer.effect = func() error { return nil }
+		w.set("key", "v2")
+		w.next(2)
+		w.end()
+		w.wantStatus(runner.CommandRunning, 2, 0, 2)
 	})
 }
 
@@ -458,6 +469,18 @@ func TestFirstFails(t *testing.T) {
 		w.start()
 		w.awaitEnd()
 		if !errors.Is(w.err, w.consumer.refuse) {
+			t.Errorf("got %d, %v", w.code, w.err)
+		}
+	})
+}
+
+// Values that cannot be resolved end Run too.
+func TestUnresolved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oneKey, nil)
+		w.start()
+		w.awaitEnd()
+		if _, ok := errors.AsType[*fetch.Error](w.err); !ok || w.code != 7 {
 			t.Errorf("got %d, %v", w.code, w.err)
 		}
 	})
