@@ -377,7 +377,7 @@ func TestDialNoRoom(t *testing.T) {
 			w.WriteHeader(http.StatusSwitchingProtocols)
 		}))
 		_, err := room.Dial(t.Context(), config)
-		if !errors.Is(err, room.ErrUnreachable) || !strings.Contains(err.Error(), "no room") || attempts.Load() != 1 {
+		if !errors.Is(err, room.ErrUnreachable) || !strings.Contains(err.Error(), "not a MeshAgent room") || attempts.Load() != 1 {
 			t.Errorf("%v after %d attempts", err, attempts.Load())
 		}
 	})

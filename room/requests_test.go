@@ -195,7 +195,7 @@ func TestOutageIsToldOnce(t *testing.T) {
 			c := dial(t, config)
 			time.Sleep(10 * time.Minute) // of the bubble
 			_ = c.Close()
-			if got := strings.Count(log.String(), "WARN"); got != warnings || strings.Count(log.String(), "the room is back") != 1 {
+			if got := strings.Count(log.String(), "WARN"); got != warnings || strings.Count(log.String(), "reconnected") != 1 {
 				t.Errorf("%d warnings of an outage of %d attempts:\n%s", got, outage, &log)
 			}
 		})
@@ -581,7 +581,7 @@ func TestCloseInPeace(t *testing.T) {
 func TestTooLarge(t *testing.T) {
 	c := dial(t, listen(t, scripted(t, func(p *peer, _ int) { p.ready(); p.hold() })))
 	ctx := soon(t)
-	if err := c.Secrets().Set(ctx, room.NewSecret{ID: "k", Value: secret.New(make([]byte, wire.DefaultMaxMessage))}); err == nil || !strings.Contains(err.Error(), "larger") {
+	if err := c.Secrets().Set(ctx, room.NewSecret{ID: "k", Value: secret.New(make([]byte, wire.DefaultMaxMessage))}); err == nil || !strings.Contains(err.Error(), "want at most") {
 		t.Error(err)
 	}
 	if _, err := get(ctx, c, strings.Repeat("k", wire.MaxHeader)); err == nil || !strings.Contains(err.Error(), "longer") {

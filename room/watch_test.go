@@ -173,7 +173,7 @@ func TestWatchFails(t *testing.T) {
 		"no change":    {pieces: []wire.Content{wire.Text{Text: "x"}}, want: room.ErrUnexpectedAnswer, calls: 1, closed: true},
 		"wrong field":  {pieces: []wire.Content{object(`{"revision":"1"}`)}, want: room.ErrUnexpectedAnswer, calls: 1, closed: true},
 		"ended": {pieces: []wire.Content{wire.Control{Method: wire.Close, StatusCode: 1007, Message: "\x1b[2J"}},
-			text: `secrets.watch: the room ended the stream with the status 1007 "\x1b[2J"`, calls: 1},
+			text: `secrets.watch: the room closed the stream: status 1007 "\x1b[2J"`, calls: 1},
 		"long words": {pieces: []wire.Content{wire.Control{Method: wire.Close, StatusCode: 1007, Message: strings.Repeat("x", 1<<19)}},
 			text: "xxx", calls: 1},
 	} {

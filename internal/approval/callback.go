@@ -14,8 +14,8 @@ import (
 	"github.com/roomenv/roomenv/internal/httpserver"
 )
 
-// callbacks listens on loopback where providers send browsers back to. All
-// flows to one address share a listener, which is closed after the last.
+// callbacks listens on loopback for redirects of providers. All flows with one address
+// share a listener, which is closed after the last.
 type callbacks struct {
 	mu      sync.Mutex
 	servers map[string]*callbackServer // by address
@@ -34,8 +34,7 @@ type waiter struct {
 	take func(context.Context, url.Values) error
 }
 
-// await calls take for the redirect with state, once, unless stop was called
-// before.
+// await calls take for the redirect with state, unless stop was called before.
 func (c *callbacks) await(redirect *url.URL, state string, take func(context.Context, url.Values) error) (stop func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,23 +72,23 @@ func (c *callbacks) serve(s *callbackServer, w http.ResponseWriter, r *http.Requ
 	waiter := s.waiting[q.Get("state")]
 	c.mu.Unlock()
 	if waiter == nil || r.Method != http.MethodGet || r.URL.EscapedPath() != waiter.path {
-		writeCallbackPage(w, http.StatusNotFound, "Nobody waits for this", "This sign-in was not begun here, or has ended.")
+		writeCallbackPage(w, http.StatusNotFound, "Unknown sign-in", "This sign-in did not start here, or is closed.")
 		return
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the provider sets the pace
-	// Not with the context of r: who closes the tab has consented still.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // an exchange of the code may take longer
+	// Not the context of r: the consent stays valid if the tab is closed.
 	switch err := waiter.take(c.ctx, q); {
 	case err != nil:
-		writeCallbackPage(w, http.StatusBadGateway, "That did not work", err.Error())
+		writeCallbackPage(w, http.StatusBadGateway, "Sign-in failed", err.Error())
 	case q.Get("code") == "":
-		writeCallbackPage(w, http.StatusOK, "Declined", "The one who asked is told that the authorization was not given.")
+		writeCallbackPage(w, http.StatusOK, "Declined", "The requester is notified that you declined.")
 	default:
-		writeCallbackPage(w, http.StatusOK, "Authorized", "The room has the authorization.")
+		writeCallbackPage(w, http.StatusOK, "Authorized", "The room stores the authorization.")
 	}
 }
 
-// stop closes the listener after the last flow, since the port may be wanted
-// again, and lets answers that are under way end.
+// stop closes the listener after the last flow, since the port may be needed again.
+// Responses in progress finish.
 func (c *callbacks) stop(at, state string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,7 +104,7 @@ func (c *callbacks) stop(at, state string) {
 	_ = s.listener.Close()
 }
 
-// close ends what is under way, and waits for it.
+// close ends all flows, and waits for responses in progress.
 func (c *callbacks) close() {
 	c.mu.Lock()
 	if c.cancel != nil {

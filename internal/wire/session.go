@@ -52,7 +52,7 @@ type Invoke struct {
 	ToolCallID    string          `json:"tool_call_id,omitempty"`
 }
 
-// PackInvoke is the payload of a call of tool with arguments.
+// PackInvoke returns the payload of a call of tool with arguments.
 func PackInvoke(toolkit, tool string, arguments Content) ([]byte, error) {
 	return packInvoke(Invoke{Toolkit: toolkit, Tool: tool}, arguments)
 }
@@ -64,7 +64,7 @@ func packInvoke(call Invoke, arguments Content) (_ []byte, err error) {
 	}
 	invoke, err := EncodeJSON(call)
 	if err != nil {
-		return nil, fmt.Errorf("cannot encode a call of %s.%s: %w", call.Toolkit, call.Tool, err)
+		return nil, fmt.Errorf("encode call of %s.%s: %w", call.Toolkit, call.Tool, err)
 	}
 	return pack(invoke, trailer)
 }
