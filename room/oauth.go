@@ -83,7 +83,7 @@ func (s *Secrets) OfflineOAuthToken(ctx context.Context, q OfflineOAuthQuery) (s
 		return secret.Value{}, unsupported(err)
 	}
 	if token.AccessToken.Len() == 0 {
-		return secret.Value{}, &Error{Op: op(wire.GetOfflineOAuthToken), Code: wire.NotFound, Text: "there is no such token"}
+		return secret.Value{}, &Error{Op: op(wire.GetOfflineOAuthToken), Code: int(wire.NotFound), Text: "there is no such token"}
 	}
 	return token.AccessToken.Value, nil
 }

@@ -67,7 +67,7 @@ func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, c
 		timeout = DefaultRequestTimeout
 	}
 	seconds := max(1, int((timeout+time.Second-1)/time.Second))
-	silent := &Error{Code: wire.Timeout, Text: "the room did not answer in time"}
+	silent := &Error{Code: int(wire.Timeout), Text: "the room did not answer in time"}
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(seconds)*time.Second+requestGrace, silent)
 	return ctx, cancel, seconds
 }

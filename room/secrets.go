@@ -84,7 +84,7 @@ func (s *Secrets) Get(ctx context.Context, q SecretQuery) (Secret, error) {
 	case wire.File:
 		return Secret{content.Name, content.MimeType, content.Data}, nil
 	case wire.Empty:
-		return Secret{}, &Error{Op: op(wire.GetSecret), Code: wire.NotFound, Text: "there is no such secret"}
+		return Secret{}, &Error{Op: op(wire.GetSecret), Code: int(wire.NotFound), Text: "there is no such secret"}
 	}
 	return Secret{}, unexpected(wire.GetSecret, contentType(content))
 }
@@ -178,7 +178,7 @@ func (s *Secrets) ask(ctx context.Context, tool string, arguments, result any) (
 // secret", which have one code: of the operations only delete_secret says the
 // second with an error.
 func unsupported(err error) error {
-	if answer, ok := errors.AsType[*Error](err); ok && answer.Code == wire.NotFound {
+	if answer, ok := errors.AsType[*Error](err); ok && answer.Code == int(wire.NotFound) {
 		return fmt.Errorf("%w: %s", ErrUnsupported, answer.Error()) // nobody shall find ErrNotFound in it
 	}
 	return err
