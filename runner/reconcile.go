@@ -144,7 +144,7 @@ func (l *loop) run(ctx context.Context) (cause error) {
 		defer cancel()
 		running.Go(func() { l.watch(watching, func() { notify(changed) }) })
 		l.startSession(ctx)
-		defer func() { l.session.stop() }()
+		defer l.endSession()
 	}
 	defer l.endReload()
 	for {

@@ -114,7 +114,7 @@ func TestSuspend(t *testing.T) {
 			t.Errorf("suspended because %v", c.why)
 		}
 		w.answer(c, nil)
-		w.wantReported("is revoked: missing: not here; stopping the command until the value is available")
+		w.wantReported("is revoked: missing: not here; stopping until the value is available")
 		w.wantStatus(runner.CommandStopped, 1, 0, 1)
 		if got := w.runner.Status().Unready(); len(got) != 2 || !strings.Contains(got[0], "the command is stopped: KEY (") {
 			t.Errorf("unready because %q", got)
@@ -475,7 +475,7 @@ func TestFirstSuperseded(t *testing.T) {
 		if got := value(t, c, "SIG"); got != "s2" {
 			t.Errorf("SIG is %q", got)
 		}
-		w.wantStatus(runner.CommandStarting, 1, 0, 2, 2)
+		w.wantStatus(runner.CommandStarting, 0, 0, 2, 2)
 		w.answer(c, nil)
 		w.wantStatus(runner.CommandRunning, 2, 0, 2, 2)
 	})
