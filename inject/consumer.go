@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,17 +11,20 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/internal/mask"
+	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
 	"github.com/roomenv/roomenv/runner"
 )
 
 // A Consumer runs a command with the revisions of a [runner.Runner]: a [Supervisor]
-// restarts it, signals it or runs hooks, as the manifest asks for. The code that Run
-// of the runner returns is then that of [Supervisor.Run].
+// restarts it, signals it or runs hooks, as on_change of the manifest says. What the
+// manifest says of the command under exec takes effect by [Consumer.Configure] alone.
+// Run of the runner returns the exit code and error of [Supervisor.Run].
 type Consumer struct {
 	Supervisor Supervisor
 
@@ -50,6 +54,28 @@ type Consumer struct {
 	running  bool
 	restarts int
 	crashes  int
+}
+
+// Configure takes the settings of a manifest that are for the command: mask,
+// stop_signal, stop_timeout, restart, ready and restart_on_failure. Those that the
+// manifest leaves out do not change c. The error is a [*manifest.Error]. Call it before
+// Run of the runner, with the Exec of [runner.Runner.Manifest].
+func (c *Consumer) Configure(e manifest.Exec) error {
+	if e.StopSignal != "" {
+		signal, err := ParseSignal(e.StopSignal)
+		if err != nil {
+			return &manifest.Error{Pos: e.Pos["stop_signal"], Message: "stop_signal: " + err.Error()}
+		}
+		c.Command.StopSignal = signal
+	}
+	c.Command.StopTimeout = cmp.Or(e.StopTimeout, c.Command.StopTimeout)
+	c.Mask = c.Mask || e.Mask
+	s := &c.Supervisor
+	s.RestartOnFailure = s.RestartOnFailure || e.RestartOnFailure
+	if e.Overlap {
+		s.Overlap, s.Ready = true, Readiness(e.Ready)
+	}
+	return nil
 }
 
 // Prepare refuses a revision that is too large for execve(2), and has its secrets
@@ -169,7 +195,8 @@ func (c *Consumer) doneChannel() chan struct{} {
 	return c.done
 }
 
-// Stop stops the command, if it runs, and returns what [Supervisor.Run] did.
+// Stop stops the command, if it runs, and returns its exit code, such as 143 after
+// SIGTERM, and nil; without a command, the error of [Supervisor.Run] or cause.
 func (c *Consumer) Stop(cause error) (int, error) {
 	if !c.started {
 		return exitCode(cause), cause
@@ -211,17 +238,22 @@ func (c *Consumer) observe(e Event) {
 		c.crashes++
 	}
 	c.mu.Unlock()
+	wait := e.Wait.Round(time.Millisecond)
 	switch e.Kind {
 	case EventRestarted:
 		c.log().Info("command restarted")
 	case EventCrashed:
-		c.log().Warn("command crashed", "exit_code", e.Code, "error", e.Err, "retry_in", e.Wait)
+		attrs := []any{"exit_code", e.Code, "retry_in", wait}
+		if e.Err != nil {
+			attrs = append(attrs, "error", e.Err)
+		}
+		c.log().Warn("command crashed", attrs...)
 	case EventHookFailed:
 		level := slog.LevelWarn
 		if e.Failures > 1 { // it was logged
 			level = slog.LevelInfo
 		}
-		c.log().Log(context.Background(), level, "hook failed", "hook", e.Hook[0], "error", e.Err, "retry_in", e.Wait)
+		c.log().Log(context.Background(), level, "hook failed", "hook", e.Hook[0], "error", e.Err, "retry_in", wait)
 	}
 }
 

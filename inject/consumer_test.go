@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/inject"
+	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
 	"github.com/roomenv/roomenv/runner"
 	"github.com/roomenv/roomenv/secret"
@@ -263,6 +266,52 @@ func TestConsumerPrepare(t *testing.T) {
 	large := revision(strings.Repeat("x", 10<<20))
 	if err := c.Prepare(large, nil); err == nil || !strings.Contains(err.Error(), "the variable N is") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// What the manifest leaves out stays, and an unknown signal is an error with its place.
+func TestConsumerConfigure(t *testing.T) {
+	c := inject.Consumer{Command: inject.Command{StopTimeout: time.Minute, StopSignal: unix.SIGINT}, Mask: true}
+	if err := c.Configure(manifest.Exec{}); err != nil || !c.Mask || c.Command.StopTimeout != time.Minute || c.Command.StopSignal != unix.SIGINT || c.Supervisor.Overlap {
+		t.Errorf("got %+v, %v", c.Command, err)
+	}
+	ready := manifest.Readiness{TCP: "127.0.0.1:1", Timeout: time.Second}
+	m := manifest.Exec{Mask: true, StopSignal: "QUIT", StopTimeout: time.Second, Overlap: true, Ready: ready, RestartOnFailure: true}
+	c = inject.Consumer{}
+	err := c.Configure(m)
+	s := &c.Supervisor
+	if err != nil || !c.Mask || c.Command.StopSignal != unix.SIGQUIT || c.Command.StopTimeout != time.Second ||
+		!s.Overlap || s.Ready.TCP != ready.TCP || s.Ready.Timeout != ready.Timeout || !s.RestartOnFailure {
+		t.Errorf("got %+v, %+v, %v", s, c.Command, err)
+	}
+	m = manifest.Exec{StopSignal: "NONE", Pos: map[string]manifest.Position{"stop_signal": {File: "m.yaml", Line: 3, Column: 16}}}
+	if err := c.Configure(m); err == nil || err.Error() != `m.yaml:3:16: stop_signal: unknown signal "NONE"` {
+		t.Errorf("error %v", err)
+	}
+}
+
+// The log has no error where there is none, and no nanoseconds.
+func TestConsumerLog(t *testing.T) {
+	c := consume(t, inject.Supervisor{RestartOnFailure: true}, `echo start; read word; exit $word`)
+	var log strings.Builder
+	started := make(chan struct{}, 1)
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	c.Supervisor.Observe = func(e inject.Event) {
+		if e.Kind == inject.EventStarted {
+			started <- struct{}{}
+		}
+	}
+	c.apply("1", restart, nil)
+	<-started
+	c.expect("start")
+	if _, err := c.stdin.WriteString("3\n"); err != nil {
+		t.Fatal(err)
+	}
+	c.expect("start")
+	<-started // the crash was logged before
+	c.Stop(nil)
+	if got := log.String(); !regexp.MustCompile(`level=WARN msg="command crashed" exit_code=3 retry_in=\d+ms\n`).MatchString(got) {
+		t.Errorf("got %s", got)
 	}
 }
 
