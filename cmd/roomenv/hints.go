@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/roomenv/roomenv/fetch"
@@ -25,10 +26,13 @@ var roomHints = []struct {
 }
 
 // withHints adds what to do about an error of another package on the command line: for
-// each reason that references to a room have no value, and for refused variables.
+// each reason that references to a room have no value, and for refused variables, and for a manifest that is not there.
 func withHints(err error) error {
 	if errors.Is(err, render.ErrLoadsCode) {
 		err = hint(err, "pass --allow NAME if everyone who can write the value may run code here")
+	}
+	if file, ok := errors.AsType[*manifest.Error](err); ok && errors.Is(file, fs.ErrNotExist) {
+		err = hint(err, "or name another file with -m")
 	}
 	table, ok := errors.AsType[*fetch.Error](err)
 	if !ok {
