@@ -2,7 +2,6 @@ package inject
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"syscall"
 	"time"

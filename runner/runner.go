@@ -109,8 +109,8 @@ type Runner struct {
 	reporter Reporter // nil: the consumer is not one
 }
 
-// New reads the manifest, of which the error has all problems (manifest.Errors), and
-// opens nothing. Call Close when done.
+// New reads the manifest and opens nothing. The error has all problems of the manifest,
+// each a [*manifest.Error]. Call Close when done.
 func New(c Config) (*Runner, error) {
 	if c.Environ == nil {
 		c.Environ = os.Environ()
@@ -167,8 +167,8 @@ func (r *Runner) HasReferences() bool {
 	return false
 }
 
-// Resolve fetches all values of the manifest and renders them, as Run does if it has
-// not been called. The error says what is missing, for all references at once
+// Resolve fetches all values of the manifest and renders them. Run does that first,
+// unless Resolve was called. The error says what is missing, for all references at once
 // ([fetch.Error]), or what cannot be rendered. A cancelled ctx ends it with its cause.
 func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
 	if r.closed {
@@ -219,7 +219,7 @@ func (r *Runner) Run(ctx context.Context, c Consumer) (code int, err error) {
 	r.ran = true
 	if r.first == nil {
 		if _, err := r.Resolve(ctx); err != nil {
-			return exitFailure, err
+			return c.Stop(err)
 		}
 	}
 	l := newLoop(r, c)

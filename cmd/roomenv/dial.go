@@ -73,12 +73,14 @@ func (a *app) localDialer() (*roomDialer, error) {
 	if err != nil {
 		return nil, err
 	}
+	scope := token.AgentScope()
+	scope.Admin = true
 	config := func(name string) (room.Config, error) {
 		name = cmp.Or(name, a.roomFlag, defaultRoom)
 		return room.Config{
 			URL: "http://local/rooms/" + url.PathEscape(name),
 			Token: func(context.Context) (secret.Value, error) {
-				return local.Token(name, a.env.Name(), token.FullScope())
+				return local.Token(name, a.env.Name(), scope)
 			},
 			DialContext: local.DialContext,
 			Logger:      a.log,

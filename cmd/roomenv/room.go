@@ -83,7 +83,7 @@ An admin may store secrets for other identities too.`,
 				t.API = token.AgentScope()
 			}
 			if admin {
-				t.API.Admin = &token.AdminScope{}
+				t.API.Admin = true
 			}
 			t.Expires = time.Now().Add(lifetime)
 			signed, err := room.Sign(t)
