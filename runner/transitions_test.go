@@ -381,7 +381,7 @@ func TestEffectAtTheEnd(t *testing.T) {
 		w.set("key", "v2")
 		w.next(2)
 		w.end()
-		w.wantStatus(runner.CommandRunning, 2, 0, 2)
+		w.wantStatus(runner.CommandStopped, 2, 0, 2)
 	})
 }
 
