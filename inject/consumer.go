@@ -193,7 +193,7 @@ func (c *Consumer) Report(s *runner.Status) {
 	}
 }
 
-// observe is told what happens, by the goroutine of the supervisor.
+// observe counts and logs events, in the goroutine of the supervisor.
 func (c *Consumer) observe(e Event) {
 	if c.Supervisor.Observe != nil {
 		c.Supervisor.Observe(e)

@@ -19,8 +19,8 @@ type File struct {
 	Descriptor int
 }
 
-// CredentialsDirectory is the variable that tells a child where its files are,
-// as for services of systemd (systemd.exec(5)).
+// CredentialsDirectory is the variable with the directory of the files, such as for
+// services of systemd (systemd.exec(5)).
 const CredentialsDirectory = "CREDENTIALS_DIRECTORY"
 
 // A fileResult is what one file evaluates to. The value of its result is the
@@ -99,7 +99,7 @@ func (e *evaluation) file(f *fileResult, depth int) {
 }
 
 // inherits evaluates an entry of a file that is the variable of its name: that
-// of the child, absent if it has none.
+// of the command, absent if it is unset.
 func (e *evaluation) inherits(r *result, depth int) {
 	value, set, ok := e.lookup(r, r.entry.Name, depth)
 	switch {

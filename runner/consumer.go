@@ -17,8 +17,8 @@ type Consumer interface {
 	// place. The first error ends Run.
 	//
 	// When ctx ends, something newer is wanted. Apply returns at once: nil if rev is
-	// in use by then, else the cause of ctx. What it has begun may stay as it is: the
-	// next change names what is different from rev too.
+	// in use by then, else the cause of ctx. It need not undo what it has begun: the next
+	// change names what is different from rev too.
 	Apply(ctx context.Context, rev *Revision, change Change) error
 
 	// Suspend ends the use of all values, which were revoked or are too old, until the

@@ -26,7 +26,7 @@ import (
 //	 3  values that were rejected -                 nothing, until there were others or none
 //	 4  none                      -                 Suspend, once
 //	 5  as in flight              Apply, Suspend    wait
-//	 6  other values, or none     Apply, Suspend    end its context, wait, then as without it
+//	 6  other values, or none     Apply, Suspend    end its context and wait, then rows 1 to 4
 //
 //	    in flight                 returns           so
 //	 7  Apply                     nil               they are applied
@@ -54,7 +54,7 @@ type loop struct {
 	view
 	reload    *reload // nil: the manifest is not being read
 	reloads   chan *reload
-	invalid   bool            // the manifest, as it was read last
+	invalid   bool            // the manifest that was read last
 	violated  map[string]bool // violations that were reported
 	desired   *desired
 	call      *call // in flight
@@ -65,7 +65,7 @@ type loop struct {
 	suspended bool
 	rejected  *render.Digest
 	unusable  *desired // it failed before Apply; not again before retry
-	problem   string   // that was reported; "" is none
+	problem   string   // that was reported, or ""
 	backoff   retry.Backoff
 	retry     <-chan time.Time
 

@@ -70,7 +70,7 @@ func TestReloadWaits(t *testing.T) {
 		}
 		w.answer(c, nil)
 		w.source.put("slower", nil)
-		w.edit("env: {KEY: {secret: key}, SLOW: {secret: slower}}\n") // it does not hold up the end
+		w.edit("env: {KEY: {secret: key}, SLOW: {secret: slower}}\n") // it does not delay the end
 		w.wantReported()
 	})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// A Revision is one set of values, from a manifest as it was at one time. Revisions
+// A Revision is one set of values, from one version of a manifest. Revisions
 // differ, and so do their numbers, which are those in [Status], in logs, and in the
 // name of the directory with the files that came with it. It is not modified.
 type Revision struct {
@@ -27,7 +27,7 @@ type Revision struct {
 	directory int          // the revision whose directory has these files; 0: not written yet
 }
 
-// Lookup returns the value of a variable, and whether it is set. A nil revision has none.
+// Lookup returns the value of a variable, and whether it is set. In a nil revision none is set.
 func (r *Revision) Lookup(name string) (secret.Value, bool) {
 	if r == nil {
 		return secret.Value{}, false
@@ -63,7 +63,10 @@ func (r *recent) with(secrets []render.Variable) []render.Variable {
 }
 
 // A name is that of a variable or the path of a file.
-type name struct{ kind, name string }
+type name struct {
+	kind EntryKind
+	name string
+}
 
 // changedIn returns changed with what changes in the revision of that number.
 func changedIn(changed map[name]int, number int, c render.Changes) map[name]int {

@@ -60,7 +60,7 @@ type Config struct {
 	Dir string
 
 	// Owner is the user who gets the files; nil is the user of this process. Only
-	// root can name another one.
+	// root can name a different user.
 	Owner *syscall.Credential
 
 	// Check is called with each manifest that was read, before a value is fetched.
@@ -97,7 +97,7 @@ type Runner struct {
 	opening sync.Mutex // guards opened
 	opened  fetch.Mux
 
-	refreshes chan struct{} // somebody asked for one; one slot
+	refreshes chan struct{} // requested; one slot
 
 	mu       sync.Mutex // guards what Status and Token tell, below
 	view     view
@@ -205,7 +205,7 @@ func (r *Runner) Run(ctx context.Context, c Consumer) (code int, err error) {
 	return code, err
 }
 
-// exitFailure is the exit code of a program that runs another one and fails itself
+// exitFailure is the exit code of a program that runs a command and fails itself
 // (env(1), docker-run(1)).
 const exitFailure = 125
 

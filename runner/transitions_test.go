@@ -154,7 +154,7 @@ func TestRejectSuspended(t *testing.T) {
 	})
 }
 
-// Row 5: the call in flight goes on when nothing else is desired.
+// Row 5: the call in flight continues when nothing else is desired.
 func TestInFlight(t *testing.T) {
 	run(t, oneKey, oneValue(), func(w *world) {
 		w.set("key", "v2")
