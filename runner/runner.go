@@ -164,8 +164,8 @@ func (r *Runner) HasReferences() bool {
 	return false
 }
 
-// Resolve fetches all values of the manifest and renders them, as Run does if it has
-// not been called. The error says what is missing, for all references at once
+// Resolve fetches all values of the manifest and renders them. Run does that first,
+// unless Resolve was called. The error says what is missing, for all references at once
 // ([fetch.Error]), or what cannot be rendered. A cancelled ctx ends it with its cause.
 func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
 	v := r.view
