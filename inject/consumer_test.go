@@ -36,6 +36,9 @@ func consume(t *testing.T, s inject.Supervisor, script string) *consumed {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := r.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil { // so that expect fails
+		t.Fatal(err)
+	}
 	c := &consumed{&inject.Consumer{Supervisor: s, Command: sh(script)}, t, bufio.NewReader(r), stdin}
 	c.Command.Stdin, c.Command.Stdout, c.Command.Stderr = in, out, out
 	t.Cleanup(func() {
@@ -179,6 +182,36 @@ func TestConsumerSuperseded(t *testing.T) {
 	c.expect("asked 4")
 	_, _ = c.stdin.WriteString("go\n")
 	<-stopped
+}
+
+// A command that is being stopped for a revision that was given up is started again
+// when its own revision is applied, which asks for nothing.
+func TestConsumerUndo(t *testing.T) {
+	c := consume(t, inject.Supervisor{}, `trap 'echo asked $N; read word; exit 0' TERM; echo start $N
+		while :; do read word || exit; done`)
+	c.apply("1", restart, nil)
+	c.expect("start 1")
+	why := errors.New("newer values")
+	for _, n := range []string{"2", "3"} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		applied := make(chan error)
+		go func() { applied <- c.Apply(ctx, revision(n), restart) }()
+		c.expect("asked 1")
+		cancel(why)
+		if err := <-applied; !errors.Is(err, why) {
+			t.Errorf("Apply of %s: %v", n, err)
+		}
+		go func() { applied <- c.Apply(t.Context(), revision("1"), runner.Change{}) }()
+		_, _ = c.stdin.WriteString("go\n")
+		c.expect("start 1")
+		if err := <-applied; err != nil {
+			t.Error(err)
+		}
+	}
+	c.apply("1", runner.Change{}, nil) // no restart without need
+	go func() { _ = c.Suspend(t.Context(), why) }()
+	c.expect("asked 1")
+	_, _ = c.stdin.WriteString("go\n")
 }
 
 // A new command that does not get ready leaves the old one. Suspend waits for neither.

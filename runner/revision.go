@@ -22,9 +22,8 @@ type Revision struct {
 	// revision is in use or Stop has returned.
 	ExtraFiles []*os.File
 
-	digest    *render.Digest
-	changed   map[name]int // the revision in which something changed last
-	directory int          // the revision whose directory has these files; 0: not written yet
+	digest  *render.Digest
+	changed map[name]int // the revision in which something changed last
 }
 
 // Lookup returns the value of a variable, and whether it is set. In a nil revision none is set.
