@@ -429,7 +429,9 @@ func (l *loop) endCall(cause error) {
 		return
 	}
 	l.call.cancel(cause)
-	<-l.returned
+	if c := <-l.returned; c.err == nil { // it took effect all the same
+		_ = l.finish(c)
+	}
 }
 
 // release closes what revisions hold open, when nothing uses them any longer.

@@ -106,8 +106,8 @@ type Runner struct {
 	reporter Reporter // nil: the consumer is not one
 }
 
-// New reads the manifest, of which the error has all problems (manifest.Errors), and
-// opens nothing. Call Close when done.
+// New reads the manifest and opens nothing. The error has all problems of the manifest,
+// each a [*manifest.Error]. Call Close when done.
 func New(c Config) (*Runner, error) {
 	if c.Environ == nil {
 		c.Environ = os.Environ()
@@ -192,7 +192,7 @@ func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
 func (r *Runner) Run(ctx context.Context, c Consumer) (code int, err error) {
 	if r.first == nil {
 		if _, err := r.Resolve(ctx); err != nil {
-			return exitFailure, err
+			return c.Stop(err)
 		}
 	}
 	l := newLoop(r, c)

@@ -451,6 +451,17 @@ func TestContextEnds(t *testing.T) {
 	})
 }
 
+// Row 14: a call that takes effect although the context ends counts.
+func TestEffectAtTheEnd(t *testing.T) {
+	run(t, oneKey, oneValue(), func(w *world) {
+		w.consumer.effect = func() error { return nil }
+		w.set("key", "v2")
+		w.next(2)
+		w.end()
+		w.wantStatus(runner.CommandRunning, 2, 0, 2)
+	})
+}
+
 // Row 14: a consumer that is done, with a call in flight, which then fails.
 func TestDone(t *testing.T) {
 	run(t, oneKey, oneValue(), func(w *world) {
@@ -535,6 +546,18 @@ func TestFirstFails(t *testing.T) {
 		w.start()
 		w.awaitEnd()
 		if !errors.Is(w.err, w.consumer.refuse) {
+			t.Errorf("got %d, %v", w.code, w.err)
+		}
+	})
+}
+
+// Values that cannot be resolved end Run too.
+func TestUnresolved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oneKey, nil)
+		w.start()
+		w.awaitEnd()
+		if _, ok := errors.AsType[*fetch.Error](w.err); !ok || w.code != 7 {
 			t.Errorf("got %d, %v", w.code, w.err)
 		}
 	})
