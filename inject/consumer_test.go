@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -285,16 +286,16 @@ func TestConsumerPrepare(t *testing.T) {
 	c := consume(t, inject.Supervisor{}, `echo $N`)
 	c.Mask = true
 	first, second := revision(canary), revision(canary+"2")
-	if err := c.Prepare(first, first.Secrets); err != nil {
+	if err := c.Prepare(first); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Prepare(second, append(first.Secrets, second.Secrets...)); err != nil {
+	if err := c.Prepare(second); err != nil {
 		t.Fatal(err)
 	}
 	c.apply(canary, restart, nil)
 	c.expect("[N]")
 	large := revision(strings.Repeat("x", 10<<20))
-	if err := c.Prepare(large, nil); err == nil || !strings.Contains(err.Error(), "the variable N is") {
+	if err := c.Prepare(large); err == nil || !strings.Contains(err.Error(), "the variable N is") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -305,4 +306,19 @@ func TestParseSignal(t *testing.T) {
 			t.Errorf("%q: got %d, %v", text, got, err)
 		}
 	}
+}
+
+// The secrets of the last 100 revisions that had different ones are masked.
+func TestConsumerMasksRecent(t *testing.T) {
+	c := consume(t, inject.Supervisor{}, "echo secret-001 secret-002 secret-101")
+	c.Mask = true
+	for n := 1; n <= 101; n++ {
+		for range 2 { // the same secrets count once
+			if err := c.Prepare(revision(fmt.Sprintf("secret-%03d", n))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c.apply("secret-101", restart, nil)
+	c.expect("secret-001 [N] [N]")
 }

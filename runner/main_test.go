@@ -17,7 +17,6 @@ import (
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
-	"github.com/roomenv/roomenv/render"
 	"github.com/roomenv/roomenv/runner"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -107,11 +106,11 @@ func (c *consumer) refuseWith(err error, revision int) {
 	c.refuse, c.refuseRevision = err, revision
 }
 
-func (c *consumer) Prepare(rev *runner.Revision, secrets []render.Variable) error {
+func (c *consumer) Prepare(rev *runner.Revision) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var all []string
-	for _, s := range secrets {
+	for _, s := range rev.Secrets {
 		all = append(all, s.Name+"="+string(s.Value.Reveal()))
 	}
 	if c.offered = append(c.offered, all); len(c.offered) > 10000 {

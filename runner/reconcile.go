@@ -83,7 +83,6 @@ type loop struct {
 	returned chan *call
 
 	// Of the goroutine that calls the consumer.
-	recent  recent
 	written *Revision // its files are in the directory
 }
 
@@ -298,7 +297,7 @@ func (l *loop) work() {
 func (l *loop) apply(c *call) {
 	r := c.revision
 	if p, ok := l.consumer.(Preparer); ok {
-		if c.err = p.Prepare(r, l.recent.with(r.Secrets)); c.err != nil {
+		if c.err = p.Prepare(r); c.err != nil {
 			return
 		}
 	}

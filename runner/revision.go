@@ -44,23 +44,6 @@ func (r *Revision) close() {
 	r.ExtraFiles = nil
 }
 
-// maxRecent is of how many revisions the secrets are recent. The consumer may still
-// have old ones; to retain all of them would take more and more memory.
-const maxRecent = 100
-
-// recent are the secrets of the last revisions in which they differ.
-type recent [][]render.Variable
-
-// with returns all, with secrets as the newest.
-func (r *recent) with(secrets []render.Variable) []render.Variable {
-	same := func(a, b render.Variable) bool { return a.Name == b.Name && a.Value.Equal(b.Value) }
-	if n := len(*r); n == 0 || !slices.EqualFunc((*r)[n-1], secrets, same) {
-		*r = append(*r, secrets)
-		*r = (*r)[max(0, len(*r)-maxRecent):]
-	}
-	return slices.Concat(*r...)
-}
-
 // A name is that of a variable or the path of a file.
 type name struct {
 	kind EntryKind
