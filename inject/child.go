@@ -30,26 +30,19 @@ type child struct {
 
 // start starts the child of c.
 func start(c Command) (*child, error) {
-	k := newChild()
-	k.inner, k.monitored = c.inner, c.monitored
+	k := &child{terminal: -1, ownGroup: true, inner: c.inner, monitored: c.monitored}
+	if tty, err := openTerminal(); err == nil {
+		// A shell with job control has the first process of a job lead its group;
+		// others follow only at the end of a pipe.
+		k.terminal, k.ownGroup = tty, unix.Getpgrp() == unix.Getpid() && !isPipe(os.Stdout)
+		k.modes, _ = term.GetState(tty)
+	}
 	var err error
 	if k.pid, err = fork(c, k.attributes()); err != nil {
 		k.close()
 		return nil, err
 	}
 	return k, nil
-}
-
-func newChild() *child {
-	tty, err := openTerminal()
-	if err != nil {
-		return &child{terminal: -1, ownGroup: true}
-	}
-	// A shell with job control has the first process of a job lead its group;
-	// others follow only at the end of a pipe.
-	c := &child{terminal: tty, ownGroup: unix.Getpgrp() == unix.Getpid() && !isPipe(os.Stdout)}
-	c.modes, _ = term.GetState(tty)
-	return c
 }
 
 func openTerminal() (fd int, err error) {
@@ -130,17 +123,6 @@ func (c *child) forward(sig syscall.Signal) {
 		}
 	}
 	_ = unix.Kill(c.pid, sig)
-}
-
-// stop signals the child and its group, and wakes those that are stopped so
-// that they can act on it.
-func (c *child) stop(sig syscall.Signal) {
-	target := c.pid
-	if c.ownGroup {
-		target = -c.pid
-	}
-	_ = unix.Kill(target, sig)
-	_ = unix.Kill(target, unix.SIGCONT)
 }
 
 // escalates reports whether sig, coming while the child is asked to end, says

@@ -61,7 +61,7 @@ func (c *Consumer) Prepare(rev *runner.Revision, secrets []render.Variable) erro
 			values[i] = mask.Secret{Name: s.Name, Value: s.Value}
 		}
 		if names := c.masker.Set(values...); names != nil {
-			c.log().Warn("values are too short or too common to be masked", "names", strings.Join(names, " "))
+			c.log().Warn("values not masked", "reason", "too short or too common", "names", strings.Join(names, " "))
 		}
 	}
 	return render.CheckSize(c.Command.Args, rev.Result)

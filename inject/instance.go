@@ -93,10 +93,17 @@ func (p *instance) hurry() {
 	p.killing = p.loop.clock.after(killTimeout, func() { p.groupAbandoned = true })
 }
 
+// signalGroup signals the child and its group, and wakes those that are stopped so
+// that they can act on it.
 func (p *instance) signalGroup(sig syscall.Signal) {
-	if p.ownGroup || !p.exited {
-		p.child.stop(sig)
+	target := p.pid
+	if p.ownGroup {
+		target = -p.pid
+	} else if p.exited {
+		return
 	}
+	_ = unix.Kill(target, sig)
+	_ = unix.Kill(target, unix.SIGCONT)
 }
 
 func (p *instance) stopped(sig syscall.Signal) {

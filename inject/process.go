@@ -21,39 +21,52 @@ type process interface {
 	ended(code int, killed bool)
 }
 
-// reap looks at what became of all of them, and of orphans. It reports whether
-// there may be more of those, which can come faster than they are reaped.
+// reap looks at what became of all of them and, where orphans come to roomenv, of
+// those. It reports whether there may be more orphans: they can come faster than they
+// are reaped.
 func (all processes) reap() (more bool) {
-	for pid, p := range all {
-		all.poll(pid, p)
+	for pid := range all {
+		for all[pid] != nil && all.wait(pid) {
+		}
 	}
-	return reapOrphans(func(pid int) bool { return all[pid] != nil })
+	if !reaper() {
+		return false
+	}
+	for range 100 {
+		if !all.wait(-1) {
+			return false
+		}
+	}
+	return true
 }
 
-func (all processes) poll(pid int, p process) {
-	for {
-		var status unix.WaitStatus
-		got, err := unix.Wait4(pid, &status, unix.WNOHANG|unix.WUNTRACED, nil)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == nil && got == 0:
-			return
-		case err == nil && status.Stopped():
-			p.stopped(status.StopSignal())
-			continue
-		}
-		delete(all, pid)
-		switch {
-		case err != nil:
-			p.ended(125, false) // ECHILD: somebody else took its status
-		case status.Signaled():
-			p.ended(128+int(status.Signal()), true)
-		default:
-			p.ended(status.ExitStatus(), false)
-		}
-		return
+// wait acts on what became of one process, or of any for -1, and reports whether
+// there may be more of that.
+func (all processes) wait(which int) bool {
+	var status unix.WaitStatus
+	pid, err := unix.Wait4(which, &status, unix.WNOHANG|unix.WUNTRACED, nil)
+	if err == unix.EINTR {
+		return true
 	}
+	if err != nil { // ECHILD: another part of the program has its status
+		pid, status = which, 125<<8
+	}
+	if pid <= 0 {
+		return false
+	}
+	p := all[pid]
+	switch {
+	case p == nil: // an orphan
+	case status.Stopped():
+		p.stopped(status.StopSignal())
+	case status.Signaled():
+		delete(all, pid)
+		p.ended(128+int(status.Signal()), true)
+	default:
+		delete(all, pid)
+		p.ended(status.ExitStatus(), false)
+	}
+	return true
 }
 
 // fork starts a process with the arguments, environment, files and user of c. It

@@ -30,7 +30,6 @@ type Signals struct {
 	cancel context.CancelCauseFunc
 	close  sync.Once
 	quit   chan struct{}
-	ended  chan struct{}
 
 	mu        sync.Mutex
 	ctx       context.Context
@@ -38,7 +37,7 @@ type Signals struct {
 	suspend   func() (resume func())
 	continued chan struct{}  // SIGCONT closes it; nil: roomenv is not to stop
 	resumed   chan struct{}  // closed when the last suspend is undone, or nil
-	working   sync.WaitGroup // suspends and resumes
+	working   sync.WaitGroup // run, suspends and resumes
 }
 
 // SignalError is the cause of a context that a signal cancelled.
@@ -70,10 +69,9 @@ func NotifySignals(parent context.Context) (context.Context, *Signals) {
 		ctx:    ctx,
 		cancel: cancel,
 		quit:   make(chan struct{}),
-		ended:  make(chan struct{}),
 	}
 	signal.Notify(s.caught, catchable()...)
-	go s.run()
+	s.working.Go(s.run)
 	return ctx, s
 }
 
@@ -108,17 +106,15 @@ func (s *Signals) Close() {
 	s.close.Do(func() {
 		signal.Stop(s.caught)
 		close(s.quit)
-		<-s.ended
-		s.cancel(nil)
-		s.working.Wait()
 	})
+	s.working.Wait()
 }
 
 // run takes from caught at once, because os/signal drops what finds the
 // channel full. A signal that is queued already is not queued twice: the kernel
 // does the same.
 func (s *Signals) run() {
-	defer close(s.ended)
+	defer s.cancel(nil)
 	var queued []syscall.Signal
 	for {
 		var out chan<- syscall.Signal

@@ -27,7 +27,7 @@ func fromBackground(change func() error) error {
 // setNoNewPrivs fails: macOS has no such thing.
 func setNoNewPrivs() error { return errors.ErrUnsupported }
 
-// reapOrphans does nothing: on macOS orphans go to launchd.
-func reapOrphans(func(int) bool) bool { return false }
+// reaper is false: on macOS orphans go to launchd.
+func reaper() bool { return false }
 
 func groupAlive(group int) bool { return unix.Kill(-group, 0) != unix.ESRCH }

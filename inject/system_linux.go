@@ -41,25 +41,8 @@ func fromBackground(change func() error) error {
 // thread executes, for good (prctl(2), PR_SET_NO_NEW_PRIVS).
 func setNoNewPrivs() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }
 
-// reapOrphans collects the processes that ended and have roomenv as their
-// parent only because their own is gone. They come to PID 1 and to subreapers.
-// It peeks first, because to wait for any process could take the status of one
-// that is ours. One of ours that ended hides orphans behind it: they stay for the
-// next time.
-func reapOrphans(ours func(pid int) bool) (more bool) {
-	if !reaper() {
-		return false
-	}
-	for range 100 {
-		pid := peek()
-		if pid <= 0 || ours(pid) {
-			return false
-		}
-		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
-	}
-	return true
-}
-
+// reaper reports whether processes become children of roomenv when their parent has
+// exited: those of PID 1 and of subreapers do.
 func reaper() bool {
 	if unix.Getpid() == 1 {
 		return true
@@ -100,25 +83,4 @@ func runs(group int) bool {
 		}
 	}
 	return false
-}
-
-// peek returns a process that can be waited for and leaves it so; 0 if there
-// is none.
-func peek() int {
-	var info unix.Siginfo
-	for {
-		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-		if err == nil {
-			break
-		}
-		if err != unix.EINTR {
-			return 0
-		}
-	}
-	// unix.Siginfo does not name si_pid, the first field after its three ints
-	// and what aligns to a pointer (sigaction(2)). The kernel leaves it 0 when
-	// there is nothing.
-	const word = unsafe.Sizeof(uintptr(0))
-	const offset = (3*4 + word - 1) &^ (word - 1)
-	return int(*(*int32)(unsafe.Add(unsafe.Pointer(&info), offset)))
 }

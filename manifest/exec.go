@@ -43,13 +43,9 @@ var (
 		on("ready", readiness, "When the new process is ready; requires `restart: overlap`.", func(e *Exec, r Readiness) { e.Ready = r }),
 		on("restart_on_failure", boolean, "Restarts the command if it exits with a nonzero code.", func(e *Exec, is bool) { e.RestartOnFailure = is }),
 	}
-	readiness = kind[Readiness]{"mapping", `{"$ref": "#/$defs/ready"}`, func(s *source, f field) (r Readiness) {
-		const want = `{command: [NAME, ARGUMENT]} or {tcp: "127.0.0.1:8080"}`
-		if readyKeys.readMapping(s, f, want, &r) && (r.Command == nil) == (r.TCP == "") {
-			s.fail(f.off, "ready must have exactly one of command and tcp", "")
-		}
-		return r
-	}}
+	readiness = mapping("ready", readyKeys, `either {command: [NAME, ARGUMENT]} or {tcp: "127.0.0.1:8080"}`, func(r Readiness) bool {
+		return (r.Command == nil) != (r.TCP == "")
+	})
 	readyKeys = keys[Readiness]{
 		on("command", command, "Ready when this command exits with 0.", func(r *Readiness, command []string) { r.Command = command }),
 		on("tcp", address, "Ready when this address accepts connections.", func(r *Readiness, address string) { r.TCP = address }),

@@ -26,6 +26,7 @@ type row struct {
 	alias    string // the key that this one is another name of
 	word     string // for the type of the value
 	json     string // the JSON Schema of the value
+	required bool   // a mapping without it is not complete
 	requires string // the key that has to be beside it
 	merge    string // how the value in a later file joins it; "" is that it replaces it
 	doc      string
@@ -42,6 +43,12 @@ func on[T, V any](name string, k kind[V], doc string, set func(to *T, v V)) key[
 // needing returns k as a key that requires another.
 func (k key[T]) needing(name string) key[T] {
 	k.requires = name
+	return k
+}
+
+// always returns k as a key that is required.
+func (k key[T]) always() key[T] {
+	k.required = true
 	return k
 }
 
@@ -72,8 +79,10 @@ func (ks keys[T]) names() []string {
 	return names
 }
 
-// read stores the values of fields. unknown records a key that is not in the table.
-func (ks keys[T]) read(s *source, fields []field, to *T, unknown func(f field)) {
+// read stores the values of a mapping. unknown records a key that is not in the table.
+// read reports whether there was no error.
+func (ks keys[T]) read(s *source, m field, to *T, unknown func(f field)) bool {
+	fields, faults := m.value.fields, len(s.fault)
 	for _, f := range fields {
 		switch k := ks.find(f.key); {
 		case k == nil:
@@ -87,14 +96,31 @@ func (ks keys[T]) read(s *source, fields []field, to *T, unknown func(f field)) 
 			k.set(s, to, f)
 		}
 	}
+	for _, k := range ks {
+		if k.required && !has(fields, k.name) && len(s.fault) == faults {
+			s.fail(m.off, "missing `"+k.name+"` in "+m.key, "")
+		}
+	}
+	return len(s.fault) == faults
 }
 
-// readMapping is read for a mapping that has only keys of the table. It reports whether
-// there was no error.
+// readMapping is read for a mapping that has only keys of the table.
 func (ks keys[T]) readMapping(s *source, f field, want string, to *T) bool {
-	faults := len(s.fault)
-	ks.read(s, s.fields(f, want), to, func(f field) { s.unknown(f, ks.names()) })
-	return len(s.fault) == faults
+	if f.value.kind != mapNode {
+		s.invalid(f, want)
+		return false
+	}
+	return ks.read(s, f, to, func(f field) { s.unknown(f, ks.names()) })
+}
+
+// mapping is a kind of mappings that have only keys of the table, and of which valid.
+func mapping[T any](def string, ks keys[T], want string, valid func(v T) bool) kind[T] {
+	return kind[T]{"mapping", `{"$ref": "#/$defs/` + def + `"}`, func(s *source, f field) (v T) {
+		if ks.readMapping(s, f, want, &v) && !valid(v) {
+			s.fail(f.off, "invalid "+f.key+": want "+want, "")
+		}
+		return v
+	}}
 }
 
 func has(fields []field, key string) bool {
@@ -115,7 +141,11 @@ func (s *source) unknown(f field, known []string) {
 		s.fail(f.off, "the key broker is reserved", "delete it: this version passes every value to the command")
 		return
 	}
-	s.fail(f.off, "unknown key", didYouMean(f.key, known...))
+	hint := ""
+	if len(s.fault) < maxErrors { // as many as are printed
+		hint = didYouMean(f.key, known...)
+	}
+	s.fail(f.off, "unknown key", hint)
 }
 
 // invalid records a value that is not what its key wants.

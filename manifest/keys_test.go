@@ -40,15 +40,15 @@ func names(tables ...keys[spec]) []string {
 	return all
 }
 
-// A mapping is a table of keys with what the tables do not know.
-type mapping struct {
+// A plainMapping is a table of keys with what the tables do not know.
+type plainMapping struct {
 	title string
 	rows  []row
 	extra object
 }
 
 // mappings are those without forms, by their name in $defs; "" is the file.
-func mappings() map[string]mapping {
+func mappings() map[string]plainMapping {
 	oneOf := func(key string, alternatives ...[]string) object {
 		var all []object
 		for _, keys := range alternatives {
@@ -56,9 +56,9 @@ func mappings() map[string]mapping {
 		}
 		return object{key: all}
 	}
-	return map[string]mapping{
-		"":           {"Top level", rows(topKeys), object{"required": []string{"version"}}},
-		"request":    {"`request`", rows(requestKeys), object{"required": []string{"from", "url", "type"}}},
+	return map[string]plainMapping{
+		"":           {"Top level", rows(topKeys), nil},
+		"request":    {"`request`", rows(requestKeys), nil},
 		"client":     {"`oauth`: CLIENT", rows(clientKeys), oneOf("anyOf", []string{"connector"}, []string{"client_id", "authorization_endpoint", "token_endpoint"})},
 		"connector":  {"`connector`", rows(connectorKeys), oneOf("anyOf", []string{"server_url"}, []string{"openai_connector_id"})},
 		"refresh":    {"`refresh`", rows(refreshKeys), nil},
@@ -81,7 +81,11 @@ func shared() map[string]row {
 func schemaOf(rows []row, extra object, defs map[string]row) object {
 	properties, requires := object{}, object{}
 	o := object{"type": "object", "additionalProperties": false, "properties": properties}
+	var required []string
 	for _, r := range rows {
+		if r.required {
+			required = append(required, r.name)
+		}
 		properties[r.name] = r.fragment()
 		if defs[r.name].doc == r.doc {
 			properties[r.name] = object{"$ref": "#/$defs/key." + r.name}
@@ -95,6 +99,9 @@ func schemaOf(rows []row, extra object, defs map[string]row) object {
 	}
 	if len(requires) > 0 {
 		o["dependentRequired"] = requires
+	}
+	if len(required) > 0 {
+		o["required"] = required
 	}
 	maps.Copy(o, extra)
 	return o
@@ -174,10 +181,13 @@ func tables() string {
 			if r.requires != "" {
 				doc += " Requires `" + r.requires + "`."
 			}
+			if r.required {
+				doc += " Required."
+			}
 			fmt.Fprintf(&b, "| `%s` | %s |%s %s |\n", r.name, r.word, moreOf(r), doc)
 		}
 	}
-	plain := func(m mapping) { table(m.title, "", m.rows, func(row) string { return "" }) }
+	plain := func(m plainMapping) { table(m.title, "", m.rows, func(row) string { return "" }) }
 	forms := func(title string, forms []form) {
 		var all []row
 		with := map[row][]string{}

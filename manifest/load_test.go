@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/roomenv/roomenv/manifest"
 )
@@ -259,6 +260,44 @@ func TestLoadHostile(t *testing.T) {
 			t.Errorf("%s%s…: no error", test.start, test.text)
 		} else if n := len(err.Error()); n > 20_000 {
 			t.Errorf("%s%s…: an error of %d bytes", test.start, test.text, n)
+		}
+	}
+}
+
+// What is many in one file takes a time that grows with the file.
+func TestLoadMany(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, test := range []struct {
+		file, start, each, end string
+		errors                 bool
+	}{
+		{"a.env", "A=room:secret/x?a=b", "&k%d=x", "", true},
+		{"a.env", "A=room:secret/x?max_stale=1m", "&then=stop%.0d", "", true},
+		{"a.env", "A=file:secret/x?a=b", "&k%d=x", "", false},
+		{"a.env", "A=", "${B%d:-x}", "", false},
+		{"a.yaml", "version: 1\nexec:\n", "  k%d: x\n", "", true},
+		{"a.yaml", "version: 1\n", "k%d: x\n", "", true},
+		{"a.yaml", "version: 1\nenv:\n  A:\n    secret: x\n", "    k%d: x\n", "", true},
+		{"a.yaml", "version: 1\nenv:\n  A:\n", "    k%d: x\n", "", true},
+		{"a.yaml", "version: 1\nenv:\n", "  K%d: {a: b}\n", "", true},
+		{"a.yaml", "version: 1\nenv:\n", "  K%d: {secret: x, optional: true}\n", "", false},
+		{"a.yaml", `{"version": 1, "env": {`, `"K%d": "é", `, "}}", false},
+		{"a.yaml", "version: 1\nfiles:\n  p:\n    template: '", `{{ secret "a%d" }}`, "'", false},
+		{"a.yaml", "version: 1\nfiles:\n  p:\n    template: |\n", "      {{ secrt \"a%d\" }}\n", "", true},
+	} {
+		var text strings.Builder
+		text.WriteString(test.start)
+		for i := 0; text.Len() < manifest.MaxSize/4; i++ {
+			fmt.Fprintf(&text, test.each, i)
+		}
+		text.WriteString(test.end)
+		if err := os.WriteFile(test.file, []byte(text.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		_, err := manifest.Load([]string{test.file}, nil, "file")
+		if took := time.Since(began); (err != nil) != test.errors || took > 5*time.Second {
+			t.Errorf("%s%s…: %v in %v", test.start, test.each, err, took)
 		}
 	}
 }

@@ -35,21 +35,19 @@ var (
 		on("redirect_uri", redirectURI, "Where the provider sends the browser back to, such as `http://127.0.0.1:8765/callback`.", func(c *OAuthClient, uri string) { c.RedirectURI = uri }),
 		on("no_pkce", boolean, "For a provider without PKCE support.", func(c *OAuthClient, is bool) { c.NoPKCE = is }),
 		on("from", plainText, "Approver to ask if there is no token.", func(c *OAuthClient, from string) { c.From = from }).needing("redirect_uri"),
-		on("connector", connector, "A service whose OAuth client the room completes by discovery.", func(c *OAuthClient, to *Connector) { c.Connector = to }),
+		on("connector", connector, "A service whose OAuth client the room completes by discovery.", func(c *OAuthClient, to Connector) { c.Connector = &to }),
 	}
 	connectorKeys = keys[Connector]{
 		on("server_url", endpoint, "URL of an MCP server.", func(c *Connector, url string) { c.ServerURL = url }),
 		on("openai_connector_id", plainText, "An OpenAI connector, such as `connector_gmail`.", func(c *Connector, id string) { c.OpenAIConnectorID = id }),
 		on("client_secret_id", plainText, "ID of the client's secret in the room.", func(c *Connector, id string) { c.ClientSecretID = id }),
 	}
-	connector = kind[*Connector]{"mapping", `{"$ref": "#/$defs/connector"}`, func(s *source, f field) *Connector {
-		var c Connector
-		const want = "{server_url: URL} or {openai_connector_id: ID}"
-		if connectorKeys.readMapping(s, f, want, &c) && c.ServerURL == "" && c.OpenAIConnectorID == "" {
-			s.invalid(f, want)
-		}
-		return &c
-	}}
+	client = mapping("client", clientKeys, "client_id, authorization_endpoint and token_endpoint, or a connector", func(c OAuthClient) bool {
+		return c.Connector != nil || c.ClientID != "" && c.AuthorizationEndpoint != "" && c.TokenEndpoint != ""
+	})
+	connector = mapping("connector", connectorKeys, "{server_url: URL} or {openai_connector_id: ID}", func(c Connector) bool {
+		return c.ServerURL != "" || c.OpenAIConnectorID != ""
+	})
 	// clientSecret is a reference: a manifest must not contain the secret itself.
 	clientSecret = kind[*Target]{"reference", `{"type": "string", "pattern": "^room:(//[a-z0-9-]{1,63}/)?secret/."}`, func(s *source, f field) *Target {
 		text := plainText.read(s, f)
@@ -84,13 +82,7 @@ func (s *source) clients(f field) map[string]OAuthClient {
 		if f.key == "" {
 			s.fail(f.off, "the name of the client is empty", "")
 		}
-		var c OAuthClient
-		const want = "client_id, authorization_endpoint and token_endpoint, or a connector"
-		ok := clientKeys.readMapping(s, field{"client", f.off, f.value}, want, &c)
-		if ok && c.Connector == nil && (c.ClientID == "" || c.AuthorizationEndpoint == "" || c.TokenEndpoint == "") {
-			s.fail(f.off, "missing key in client: want "+want, "")
-		}
-		clients[f.key] = c
+		clients[f.key] = client.read(s, field{"client", f.off, f.value})
 	}
 	return clients
 }

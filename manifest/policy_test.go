@@ -260,7 +260,7 @@ func TestKeepingErrors(t *testing.T) {
 		{"refresh: {max_stale: 1m, then: warm}", "m.yaml:2:32: unknown then\n    refresh: {max_stale: …, then: …\n                                  ^\n  hint: did you mean \"warn\"?"},
 		{"refresh: {debounce: 2s, max_wait: 1s}", "m.yaml:2:35: max_wait is less than debounce"},
 		{"exec: {ready: {tcp: \":1\"}}", "m.yaml:2:15: ready requires restart: overlap"},
-		{"exec: {restart: overlap, ready: {timeout: 1s}}", "m.yaml:2:26: ready must have exactly one of command and tcp"},
+		{"exec: {restart: overlap, ready: {timeout: 1s}}", "m.yaml:2:26: invalid ready: want either {command: "},
 		{"exec: {on_change: restrat}", "m.yaml:2:19: unknown on_change\n    exec: {on_change: …\n                      ^\n  hint: did you mean \"restart\"?"},
 		{"exec: {on_change: {signal: hunter 2}}", "m.yaml:2:28: invalid signal: want a signal such as HUP, SIGUSR1 or \"10\""},
 		{"exec: {on_change: {command: hunter2}}", "m.yaml:2:29: invalid command: want a list"},

@@ -75,8 +75,8 @@ var (
 			param("from", plainText, "Approver to ask if there is no token; overrides `from` of the client."),
 		},
 		KindRequest: {
-			param("url", plainText, "Purpose of the secret, by custom a URL."),
-			param("type", plainText, "Type of the secret, such as `text/plain`; `git` is a user name and a password as JSON."),
+			param("url", plainText, "Purpose of the secret, by custom a URL.").always(),
+			param("type", plainText, "Type of the secret, such as `text/plain`; `git` is a user name and a password as JSON.").always(),
 			param("delegate_to", plainText, "Participant to store the secret for, if not this identity."),
 			param("timeout", seconds, "How long to wait for the answer, in seconds (default 300)."),
 		},
@@ -94,7 +94,7 @@ var (
 	}
 	expiresKey = on("expires_at", boolean, "Sets NAME_EXPIRES_AT to the time when the token expires (RFC 3339).", func(v *spec, is bool) { v.expiresAt = is })
 	requestKey = on(string(KindRequest), anyMapping("request"), "What to ask a participant for if the room does not store it.", func(v *spec, f field) { v.request = f })
-	fromKey    = on("from", plainText, "The approver.", func(v *spec, id string) { v.Path += id })
+	fromKey    = on("from", plainText, "The approver.", func(v *spec, id string) { v.Path += id }).always()
 
 	// groupKeys are those that a reference has outside of its query.
 	groupKeys = keys[spec]{
@@ -149,30 +149,7 @@ var (
 
 func (t Target) isOAuth() bool { return t.Scheme == SchemeRoom && t.Kind() == KindOAuth }
 
-// request reads {from: PARTICIPANT, url: URL, type: TYPE, ...}.
-func (s *source) request(v *spec, f field) {
-	if requestKeys.readMapping(s, f, "{from: PARTICIPANT, url: URL, type: TYPE}", v) {
-		if v.ID() == "" {
-			s.fail(f.off, "missing `from` in request", "")
-		} else if missing := v.missing(); missing != "" {
-			s.fail(f.off, "missing `"+missing+"` in request", "")
-		}
-	}
-}
-
 var requestKeys = join(keys[spec]{fromKey}, targetKeys[KindRequest])
-
-// missing returns the key that a target lacks.
-func (v *spec) missing() string {
-	if v.Scheme == SchemeRoom && v.Kind() == KindRequest {
-		for _, key := range []string{"url", "type"} {
-			if v.params.Get(key) == "" {
-				return key
-			}
-		}
-	}
-	return ""
-}
 
 // schemes are those of the references of a manifest, SchemeRoom first.
 type schemes []string
@@ -254,12 +231,15 @@ func (s *source) reference(v *spec, text string) {
 		s.fail(off, "missing ID in reference", hints[kind])
 	}
 	v.Path = kind + "/" + id
+	ks := anyQuery
+	if v.Scheme == SchemeRoom {
+		ks = roomQuery[v.Kind()]
+	}
+	var fields []field
 	if off, query, ok := part(4); ok {
-		s.query(v, query, off)
+		fields = s.queryFields(query, off, ks)
 	}
-	if missing := v.missing(); missing != "" {
-		s.fail(off, "missing `"+missing+"` in request", hints[kind])
-	}
+	s.query(v, field{kind, off, node{fields: fields}}, ks)
 	if off, fragment, ok := part(5); ok {
 		if fragment, ok = decode(fragment); !ok {
 			s.fail(off, "invalid field: want text", textOnly)
@@ -276,13 +256,10 @@ func queryField(key, text string, off int) field {
 	return field{key, off, node{kind: queryNode, off: off, text: text}}
 }
 
-// query reads the query of a reference, which starts at off.
-func (s *source) query(v *spec, query string, off int) {
-	ks := anyQuery
-	if v.Scheme == SchemeRoom {
-		ks = roomQuery[v.Kind()]
-	}
-	var fields []field
+// queryFields reads the query of a reference, which starts at off and has keys of ks, up to
+// the first error.
+func (s *source) queryFields(query string, off int, ks keys[spec]) (fields []field) {
+	seen := map[string]bool{}
 	for pair := range strings.SplitSeq(query, "&") {
 		key, value, hasValue := strings.Cut(pair, "=")
 		f := queryField(key, "", off)
@@ -295,15 +272,24 @@ func (s *source) query(v *spec, query string, off int) {
 			s.fail(off+strings.IndexAny(pair, "+;"), `"+" and ";" are ambiguous in a query`, "write %2B for a plus, %20 for a space and %3B for a semicolon")
 		case !ok:
 			s.fail(f.value.off, "invalid value: want text", textOnly)
-		case has(fields, key):
+		case seen[key]:
 			s.fail(off, "duplicate key", "delete one")
 		case !hasValue && ks.find(key) != nil:
 			s.fail(f.value.off, "missing value", "write "+key+"=VALUE")
 		}
+		if len(s.fault) > 0 {
+			return nil
+		}
+		seen[key] = true
 		fields = append(fields, f)
 		off += len(pair) + 1
 	}
-	ks.read(s, fields, v, func(f field) {
+	return fields
+}
+
+// query stores the fields of a query.
+func (s *source) query(v *spec, query field, ks keys[spec]) {
+	ks.read(s, query, v, func(f field) {
 		name, ok := decode(f.key)
 		switch {
 		case v.Scheme == SchemeRoom || name == "" || name == reservedKey:
@@ -314,7 +300,7 @@ func (s *source) query(v *spec, query string, off int) {
 			v.params.Set(name, f.value.text)
 		}
 	})
-	s.checkStale(fields, v.policy)
+	s.checkStale(query.value.fields, v.policy)
 }
 
 // isQueryKey reports whether key is one of any kind.

@@ -17,7 +17,7 @@ func Schema() []byte { return slices.Clone(schema) }
 
 // topKeys are the keys of a file.
 var topKeys = keys[layer]{
-	on("version", kind[bool]{"`1`", `{"const": 1}`, (*source).version}, "Version of the format.", func(*layer, bool) {}),
+	on("version", kind[bool]{"`1`", `{"const": 1}`, (*source).version}, "Version of the format.", func(*layer, bool) {}).always(),
 	on("env", kind[[]item]{"mapping of NAME", `{"$ref": "#/$defs/env"}`, (*source).env}, "Environment variables.",
 		func(l *layer, items []item) { l.items = append(l.items, items...) }).merging("NAME"),
 	on("files", kind[[]item]{"mapping of PATH", `{"$ref": "#/$defs/files"}`, (*source).readFiles}, "Files, by path below `$CREDENTIALS_DIRECTORY`.",
@@ -48,9 +48,6 @@ func parseYAML(s *source, over *settings) layer {
 	}
 	topKeys.readMapping(s, field{"manifest", 0, root}, "version: 1 and env: at the start of lines", &l)
 	checkNames(l.items)
-	if !has(root.fields, "version") && s.fault == nil {
-		s.fail(0, "missing version", "write version: 1 at the top")
-	}
 	return l
 }
 
@@ -130,7 +127,7 @@ func (s *source) readForm(forms []form, f field) spec {
 	}
 	v.form = forms[i].name
 	v.Target = Target{Scheme: SchemeRoom, Path: v.form + "/"}
-	forms[i].keys.read(s, f.value.fields, &v, func(g field) {
+	forms[i].keys.read(s, f, &v, func(g field) {
 		if slices.ContainsFunc(forms, func(c form) bool { return c.keys.find(g.key) != nil }) {
 			s.fail(g.off, g.key+" cannot be combined with "+v.form, "")
 			return
@@ -139,7 +136,7 @@ func (s *source) readForm(forms []form, f field) spec {
 	})
 	s.checkStale(f.value.fields, v.policy)
 	if v.form == string(KindRequest) {
-		s.request(&v, v.request)
+		requestKeys.readMapping(s, v.request, "{from: PARTICIPANT, url: URL, type: TYPE}", &v)
 	}
 	v.setParams()
 	return v

@@ -140,7 +140,6 @@ func (y *yamlFile) node(n *yaml.Node, inList bool) node {
 // key checks and shows a key of a mapping, and returns where it is.
 func (y *yamlFile) key(mapping, n *yaml.Node, inList bool) int {
 	flow := mapping.Style&yaml.FlowStyle != 0
-	explicit := y.offset(n.Line, min(mapping.Column, n.Column)) // where the "?" would be
 	off := y.offset(n.Line, n.Column)
 	before := strings.TrimRight(y.text[:off], " \t")
 	switch {
@@ -151,6 +150,7 @@ func (y *yamlFile) key(mapping, n *yaml.Node, inList bool) int {
 	case flow && strings.HasSuffix(before, "?"):
 		y.refuse(len(before)-1, `keys with "?" are not supported`, "write NAME: value")
 	case !flow && mapping.Column != n.Column:
+		explicit := y.offset(n.Line, min(mapping.Column, n.Column))
 		y.refuse(explicit, `keys with "?" are not supported`, "write NAME: value")
 	}
 	if before = strings.TrimRight(before, "\n \t"); flow && strings.HasSuffix(before, ",") {

@@ -13,7 +13,7 @@ import (
 // wrapped.
 var (
 	errNotJSON = errors.New("the value is not JSON, so it has no fields")
-	errNoField = errors.New("the path goes on where the value has neither an object nor an array")
+	errNoField = errors.New("the path continues where the value has neither an object nor an array")
 )
 
 var unescape = strings.NewReplacer("~1", "/", "~0", "~")

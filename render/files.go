@@ -9,13 +9,13 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// A File is one file of a generation.
+// A File is one file of a [Result].
 type File struct {
 	Path    string      // relative, clean, with slashes
 	Mode    fs.FileMode // permission bits
 	Content secret.Value
-	// Descriptor is the number at which the child gets the file open, with
-	// nothing in a folder; 0 for a file in one.
+	// Descriptor is the number at which the process gets the file open, without a
+	// name; 0 is for a file in a directory.
 	Descriptor int
 }
 
@@ -116,7 +116,7 @@ func (e *evaluation) inherits(r *result, depth int) {
 func (e *evaluation) path(b []byte, r *result, path string, depth int) []byte {
 	f := e.files[path]
 	if f == nil {
-		r.fail("there is no file %q", path)
+		r.fail("file %q not found", path)
 		return b
 	}
 	if f.state == running {
@@ -147,10 +147,10 @@ func (e *evaluation) renderFiles(m *manifest.Manifest) (files []File, errs []err
 			files = append(files, File{f.file.Path, f.file.Mode, secret.New(f.value), f.descriptor})
 		}
 		for _, err := range f.errs {
-			errs = append(errs, fmt.Errorf("cannot write %s (%s): %w", f.file.Path, f.file.Pos, err))
+			errs = append(errs, fmt.Errorf("write %s (%s): %w", f.file.Path, f.file.Pos, err))
 		}
 	}
 	return files, errs
 }
 
-var errTooLarge = fmt.Errorf("all values together are more than %d MiB", maxTotal>>20)
+var errTooLarge = fmt.Errorf("the values exceed %d MiB in total", maxTotal>>20)

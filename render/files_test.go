@@ -115,15 +115,15 @@ oauth:
 func TestFileErrors(t *testing.T) {
 	r := room{"binary": "CANARY\xff", "nul": "CANARY\x00", "text": "CANARY"}
 	for _, test := range []struct{ text, want string }{
-		{`p: {format: json, entries: {A: {secret: binary}}}`, "cannot write p (FILE:3:3): A: the value is not UTF-8: add encoding=base64"},
+		{`p: {format: json, entries: {A: {secret: binary}}}`, "write p (FILE:3:3): A: the value is not UTF-8: add encoding=base64"},
 		{`p: {format: yaml, entries: {A: {secret: binary}}}`, "A: the value is not UTF-8"},
 		{`p: {format: dotenv, entries: {A: {secret: binary}}}`, "A: the value is not UTF-8"},
 		{`p: {format: dotenv, entries: {A: {secret: nul}}}`, "A: the value holds a NUL byte"},
 		{`p: {format: shell, entries: {A: {secret: nul}}}`, "A: the value holds a NUL byte"},
 		{`p: {template: "\n\n{{ secret \"binary\" | json }}"}`, "line 3:21 of the template: the value is not UTF-8"},
-		{`p: {template: "{{ (secret \"text\").X }}"}`, "of the template: a function does not take such an argument"},
-		{`p: {template: "{{ index (secret \"text\") \"CANARY\" }}"}`, "of the template: a function does not take such an argument"},
-		{`p: {template: "{{ $x := env \"X\" }}` + strings.Repeat("{{ $x = print $x $x }}", 30) + `"}`, "all values together are more than 64 MiB"},
+		{`p: {template: "{{ (secret \"text\").X }}"}`, "of the template: invalid argument of a function"},
+		{`p: {template: "{{ index (secret \"text\") \"CANARY\" }}"}`, "of the template: invalid argument of a function"},
+		{`p: {template: "{{ $x := env \"X\" }}` + strings.Repeat("{{ $x = print $x $x }}", 30) + `"}`, "the values exceed 64 MiB in total"},
 		{`p: "${A:?needed}"`, "A is not set or empty: needed"},
 		{`p: {secret: text, field: x}`, "the value is not JSON"},
 	} {

@@ -10,17 +10,21 @@ import (
 	"github.com/roomenv/roomenv/manifest"
 )
 
-// A Policy narrows what reaches a child. The zero Policy passes on the inherited
-// environment and lets no fetched value decide what code runs.
+// A Policy narrows what reaches a command. The zero Policy passes on the inherited
+// environment and allows no fetched value in a code-loading variable.
 type Policy struct {
-	// Pristine passes on nothing of the inherited environment but what the
+	// Pristine passes on nothing of the inherited environment except what the
 	// manifest names.
 	Pristine bool
-	// Strip names inherited variables that are treated as not there.
+	// Strip names inherited variables that are treated as unset.
 	Strip []string
-	// Allow names [Dangerous] variables that may take a fetched value.
+	// Allow names code-loading variables ([LoadsCode]) that may take a fetched value.
 	Allow []string
 }
+
+// ErrLoadsCode is why a fetched value is refused: who can write a secret is not always
+// who may run code where it is read. [Policy].Allow allows it for a variable.
+var ErrLoadsCode = errors.New("room values are not allowed in code-loading variables")
 
 // Render is the function of that name, under the policy.
 func (p Policy) Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir string) (*Result, error) {
@@ -48,8 +52,7 @@ func (p Policy) Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []stri
 	return g, nil
 }
 
-// check refuses what a room could take over the child with: who can write a
-// secret is not always who may run code where it is read.
+// check refuses fetched values in code-loading variables.
 func (p Policy) check(m *manifest.Manifest) error {
 	entries := byName(m)
 	if len(m.Files) > 0 {
@@ -59,8 +62,7 @@ func (p Policy) check(m *manifest.Manifest) error {
 	var errs []error
 	for _, e := range m.Entries {
 		if LoadsCode(e.Name) && !slices.Contains(p.Allow, e.Name) && fetched(entries, e.Value, map[string]bool{e.Name: true}) {
-			errs = append(errs, fmt.Errorf("cannot set %s (%s): its value comes from a room and would decide what code the command runs\n"+
-				"hint: if whoever can write that value may do so, use --allow %[1]s", e.Name, e.Pos))
+			errs = append(errs, fmt.Errorf("set %s (%s): %w", e.Name, e.Pos, ErrLoadsCode))
 		}
 	}
 	return errors.Join(errs...)
@@ -98,15 +100,15 @@ func fetched(entries map[string]manifest.Entry, t manifest.Expr, seen map[string
 	return false
 }
 
-// LoadsCode reports whether a variable decides what code a common program runs:
+// LoadsCode reports whether a variable decides which code a common program runs:
 // by the loader (ld.so(8), dyld(1)), a shell, an interpreter, git, or whatever
 // starts a helper program that the environment names.
 func LoadsCode(name string) bool {
 	return strings.HasPrefix(name, "LD_") || strings.HasPrefix(name, "DYLD_") || strings.HasPrefix(name, "BASH_FUNC_") ||
-		slices.Contains(dangerous, name)
+		slices.Contains(codeLoading, name)
 }
 
-var dangerous = strings.Fields(`
+var codeLoading = strings.Fields(`
 	PATH GCONV_PATH GLIBC_TUNABLES
 	IFS ENV BASH_ENV SHELLOPTS BASHOPTS PS4 PROMPT_COMMAND ZDOTDIR SHELL
 	NODE_OPTIONS NODE_PATH

@@ -44,10 +44,10 @@ func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir str
 	var errs []error
 	for _, e := range m.Entries {
 		if e.Name == "" || strings.ContainsAny(e.Name, "=\x00") {
-			errs = append(errs, fmt.Errorf("cannot set %q (%s): that is no name for a variable", e.Name, e.Pos))
+			errs = append(errs, fmt.Errorf("set %q (%s): invalid variable name", e.Name, e.Pos))
 		}
 		for _, err := range results[e.Name].errs {
-			errs = append(errs, fmt.Errorf("cannot set %s (%s): %w", e.Name, e.Pos, err))
+			errs = append(errs, fmt.Errorf("set %s (%s): %w", e.Name, e.Pos, err))
 		}
 	}
 	files, fileErrs := e.renderFiles(m)

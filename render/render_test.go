@@ -333,7 +333,7 @@ func TestBombs(t *testing.T) {
 		entries []manifest.Entry
 		want    string
 	}{
-		"laughs": {laughs, "more than 64 MiB"},
+		"laughs": {laughs, "exceed 64 MiB"},
 		"chain":  {chain, "deeper than 1000"},
 		"words":  {[]manifest.Entry{entry("A", deep)}, "deeper than 1000"},
 	} {

@@ -22,7 +22,7 @@ func CheckSize(argv []string, g *Result) error {
 			largest = p
 		}
 		if p.size > limit.piece {
-			errs = append(errs, fmt.Errorf("cannot start the command: %s is %d bytes, and the system takes at most %d%s",
+			errs = append(errs, fmt.Errorf("start command: %s is %d bytes, and the limit of the system is %d%s",
 				p.name, p.size, limit.piece, p.remedy()))
 		}
 	}
@@ -36,7 +36,7 @@ func CheckSize(argv []string, g *Result) error {
 		add(piece{"the variable " + v.Name, len(v.Name) + 1 + v.Value.Len() + 1, true})
 	}
 	if errs == nil && total > limit.total {
-		errs = append(errs, fmt.Errorf("cannot start the command: its arguments and environment are %d bytes, and the system takes at most %d; %s is the largest with %d%s",
+		errs = append(errs, fmt.Errorf("start command: arguments and environment are %d bytes, and the limit of the system is %d; %s is the largest with %d%s",
 			total, limit.total, largest.name, largest.size, largest.remedy()))
 	}
 	return errors.Join(errs...)
@@ -59,5 +59,5 @@ func (p piece) remedy() string {
 	if !p.variable {
 		return ""
 	}
-	return ": write the value to a file with `roomenv secret get ID -o FILE` and pass the name of the file"
+	return "; pass the value in a file: add file=PATH to the reference"
 }

@@ -26,7 +26,7 @@ func TestCheckSizeNamesWhoIsToBlame(t *testing.T) {
 	}{
 		"nothing":      {nil, env(), nil},
 		"small":        {[]string{"true"}, env(render.Variable{Name: "A", Value: small}), nil},
-		"two too long": {[]string{"true"}, env(render.Variable{Name: "A", Value: big}, render.Variable{Name: "B", Value: small}, render.Variable{Name: "C", Value: big}), []string{"variable A", "variable C", "-o FILE"}},
+		"two too long": {[]string{"true"}, env(render.Variable{Name: "A", Value: big}, render.Variable{Name: "B", Value: small}, render.Variable{Name: "C", Value: big}), []string{"variable A", "variable C", "file=PATH"}},
 		"an argument":  {[]string{"true", string(big.Reveal())}, env(), []string{"argument 1"}},
 		"too many":     {[]string{"true"}, env(many...), []string{"variable LARGEST"}},
 	} {

@@ -41,7 +41,7 @@ func execute(text string, values []Variable) ([]byte, error) {
 		"print":    func(s ...string) (string, error) { return take(strings.Join(s, ""), nil) },
 	}).Parse(text)
 	if err != nil {
-		return nil, errors.New("the template cannot be parsed") // the manifest has seen that it can
+		return nil, errors.New("invalid template") // the manifest has seen that it can
 	}
 	var b limited
 	if err := t.Execute(&b, nil); err != nil {
@@ -53,7 +53,7 @@ func execute(text string, values []Variable) ([]byte, error) {
 // templateError keeps of an error where it is, and the reason only if it is
 // ours: those of text/template may quote a value.
 func templateError(err error) error {
-	reason := errors.New("a function does not take such an argument")
+	reason := errors.New("invalid argument of a function")
 	for _, ours := range []error{errNotText, errTooLarge} {
 		if errors.Is(err, ours) {
 			reason = ours

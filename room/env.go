@@ -74,6 +74,16 @@ func (e Env) Config() (Config, error) {
 	}, nil
 }
 
+// Dial connects to the room of that name; "" is Room.
+func (e Env) Dial(ctx context.Context, name string) (*Client, error) {
+	e.Room = cmp.Or(name, e.Room)
+	c, err := e.Config()
+	if err != nil {
+		return nil, err
+	}
+	return Dial(ctx, c)
+}
+
 // token returns how to get a token; nil is not at all.
 func (e Env) token() (func() (secret.Value, error), error) {
 	switch {

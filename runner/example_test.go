@@ -44,7 +44,7 @@ func Example() {
 	r, err := runner.New(runner.Config{
 		// In place of files, for this example.
 		Environ: []string{"HOST=vault:text/host", "PORT=vault:text/port"},
-		Sources: map[string]func() (fetch.Source, error){"vault": func() (fetch.Source, error) { return v, nil }},
+		Sources: runner.Sources{"vault": func() (fetch.Source, error) { return v, nil }},
 		OnError: func(err error) { fmt.Println(err) },
 	})
 	if err != nil {

@@ -212,7 +212,7 @@ func newWorld(t *testing.T, text string, holds map[string]any, configure ...func
 func (w *world) config() runner.Config {
 	return runner.Config{
 		Files: []string{w.manifest}, Environ: []string{"INHERITED=1"}, // not that of the test
-		Sources: map[string]func() (fetch.Source, error){"room": func() (fetch.Source, error) { return w.source, nil }},
+		Sources: runner.Sources{"room": func() (fetch.Source, error) { return w.source, nil }},
 		OnError: func(err error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

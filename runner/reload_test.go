@@ -186,7 +186,7 @@ func TestSources(t *testing.T) {
 					return closing{source, func(what string) { log = append(log, what+" "+scheme) }, closeError}, nil
 				}
 			}
-			c.Sources = map[string]func() (fetch.Source, error){"room": open("room"), "file": open("file"), "bad": open("bad")}
+			c.Sources = runner.Sources{"room": open("room"), "file": open("file"), "bad": open("bad")}
 		})
 		w.start()
 		w.next(1).answer <- nil

@@ -27,8 +27,11 @@ type Revision struct {
 	directory int          // the revision whose directory has these files; 0: not written yet
 }
 
-// Lookup returns the value of a variable, and whether it is set.
+// Lookup returns the value of a variable, and whether it is set. A nil revision has none.
 func (r *Revision) Lookup(name string) (secret.Value, bool) {
+	if r == nil {
+		return secret.Value{}, false
+	}
 	i := slices.IndexFunc(r.Env, func(v render.Variable) bool { return v.Name == name })
 	if i < 0 {
 		return secret.Value{}, false

@@ -5,13 +5,17 @@
 // the consumer gets the next revision; when one is of no use to it, the previous one
 // stays.
 //
-//	r, err := runner.New(runner.Config{Files: []string{".env.room"}, Sources: sources})
+//	r, err := runner.New(runner.Config{
+//		Files:   []string{".env.room"},
+//		Sources: runner.Sources{"room": roomsource.FromEnv},
+//	})
 //	...
 //	defer r.Close()
 //	_, err = r.Run(ctx, runner.Func(func(ctx context.Context, rev *runner.Revision) error { ... }))
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -42,10 +46,8 @@ type Config struct {
 	// of this process.
 	Environ []string
 
-	// Sources are where values come from, by the scheme of the references, such as
-	// "room". Each is opened when a manifest first refers to it. Close closes those
-	// that are an [io.Closer].
-	Sources map[string]func() (fetch.Source, error)
+	// Sources are where values come from.
+	Sources Sources
 
 	// Policy says what of Environ is inherited and which variables a fetched value
 	// may set. What the manifest says under exec is added to it.
@@ -68,16 +70,22 @@ type Config struct {
 
 	// OnError is called, by one goroutine, with each problem that does not end Run:
 	// a value that was revoked, a manifest or values that cannot be used, a revision
-	// that was rolled back. The text is for people. nil logs it.
+	// that was rolled back. The text is for people. nil logs it, with [slog.Default]
+	// if Log is nil.
 	OnError func(error)
 
 	// Log gets what happens; nil discards it.
 	Log *slog.Logger
 }
 
+// Sources open a source by the scheme of its references, such as "room". Each is opened
+// when a manifest first refers to it, and closed by [Runner.Close] if it is an
+// [io.Closer].
+type Sources map[string]func() (fetch.Source, error)
+
 // A Runner keeps a consumer at the newest revision of a manifest. Refresh, Reconnect,
-// Status and Token may be called by several goroutines at any time after Resolve; the other
-// methods are for one goroutine.
+// Status and Token may be called by several goroutines at any time; the other methods
+// are for one goroutine.
 type Runner struct {
 	config Config
 	log    *slog.Logger
@@ -104,11 +112,12 @@ func New(c Config) (*Runner, error) {
 	if c.Environ == nil {
 		c.Environ = os.Environ()
 	}
+	if c.OnError == nil {
+		log := cmp.Or(c.Log, slog.Default())
+		c.OnError = func(err error) { log.Error(err.Error()) }
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
-	}
-	if c.OnError == nil {
-		c.OnError = func(err error) { c.Log.Error(err.Error()) }
 	}
 	r := &Runner{
 		config: c, log: c.Log,
@@ -121,7 +130,8 @@ func New(c Config) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.view.manifest = m
+	r.view = view{manifest: m, snapshot: new(fetch.Snapshot)}
+	r.tally = Status{Manifest: c.Files, Started: time.Now(), State: CommandStarting, Revision: 1}
 	r.config.Policy.Strip = slices.Concat(c.Policy.Strip, m.Exec.Strip)
 	r.config.Policy.Allow = slices.Concat(c.Policy.Allow, m.Exec.Allow)
 	r.config.Policy.Pristine = c.Policy.Pristine || m.Exec.Pristine
@@ -158,7 +168,7 @@ func (r *Runner) HasReferences() bool {
 // not been called. The error says what is missing, for all references at once
 // ([fetch.Error]), or what cannot be rendered. A cancelled ctx ends it with its cause.
 func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
-	v := &r.view
+	v := r.view
 	var err error
 	if r.dir, err = r.openDir(r.dir, v.manifest); err != nil {
 		return nil, err
@@ -172,7 +182,7 @@ func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
 	if r.first, err = r.render(v.manifest, v.snapshot, r.dir); err != nil {
 		return nil, err
 	}
-	r.tally = Status{Manifest: r.config.Files, Started: time.Now(), State: CommandStarting, Revision: 1}
+	r.setView(v)
 	return r.first.result, nil
 }
 

@@ -13,7 +13,7 @@ import (
 
 // ErrUnknownClient is why there is no token of a client that the manifest does not
 // describe.
-var ErrUnknownClient = errors.New("no OAuth client of that name")
+var ErrUnknownClient = errors.New("unknown OAuth client")
 
 // freshTokenTimeout is how long the source may take where there is a token already:
 // less than programs wait for one.

@@ -337,7 +337,7 @@ func TestUnrenderable(t *testing.T) {
 		w.set("key", "no JSON")
 		w.set("key", "no JSON either")
 		w.quiet()
-		w.wantReported("apply new values (keeping the previous values): cannot set KEY")
+		w.wantReported("apply new values (keeping the previous values): set KEY")
 		w.set("key", `{"field": "b"}`)
 		w.answer(w.next(2), nil)
 		w.set("key", "no JSON")

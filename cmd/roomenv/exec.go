@@ -2,9 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -22,45 +22,44 @@ func newExec(a *app, signals *inject.Signals) *cobra.Command {
 
 		Use:   "exec [FLAG...] -- COMMAND [ARG...]",
 		Short: "Run a command with the secrets of a manifest in its environment",
-		Long: `exec fetches every value that the manifest names, all at once, and runs the
-command with them in its environment. Unless all required values are there, the
-command is not started.
+		Long: `Fetch every value that the manifest names and run the command with them in its
+environment. If a required value is missing, the command is not started.
 
-A YAML manifest may have the settings of these flags below exec:, for example
-mask: true; a flag wins.
+Without -m the manifest is .env.room in the current directory, or else
+roomenv.yaml; neither needs to exist. An inherited variable whose whole value is a
+reference (OPENAI_API_KEY=room:secret/openai-api-key) is an entry too.
 
-Without -m the manifest is .env.room in the current folder, or else
-roomenv.yaml; neither needs to be there. An inherited variable whose whole value
-is a reference (OPENAI_API_KEY=room:secret/openai-api-key) is an entry too.
+A value that a participant has to provide is waited for. If it is optional, the
+command starts without it.
 
-A value that somebody has to provide is waited for, unless it is optional: then
-the command starts without it.
+A changed variable restarts the command; changed files are replaced atomically. Use
+on_change in the manifest to send a signal or run a hook instead. See
+` + "`roomenv status`" + `.
 
-While the command runs its values are kept current. A variable that changes
-restarts it, files are swapped under it; on_change in a manifest says otherwise,
-as a signal or a command to run. ` + "`roomenv status`" + ` shows how they do.
+A YAML manifest may set these flags under exec:, for example mask: true; a flag
+overrides it.
 
-The exit code is the command's, 128+N when signal N ended it, 127 when there is
-no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
+The exit code is that of the command, 128+N if signal N ended it, 127 if the command
+is not found, 126 if it cannot be run, and 125 if roomenv itself fails.`,
 		Example: `  roomenv exec -- agent
   roomenv exec -m .env.room -m .env.staging -- npm start
   OPENAI_API_KEY=room:secret/openai-api-key roomenv exec -- python agent.py
   roomenv exec --token-file /run/token --listen 127.0.0.1:9464 -- agent`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return hint(errors.New("cannot run nothing: no command was given"), "write it after --, as in `roomenv exec -- agent`")
+				return hint(errors.New("missing command"), "add it after `--`: roomenv exec -- COMMAND")
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			command := &e.consumer.Command
+			command.Args = args
 			if command.User, err = parseUser(user); err != nil {
 				return err
 			}
-			if command.StopSignal, err = parseSignal("--stop-signal "+strconv.Quote(stopSignal), stopSignal); err != nil {
-				return err
+			if command.StopSignal, err = parseSignal(stopSignal); err != nil {
+				return hint(fmt.Errorf("--stop-signal: %w", err), signalHint)
 			}
-			command.Args = args
 			code, err := e.run(cmd.Context(), cmd.Flags())
 			if err != nil || code != 0 {
 				return exitError{code, err}
@@ -69,31 +68,33 @@ no such command, 126 when it cannot be run, 125 when roomenv itself failed.`,
 		},
 	}
 	// Flags after the command are the command's, with or without "--".
-	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().StringArrayVarP(&e.config.Files, "manifest", "m", nil, "manifest to read; repeat to layer, the later one wins")
-	a.roomFlags(cmd.Flags())
-	cmd.Flags().StringVar(&e.config.Dir, "dir", "", "folder on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm)")
-	cmd.Flags().BoolVar(&e.once, "once", false, "replace roomenv with the command, which then has its PID")
-	cmd.Flags().BoolVar(&e.config.Policy.Pristine, "pristine", false, "inherit only the variables that the manifest names")
-	cmd.Flags().StringArrayVar(&e.config.Policy.Strip, "strip", nil, "variable not to inherit, such as MESHAGENT_TOKEN; repeatable")
-	cmd.Flags().StringArrayVar(&e.config.Policy.Allow, "allow", nil, "variable that decides what code runs, such as PATH, and may come from a room; repeatable")
-	cmd.Flags().StringVar(&user, "user", "", "run the command as UID, UID:GID or a user's name")
-	cmd.Flags().BoolVar(&e.consumer.Command.NoNewPrivs, "no-new-privs", false, "let nothing that the command runs gain privileges")
-	cmd.Flags().StringVar(&stopSignal, "stop-signal", "", "what the command gets when roomenv gets SIGTERM (default TERM)")
-	cmd.Flags().DurationVar(&e.consumer.Command.StopTimeout, "stop-timeout", 0, "kill the command and its group this long after SIGTERM (default never; 10s with --stop-signal)")
-	cmd.Flags().BoolVar(&e.consumer.Mask, "mask", false, "show fetched values as [NAME] in what the command prints")
-	cmd.Flags().BoolVar(&e.consumer.Supervisor.RestartOnFailure, "restart-on-failure", false, "start a command again that ends with another code than 0")
-	cmd.Flags().StringVar(&e.listen, "listen", "", "serve Prometheus metrics, /healthz and /readyz on this `ADDR`ess, as 127.0.0.1:9090")
-	cmd.Flags().StringVar(&e.tokens, "token-server", "", "serve current OAuth tokens to the command, over `NETWORK` tcp (loopback) or unix (default none; tcp without a value)")
-	cmd.Flags().Lookup("token-server").NoOptDefVal = tokenserver.TCP
+	flags := cmd.Flags()
+	flags.SetInterspersed(false)
+	command, policy := &e.consumer.Command, &e.config.Policy
+	flags.StringArrayVarP(&e.config.Files, "manifest", "m", nil, "read this manifest `file`; repeat to layer files, later files override earlier ones")
+	a.roomFlags(flags)
+	flags.StringVar(&e.config.Dir, "dir", "", "`directory` on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm)")
+	flags.BoolVar(&e.once, "once", false, "replace roomenv with the command, which then has its PID")
+	flags.BoolVar(&policy.Pristine, "pristine", false, "inherit only the variables that the manifest names")
+	flags.StringArrayVar(&policy.Strip, "strip", nil, "do not inherit the variable `name`, such as MESHAGENT_TOKEN (repeatable)")
+	flags.StringArrayVar(&policy.Allow, "allow", nil, "allow a room value in the code-loading variable `name`, such as PATH (repeatable)")
+	flags.StringVar(&user, "user", "", "run the command as this `user`: UID, UID:GID or a name")
+	flags.BoolVar(&command.NoNewPrivs, "no-new-privs", false, "set no_new_privs for the command (Linux)")
+	flags.StringVar(&stopSignal, "stop-signal", "", "`signal` sent to the command when roomenv receives SIGTERM (default TERM)")
+	flags.DurationVar(&command.StopTimeout, "stop-timeout", 0, "kill the command and its group this long after SIGTERM (default never; 10s with --stop-signal)")
+	flags.BoolVar(&e.consumer.Mask, "mask", false, "replace room values by [NAME] in what the command prints")
+	flags.BoolVar(&e.consumer.Supervisor.RestartOnFailure, "restart-on-failure", false, "restart the command if it exits with a nonzero code")
+	flags.StringVar(&e.listen, "listen", "", "serve Prometheus metrics, /healthz and /readyz on `host:port`")
+	flags.StringVar(&e.tokens, "token-server", "", "serve current OAuth tokens to the command over this `network`: tcp (loopback) or unix (default none; tcp without a value)")
+	flags.Lookup("token-server").NoOptDefVal = tokenserver.TCP
 	for _, flag := range []string{"restart-on-failure", "listen", "token-server", "mask", "stop-signal", "stop-timeout"} {
 		cmd.MarkFlagsMutuallyExclusive("once", flag)
 	}
 	return cmd
 }
 
-// foundManifest is the manifest that is used when none is named.
-func foundManifest() []string {
+// findManifest returns the manifest that is used when -m names none.
+func findManifest() []string {
 	for _, name := range []string{".env.room", "roomenv.yaml"} {
 		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
 			return []string{name}

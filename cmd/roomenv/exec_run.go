@@ -91,9 +91,9 @@ func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err e
 func (e *execution) configure(flags *pflag.FlagSet) {
 	c := &e.config
 	if len(c.Files) == 0 {
-		c.Files = foundManifest()
+		c.Files = findManifest()
 	}
-	c.Sources = map[string]func() (fetch.Source, error){manifest.SchemeRoom: e.openRooms}
+	c.Sources = runner.Sources{manifest.SchemeRoom: e.openRooms}
 	c.Owner = e.consumer.Command.User
 	c.Check = func(m *manifest.Manifest) error { return e.checkManifest(m, flags) }
 	c.Log, e.consumer.Log = e.log, e.log
@@ -131,7 +131,7 @@ func (e *execution) openRooms() (fetch.Source, error) {
 	s.OnRequest = func(p roomsource.RequestStatus) {
 		e.progress.observe(p)
 		if p.Err != nil {
-			e.log.Info("a value was not provided", "reference", p.Target, "error", p.Err)
+			e.log.Info("request failed", "reference", p.Target, "error", p.Err)
 		}
 	}
 	e.rooms.Store(s)
@@ -162,7 +162,7 @@ func (e *execution) serve() (stop func(), err error) {
 	}
 	if e.runner.HasReferences() {
 		if s, err := status.Serve(e.status, e.runner.Refresh, e.log); err != nil {
-			e.log.Info("process not listed by roomenv status", "error", err)
+			e.log.Info("status socket unavailable", "error", err)
 		} else {
 			closers = append(closers, s)
 		}
@@ -203,13 +203,13 @@ func (e *execution) status() runner.Status {
 
 func (e *execution) warnExpanded() {
 	if term.IsTerminal(2) && expandedByShell(e.consumer.Command.Args, e.runner.Manifest(), os.Getenv) {
-		e.log.Warn("an argument is empty: the shell puts in the value of $NAME before roomenv sets it; write sh -c '... $NAME ...'")
+		e.config.OnError(hint(errors.New("an argument is empty: the shell expands $NAME before roomenv sets it"), "write sh -c '... $NAME ...'"))
 	}
 }
 
-// expandedByShell reports whether args look as if a shell had put the empty value
-// of a variable in them that the manifest is to set: it sees $NAME first. A bare
-// echo is what is left of `echo $NAME`.
+// expandedByShell reports whether args look as if a shell had expanded a variable in
+// them that is unset there and set by the manifest. A bare echo is what is left of
+// `echo $NAME`.
 func expandedByShell(args []string, m *manifest.Manifest, getenv func(string) string) bool {
 	if !slices.Contains(args, "") && !slices.Equal(args, []string{"echo"}) {
 		return false

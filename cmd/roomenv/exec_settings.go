@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -13,9 +14,9 @@ import (
 // checkManifest refuses signals that this system does not have. A flag that was
 // given overrides what m says.
 func (e *execution) checkManifest(m *manifest.Manifest, flags *pflag.FlagSet) (err error) {
-	check := func(where any, o *manifest.OnChange) {
+	check := func(at manifest.Position, o *manifest.OnChange) {
 		if o != nil && o.Kind == manifest.ChangeSignal && err == nil {
-			_, err = parseSignal(fmt.Sprintf("on_change: {signal: %s} (%v)", o.Signal, where), o.Signal)
+			_, err = manifestSignal(at, "on_change", o.Signal)
 		}
 	}
 	check(m.Exec.Pos["on_change"], m.Exec.OnChange)
@@ -26,6 +27,15 @@ func (e *execution) checkManifest(m *manifest.Manifest, flags *pflag.FlagSet) (e
 		m.Exec.Pristine = e.config.Policy.Pristine
 	}
 	return err
+}
+
+// manifestSignal is parseSignal for a key of a manifest.
+func manifestSignal(at manifest.Position, key, name string) (syscall.Signal, error) {
+	sig, err := parseSignal(name)
+	if err != nil {
+		return 0, &manifest.Error{Pos: at, Message: key + ": " + err.Error(), Hint: signalHint}
+	}
+	return sig, nil
 }
 
 // applySettings takes what the manifest says on exec, unless a flag was given.
@@ -48,7 +58,7 @@ func (e *execution) applySettings(m *manifest.Manifest, flags *pflag.FlagSet) (e
 		command.StopTimeout = settings.StopTimeout
 	}
 	if !flags.Changed("stop-signal") {
-		if command.StopSignal, err = parseSignal(located(settings, "stop_signal"), settings.StopSignal); err != nil {
+		if command.StopSignal, err = manifestSignal(settings.Pos["stop_signal"], "stop_signal", settings.StopSignal); err != nil {
 			return err
 		}
 	}
@@ -63,7 +73,7 @@ func (e *execution) applySettings(m *manifest.Manifest, flags *pflag.FlagSet) (e
 
 // errOnceFiles: without roomenv no process would remove the files, and the lock on
 // their directory is that of roomenv.
-var errOnceFiles = hint(errors.New("--once cannot be combined with files in the manifest, which roomenv removes when the command has exited"), "leave --once out")
+var errOnceFiles = hint(errors.New("--once cannot be combined with files in the manifest, which roomenv removes when the command exits"), "omit --once")
 
 // checkOnce refuses what needs a supervisor, as the flags do.
 func checkOnce(settings manifest.Exec) error {
@@ -78,14 +88,9 @@ func checkOnce(settings manifest.Exec) error {
 		{"restart_on_failure", settings.RestartOnFailure},
 	} {
 		if setting.used {
-			return hint(fmt.Errorf("cannot use --once: the manifest sets %s, for which roomenv has to stay", located(settings, setting.key)),
-				"leave --once out, or take "+setting.key+" out of the manifest")
+			return hint(fmt.Errorf("--once cannot be combined with %s (%v), which needs a supervisor", setting.key, settings.Pos[setting.key]),
+				"omit --once, or remove "+setting.key+" from the manifest")
 		}
 	}
 	return nil
-}
-
-// located is a key of the manifest with where it is.
-func located(settings manifest.Exec, key string) string {
-	return fmt.Sprintf("%s (%v)", key, settings.Pos[key])
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/render"
 )
 
 // roomHints are what to do about a reference to a room that has no value, by the
@@ -23,8 +24,12 @@ var roomHints = []struct {
 	{fetch.ErrNoAnswer, "ask the participant to run `roomenv requests`, raise timeout=SECONDS, or add ?default=VALUE or ?optional=true"},
 }
 
-// withRoomHints adds a hint to err for each reason that its references to a room have.
-func withRoomHints(err error) error {
+// withHints adds what to do about an error of another package on the command line: for
+// each reason that references to a room have no value, and for refused variables.
+func withHints(err error) error {
+	if errors.Is(err, render.ErrLoadsCode) {
+		err = hint(err, "pass --allow NAME if everyone who can write the value may run code here")
+	}
 	table, ok := errors.AsType[*fetch.Error](err)
 	if !ok {
 		return err

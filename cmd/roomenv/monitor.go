@@ -32,8 +32,8 @@ func monitorArgs(c *inject.Command) ([]string, error) {
 	return append(args, "--"), nil
 }
 
-// newMonitor is for exec alone: what runs the command when its output is masked
-// on a terminal. The environment is the command's and says nothing to roomenv.
+// newMonitor is for exec alone: it runs the command when its output is masked on a
+// terminal. The environment is the command's and does not configure roomenv.
 func newMonitor(signals *inject.Signals) *cobra.Command {
 	command := inject.Command{Signals: signals}
 	var stopSignal string
@@ -43,7 +43,7 @@ func newMonitor(signals *inject.Signals) *cobra.Command {
 		Args:              cobra.MinimumNArgs(1),
 		PersistentPreRunE: func(*cobra.Command, []string) error { return harden() },
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if command.StopSignal, err = parseSignal("--stop-signal", stopSignal); err != nil {
+			if command.StopSignal, err = parseSignal(stopSignal); err != nil {
 				return err
 			}
 			command.Args, command.Env = args, os.Environ()
@@ -55,7 +55,7 @@ func newMonitor(signals *inject.Signals) *cobra.Command {
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().StringVar(&stopSignal, "stop-signal", "", "as of exec")
-	cmd.Flags().DurationVar(&command.StopTimeout, "stop-timeout", 0, "as of exec")
+	cmd.Flags().StringVar(&stopSignal, "stop-signal", "", "see exec")
+	cmd.Flags().DurationVar(&command.StopTimeout, "stop-timeout", 0, "see exec")
 	return cmd
 }

@@ -107,7 +107,7 @@ func (c *oauthClient) complete(name string) error {
 	c.name = name
 	files := c.manifests
 	if len(files) == 0 {
-		files = foundManifest()
+		files = findManifest()
 	}
 	m, err := manifest.Load(files, nil)
 	if err != nil {

@@ -75,7 +75,7 @@ func report(w io.Writer, err error) int {
 			return code
 		}
 	}
-	message := strings.TrimRight(withRoomHints(err).Error(), "\n")
+	message := strings.TrimRight(withHints(err).Error(), "\n")
 	prefix := "roomenv: "
 	if e, ok := errors.AsType[*manifest.Error](err); ok && e.Pos.Line > 0 && strings.HasPrefix(message, e.Pos.String()) {
 		prefix = "" // an editor finds FILE:LINE:COLUMN at the start of a line

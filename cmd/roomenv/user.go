@@ -7,25 +7,25 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/roomenv/roomenv/inject"
 )
 
-// parseUser reads UID, UID:GID or the name of a user, whose groups come along. ""
-// is nobody. A UID that no user has needs a GID: 0, which others take then, is
+// parseUser reads UID, UID:GID or the name of a user, with the groups of that user. ""
+// is nil. A UID that no user has needs a GID: other programs take 0 then, which is
 // root's.
 func parseUser(s string) (*syscall.Credential, error) {
 	if s == "" {
 		return nil, nil
 	}
 	fail := func(reason string) (*syscall.Credential, error) {
-		return nil, hint(fmt.Errorf("cannot use --user %q: %s", s, reason), "write UID:GID, or the name of a user of this system")
+		return nil, hint(fmt.Errorf("invalid --user %q: %s", s, reason), "use UID:GID, or the name of a user of this system")
 	}
 	id, group, both := strings.Cut(s, ":")
 	uid, err := strconv.ParseUint(id, 10, 32)
 	if both {
 		gid, groupErr := strconv.ParseUint(group, 10, 32)
 		if err != nil || groupErr != nil {
-			return fail("with a colon both parts are numbers")
+			return fail("want two numbers")
 		}
 		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
@@ -35,35 +35,29 @@ func parseUser(s string) (*syscall.Credential, error) {
 	}
 	u, err := lookup(id)
 	if err != nil {
-		return fail("there is no such user here")
+		return fail("user not found")
 	}
 	ids, err := u.GroupIds()
 	if err != nil {
-		return fail("its groups cannot be found")
+		return fail("groups not found")
 	}
 	numbers := make([]uint32, 0, len(ids)+2)
 	for _, text := range append([]string{u.Uid, u.Gid}, ids...) {
 		n, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
-			return fail("it has no number")
+			return fail("a group is not a number")
 		}
 		numbers = append(numbers, uint32(n))
 	}
 	return &syscall.Credential{Uid: numbers[0], Gid: numbers[1], Groups: numbers[2:]}, nil
 }
 
-// parseSignal reads TERM, SIGTERM or 15, the value of what errors call setting.
-// "" is 0.
-func parseSignal(setting, s string) (syscall.Signal, error) {
+const signalHint = "use a name such as INT or QUIT, or a number"
+
+// parseSignal reads TERM, SIGTERM or 15. "" is 0.
+func parseSignal(s string) (syscall.Signal, error) {
 	if s == "" {
 		return 0, nil
 	}
-	sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(s), "SIG"))
-	if n, err := strconv.Atoi(s); err == nil && n > 0 && n < 65 {
-		sig = syscall.Signal(n)
-	}
-	if sig == 0 {
-		return 0, hint(fmt.Errorf("cannot use %s: there is no such signal", setting), "write a name such as INT or QUIT, or a number")
-	}
-	return sig, nil
+	return inject.ParseSignal(s)
 }

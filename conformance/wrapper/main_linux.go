@@ -35,7 +35,7 @@ func main() {
 		report()
 		return
 	}
-	write := flag.Bool("write", false, "write the table into " + page)
+	write := flag.Bool("write", false, "write the table into "+page)
 	flag.Parse()
 	if err := compare(*write); err != nil {
 		fmt.Fprintln(os.Stderr, "wrapper:", err)

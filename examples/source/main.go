@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,9 +13,7 @@ import (
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/fetch/roomsource"
 	"github.com/roomenv/roomenv/manifest"
-	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/runner"
-	"github.com/roomenv/roomenv/secret"
 )
 
 func main() {
@@ -32,8 +29,8 @@ func main() {
 func run(ctx context.Context, manifestFile, dir string) error {
 	r, err := runner.New(runner.Config{
 		Files: []string{manifestFile},
-		Sources: map[string]func() (fetch.Source, error){
-			manifest.SchemeRoom: openRoom,
+		Sources: runner.Sources{
+			manifest.SchemeRoom: roomsource.FromEnv,
 			"file":              func() (fetch.Source, error) { return openFiles(dir) },
 		},
 	})
@@ -51,14 +48,4 @@ func run(ctx context.Context, manifestFile, dir string) error {
 		return nil
 	}))
 	return err
-}
-
-// openRoom connects to the room that the environment names, when it is needed.
-func openRoom() (fetch.Source, error) {
-	return roomsource.New(func(ctx context.Context, name string) (*room.Client, error) {
-		return room.Dial(ctx, room.Config{
-			URL:   os.Getenv("MESHAGENT_ROOM_URL") + "/rooms/" + cmp.Or(name, os.Getenv("MESHAGENT_ROOM")),
-			Token: func(context.Context) (secret.Value, error) { return secret.New([]byte(os.Getenv("MESHAGENT_TOKEN"))), nil },
-		})
-	}), nil
 }

@@ -58,6 +58,15 @@ func New(dial func(ctx context.Context, room string) (*room.Client, error)) *Sou
 	return s
 }
 
+// FromEnv returns the source of the room that the environment names ([room.FromEnv]).
+func FromEnv() (fetch.Source, error) {
+	env := room.FromEnv()
+	if _, err := env.Config(); err != nil {
+		return nil, err
+	}
+	return New(env.Dial), nil
+}
+
 // Requests is how many requests were sent to rooms so far.
 func (s *Source) Requests() uint64 { return s.requests.Load() }
 

@@ -22,7 +22,7 @@ func Listen(address string, status func() runner.Status, log *slog.Logger) (*htt
 		return nil, fmt.Errorf("serve metrics and health: %w", err)
 	}
 	if log != nil {
-		log.Info("listening http://" + l.Addr().String())
+		log.Info("listening", "url", "http://"+l.Addr().String())
 	}
 	return httpserver.Serve(l, httpserver.Config{Handler: Handler(status), Logger: log}), nil
 }

@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/text"
 )
 
 // A Dir is a directory on a tmpfs or ramfs that holds the files of one revision
@@ -60,39 +62,39 @@ var ours = regexp.MustCompile(`^(current|next|revision-[0-9]+|partial-[A-Z2-7]+)
 // Others than root can only name themselves. The folders above a generation let
 // the owner pass through.
 func Open(path string, owner *syscall.Credential) (*Dir, error) {
-	d, err := openAny(path)
+	open := openNamed
+	if path == "" {
+		open = openRun
+	}
+	d, err := open(path)
 	if err != nil || owner == nil {
 		return d, err
 	}
 	d.owner = owner
-	errs := []error{d.root.Chmod(".", 0o711)}
+	err = d.root.Chmod(".", 0o711)
 	if d.base != nil {
-		errs = append(errs, d.base.Chmod(".", 0o711))
+		err = errors.Join(err, d.base.Chmod(".", 0o711))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot let user %d into %s: %w", owner.Uid, d.path, reason(err)), d.Close())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot let user %d into %s: %w", owner.Uid, d.path, text.Reason(err)), d.Close())
 	}
 	return d, nil
 }
 
-func openAny(path string) (*Dir, error) {
-	if path == "" {
-		return openRun()
-	}
+// openNamed opens the directory at path.
+func openNamed(path string) (*Dir, error) {
 	path, err := filepath.Abs(path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot keep files in %s: %w", path, err)
+	var d *Dir
+	if err == nil {
+		d, err = open(path)
 	}
-	root, self, err := open(path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot keep files in %s: %w", path, err)
-	}
-	d := &Dir{path: path, root: root, self: self}
-	if err := d.claim(); err != nil {
+	if err == nil {
+		if err = d.claim(); err == nil {
+			return d, nil
+		}
 		d.release()
-		return nil, fmt.Errorf("cannot keep files in %s: %w", path, err)
 	}
-	return d, nil
+	return nil, fmt.Errorf("cannot keep files in %s: %w", path, text.Reason(err))
 }
 
 // ErrInUse is why a folder is refused that another process has open.
@@ -125,62 +127,65 @@ func lock(f *os.File) error {
 	return err
 }
 
-// open opens a folder that is ours alone and in memory.
-func open(path string) (*os.Root, *os.File, error) {
+// open opens a directory that is ours alone and in memory.
+func open(path string) (*Dir, error) {
 	parent, err := os.OpenRoot(filepath.Dir(path))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("%w: %s\nhint: make that folder", reason(err), filepath.Dir(path))
-	} else if err != nil {
-		return nil, nil, reason(err)
+		return nil, fmt.Errorf("%w: %s\nhint: make that folder", text.Reason(err), filepath.Dir(path))
+	}
+	if err != nil {
+		return nil, err
 	}
 	defer parent.Close()
 	name := filepath.Base(path)
 	entry, err := parent.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := mkdir(parent, name); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		entry, err = parent.Lstat(name)
 	}
-	if err != nil {
-		return nil, nil, reason(err)
-	}
 	switch {
+	case err != nil:
+		return nil, err
 	case entry.Mode()&fs.ModeSymlink != 0:
-		return nil, nil, errors.New("it is a symbolic link\nhint: name the folder that it leads to")
+		return nil, errors.New("it is a symbolic link\nhint: name the folder that it leads to")
 	case !entry.IsDir():
-		return nil, nil, errors.New("it is not a folder")
+		return nil, errors.New("it is not a folder")
 	}
-	root, err := parent.OpenRoot(name)
+	d := &Dir{path: path}
+	if err = d.openIn(parent, name); err == nil {
+		err = check(d.self, entry)
+	}
 	if err != nil {
-		return nil, nil, reason(err)
+		d.release()
+		return nil, err
 	}
-	self, err := root.Open(".")
-	if err == nil {
-		if err = check(self, entry); err == nil {
-			return root, self, nil
-		}
-		_ = self.Close()
-	}
-	_ = root.Close()
-	return nil, nil, reason(err)
+	return d, nil
 }
 
-// mkdir makes a folder where it will be in memory, so that none is left on a
+func (d *Dir) openIn(parent *os.Root, name string) (err error) {
+	if d.root, err = parent.OpenRoot(name); err == nil {
+		d.self, err = d.root.Open(".")
+	}
+	return err
+}
+
+// mkdir makes a directory where it will be in memory, so that none is left on a
 // disk.
 func mkdir(parent *os.Root, name string) error {
 	self, err := parent.Open(".")
 	if err != nil {
-		return reason(err)
-	}
-	defer self.Close()
-	if err := inMemory(self); err != nil {
 		return err
 	}
-	if err := parent.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return reason(err)
+	defer self.Close()
+	if err = inMemory(self); err == nil {
+		err = parent.Mkdir(name, 0o700)
 	}
-	return nil
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 // check looks at the folder that was opened, and not at what has its name now.
@@ -201,15 +206,6 @@ func check(self *os.File, entry fs.FileInfo) error {
 	return inMemory(self)
 }
 
-// reason is err without the operation and the name that package os puts before
-// it.
-func reason(err error) error {
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		return pe.Err
-	}
-	return err
-}
-
 // bases are where the folders of processes are made, in order of preference.
 func bases() []string {
 	var paths []string
@@ -219,37 +215,37 @@ func bases() []string {
 	return append(paths, "/run/roomenv", "/dev/shm/roomenv-"+strconv.Itoa(os.Geteuid()))
 }
 
-// openRun makes a folder for this process.
-func openRun() (*Dir, error) {
+// openRun makes a directory for this process.
+func openRun(string) (*Dir, error) {
 	var failed strings.Builder
 	for _, path := range bases() {
-		base, self, err := open(path)
+		base, err := open(path)
 		if err == nil {
-			_ = self.Close()
-			sweep(base)
+			_ = base.self.Close()
+			sweep(base.root)
 			var d *Dir
-			if d, err = newRun(path, base); err == nil {
+			if d, err = newRun(base); err == nil {
 				return d, nil
 			}
-			_ = base.Close()
+			_ = base.root.Close()
 		}
-		text, _, _ := strings.Cut(err.Error(), "\n")
-		fmt.Fprintf(&failed, "\n  %s: %s", path, text)
+		why, _, _ := strings.Cut(text.Reason(err).Error(), "\n")
+		fmt.Fprintf(&failed, "\n  %s: %s", path, why)
 	}
 	return nil, fmt.Errorf("cannot keep files in memory: there is no folder for them%s\nhint: mount a tmpfs, and name a folder in it with --dir", &failed)
 }
 
-// newRun makes a folder in base, which the Dir closes.
-func newRun(path string, base *os.Root) (*Dir, error) {
+// newRun makes a directory in base, whose root the new Dir closes.
+func newRun(base *Dir) (*Dir, error) {
 	for {
 		name := run + rand.Text()
-		if err := base.Mkdir(name, 0o700); err != nil {
-			return nil, reason(err)
+		if err := base.root.Mkdir(name, 0o700); err != nil {
+			return nil, err
 		}
-		d, err := lockRun(base, name)
+		d, err := lockRun(base.root, name)
 		switch {
 		case err == nil:
-			d.path, d.base = filepath.Join(path, name), base
+			d.path, d.base = filepath.Join(base.path, name), base.root
 			return d, nil
 		case !errors.Is(err, ErrInUse) && !errors.Is(err, fs.ErrNotExist):
 			return nil, err
@@ -258,21 +254,19 @@ func newRun(path string, base *os.Root) (*Dir, error) {
 	}
 }
 
-// lockRun opens the folder of a process and takes its lock.
+// lockRun opens the directory of a process and takes its lock.
 func lockRun(base *os.Root, name string) (*Dir, error) {
-	root, err := base.OpenRoot(name)
-	if err != nil {
-		return nil, reason(err)
+	d := new(Dir)
+	err := d.openIn(base, name)
+	if err == nil {
+		err = lock(d.self)
 	}
-	d := &Dir{root: root}
-	if d.self, err = root.Open("."); err == nil {
-		if err = lock(d.self); err == nil {
-			_, err = base.Lstat(name) // it may be gone since it was opened
-		}
+	if err == nil {
+		_, err = base.Lstat(name) // it may be gone since it was opened
 	}
 	if err != nil {
 		d.release()
-		return nil, reason(err)
+		return nil, err
 	}
 	return d, nil
 }
@@ -314,7 +308,7 @@ func (d *Dir) clear() error {
 
 func remove(root *os.Root, name string) error {
 	if err := root.RemoveAll(name); err != nil {
-		return fmt.Errorf("cannot remove %s: %w", name, reason(err))
+		return fmt.Errorf("cannot remove %s: %w", name, text.Reason(err))
 	}
 	return nil
 }
@@ -338,8 +332,8 @@ func (d *Dir) Close() error {
 
 // release gives the lock back.
 func (d *Dir) release() {
-	if d.self != nil {
-		_ = d.self.Close()
+	_ = d.self.Close()
+	if d.root != nil {
+		_ = d.root.Close()
 	}
-	_ = d.root.Close()
 }

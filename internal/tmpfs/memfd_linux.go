@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/render"
 )
 
@@ -34,7 +35,7 @@ func Memfds(files []render.File, owner *syscall.Credential) (open []*os.File, er
 		}
 		m, err := memfd(f, owner)
 		if err != nil {
-			return open, fmt.Errorf("cannot make %s in memory: %w", f.Path, reason(err))
+			return open, fmt.Errorf("cannot make %s in memory: %w", f.Path, text.Reason(err))
 		}
 		for len(open) < f.Descriptor-3 {
 			open = append(open, nil)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/roomenv/roomenv/internal/text"
 )
 
 // Listen makes a socket beside the files, for the owner of the files alone. It
@@ -18,7 +20,7 @@ func (d *Dir) Listen(name string) (*net.UnixListener, error) {
 		return nil, err
 	}
 	if err := errors.Join(d.root.Chmod(name, 0o600), d.chown(d.root, name)); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot listen on %s: %w", path, reason(err)), l.Close())
+		return nil, errors.Join(fmt.Errorf("cannot listen on %s: %w", path, text.Reason(err)), l.Close())
 	}
 	return l, nil
 }

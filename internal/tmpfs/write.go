@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/render"
 )
 
@@ -56,7 +57,11 @@ func (d *Dir) Write(number int, files []render.File) error {
 		if added {
 			_ = d.root.RemoveAll(name)
 		}
-		return d.writeError(err)
+		err = fmt.Errorf("cannot write files to %s: %w", d.path, text.Reason(err))
+		if errors.Is(err, syscall.ENOSPC) {
+			err = fmt.Errorf("%w\nhint: the tmpfs is full: make it larger, or name a folder on another with --dir", err)
+		}
+		return err
 	}
 	if number != d.revision {
 		if added {
@@ -72,7 +77,7 @@ func (d *Dir) add(name string, files []render.File) error {
 	temporary := partial + rand.Text()
 	err := d.fill(temporary, files)
 	if err == nil {
-		err = reason(d.root.Rename(temporary, name))
+		err = d.root.Rename(temporary, name)
 	}
 	if err != nil {
 		_ = d.root.RemoveAll(temporary)
@@ -83,26 +88,26 @@ func (d *Dir) add(name string, files []render.File) error {
 // fill makes the directory name with files (steps 1 and 2).
 func (d *Dir) fill(name string, files []render.File) error {
 	if err := d.root.Mkdir(name, 0o700); err != nil {
-		return reason(err)
+		return err
 	}
 	folder, err := d.root.OpenRoot(name)
 	if err != nil {
-		return reason(err)
+		return err
 	}
 	defer folder.Close()
 	for _, f := range files {
 		if err := d.writeFile(folder, f); err != nil {
-			return fmt.Errorf("%s: %w", f.Path, reason(err))
+			return fmt.Errorf("%s: %w", f.Path, text.Reason(err))
 		}
 	}
 	for _, f := range files {
 		for dir := path.Dir(f.Path); dir != "."; dir = path.Dir(dir) {
 			if err := d.chown(folder, dir); err != nil {
-				return reason(err)
+				return err
 			}
 		}
 	}
-	return reason(d.chown(folder, "."))
+	return d.chown(folder, ".")
 }
 
 // chown gives a folder to the owner.
@@ -136,20 +141,12 @@ func (d *Dir) writeFile(folder *os.Root, f render.File) error {
 // point makes name the current revision (step 4).
 func (d *Dir) point(name string) error {
 	if err := d.root.RemoveAll(next); err != nil {
-		return reason(err)
+		return err
 	}
 	if err := d.root.Symlink(name, next); err != nil {
-		return reason(err)
+		return err
 	}
-	return reason(d.root.Rename(next, current))
-}
-
-func (d *Dir) writeError(err error) error {
-	err = fmt.Errorf("cannot write files to %s: %w", d.path, err)
-	if errors.Is(err, syscall.ENOSPC) {
-		err = fmt.Errorf("%w\nhint: the tmpfs is full: make it larger, or name a folder on another with --dir", err)
-	}
-	return err
+	return d.root.Rename(next, current)
 }
 
 // CloseAll closes what [Memfds] has made.

@@ -1,8 +1,8 @@
-// Package tokenserver hands the current OAuth tokens to the command, for programs
-// that want a fresh one for each call: over HTTP, on loopback or on a Unix
-// socket, to whoever has the bearer that is in the command's environment. It is
-// what the container credentials endpoint is in AWS
-// (AWS_CONTAINER_CREDENTIALS_FULL_URI, AWS_CONTAINER_AUTHORIZATION_TOKEN).
+// Package tokenserver serves current OAuth tokens to the command, for programs that
+// get a fresh token for each call: over HTTP, on loopback or on a Unix socket, to
+// clients that send the bearer token in the command's environment. It has the shape
+// of the container credentials endpoint of AWS (AWS_CONTAINER_CREDENTIALS_FULL_URI,
+// AWS_CONTAINER_AUTHORIZATION_TOKEN).
 package tokenserver
 
 import (
@@ -30,15 +30,15 @@ import (
 
 // The variables of the command.
 const (
-	URLVariable           = "ROOMENV_TOKEN_URL"      // ends with a slash, after which comes the name of a client
-	AuthorizationVariable = "ROOMENV_TOKEN_AUTHORIZATION" // the header Authorization, as it is
-	SocketVariable        = "ROOMENV_TOKEN_SOCKET"        // what to connect to in place of the URL's host; only with [Unix]
+	URLVariable           = "ROOMENV_TOKEN_URL"           // ends with a slash; add the name of a client
+	AuthorizationVariable = "ROOMENV_TOKEN_AUTHORIZATION" // the value of the Authorization header
+	SocketVariable        = "ROOMENV_TOKEN_SOCKET"        // the socket to connect to; with [Unix] only
 )
 
 // Networks.
 const (
 	TCP  = "tcp"  // 127.0.0.1, a port that is free
-	Unix = "unix" // a socket in a folder as that of files (package tmpfs)
+	Unix = "unix" // a socket in a directory in memory (package tmpfs)
 )
 
 const (
@@ -51,7 +51,7 @@ const (
 // command, so it names no value.
 type Source func(ctx context.Context, client string) (secret.Value, time.Time, error)
 
-// A Server is one endpoint. It stays the same when the command is restarted.
+// A Server has one address and one bearer token, also when the command is restarted.
 type Server struct {
 	source Source
 	bearer string
@@ -62,19 +62,19 @@ type Server struct {
 	http *httpserver.Server
 }
 
-// Serve serves until Close. Source is called by several goroutines at once. A
-// socket is for owner, nil being this user. A nil log is none.
+// Serve serves until Close. Source is called by several goroutines at once. A socket
+// belongs to owner; nil is this user. A nil log discards all.
 func Serve(network string, source Source, owner *syscall.Credential, log *slog.Logger) (*Server, error) {
 	s := &Server{source: source, bearer: newBearer()}
 	l, err := s.listen(network, owner)
 	if err != nil {
-		return nil, fmt.Errorf("cannot serve tokens: %w", err)
+		return nil, fmt.Errorf("serve tokens: %w", err)
 	}
 	s.http = httpserver.Serve(l, httpserver.Config{Handler: s, Logger: log})
 	return s, nil
 }
 
-// newBearer has 256 bits.
+// newBearer returns a token of 256 bits.
 func newBearer() string {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // it does not fail
@@ -106,36 +106,36 @@ func (s *Server) listen(network string, owner *syscall.Credential) (net.Listener
 		s.env = append(s.env, URLVariable+"=http://localhost"+path, SocketVariable+"="+l.Addr().String())
 		return l, nil
 	}
-	return nil, fmt.Errorf("there is no network %q\nhint: networks are %s and %s", network, TCP, Unix)
+	return nil, fmt.Errorf("unknown network %q: want %s or %s", network, TCP, Unix)
 }
 
 // Environ returns the variables of the command, as NAME=VALUE.
 func (s *Server) Environ() []string { return s.env }
 
-// Close ends the endpoint.
+// Close ends the contexts of requests, waits for them, and removes the socket.
 func (s *Server) Close() error { return errors.Join(s.http.Close(), s.dir.Close()) }
 
 // ServeHTTP answers GET /oauth/CLIENT with access_token, token_type and, if it is
-// known, expires_at (RFC 3339), and with error otherwise.
+// known, expires_at (RFC 3339), else with error.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	client, ok := strings.CutPrefix(r.URL.Path, path)
 	switch {
 	case !s.named(r.Host):
-		refuse(w, http.StatusMisdirectedRequest, "cannot answer for another host: use the address in "+URLVariable)
+		refuse(w, http.StatusMisdirectedRequest, "host not allowed: use the address in "+URLVariable)
 	case !s.authorized(r.Header.Get("Authorization")):
 		w.Header().Set("WWW-Authenticate", "Bearer")
-		refuse(w, http.StatusUnauthorized, "cannot tell who asks: send "+AuthorizationVariable+" as the header Authorization")
+		refuse(w, http.StatusUnauthorized, "missing or invalid bearer token: send "+AuthorizationVariable+" as the Authorization header")
 	case !ok || client == "":
-		refuse(w, http.StatusNotFound, "cannot find that: ask for "+path+"CLIENT, a client that the manifest describes below oauth:")
+		refuse(w, http.StatusNotFound, "not found: request "+path+"CLIENT, a client under `oauth:` in the manifest")
 	case r.Method != http.MethodGet:
 		w.Header().Set("Allow", http.MethodGet)
-		refuse(w, http.StatusMethodNotAllowed, "cannot do that: use GET")
+		refuse(w, http.StatusMethodNotAllowed, "method not allowed: use GET")
 	default:
 		s.token(w, r, client)
 	}
 }
 
-// named is false for a name that somebody has pointed at this machine (DNS
+// named is false for a name that may have been pointed at this machine (DNS
 // rebinding). A browser does not get to a Unix socket.
 func (s *Server) named(host string) bool { return s.hosts == nil || slices.Contains(s.hosts, host) }
 
@@ -150,11 +150,11 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request, client string) {
 	token, expires, err := s.source(ctx, client)
 	switch {
 	case errors.Is(err, runner.ErrUnknownClient):
-		refuse(w, http.StatusNotFound, fmt.Sprintf("cannot get a token of %s: %v; describe it in the manifest, below oauth:", client, err))
+		refuse(w, http.StatusNotFound, fmt.Sprintf("get token of %s: %v; define it under `oauth:` in the manifest", client, err))
 	case err != nil:
-		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("cannot get a token of %s: %v", client, err))
+		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("get token of %s: %v", client, err))
 	case !utf8.Valid(token.Reveal()):
-		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("cannot get a token of %s: it is not text", client))
+		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("get token of %s: the token is not text", client))
 	default:
 		answer(w, http.StatusOK, struct {
 			AccessToken string    `json:"access_token"`

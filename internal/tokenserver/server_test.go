@@ -155,9 +155,9 @@ func TestRefused(t *testing.T) {
 			"OPTIONS":        {"github", func(r *http.Request) { r.Method = http.MethodOptions }, 405, ""},
 			"no client":      {"", func(*http.Request) {}, 404, "/oauth/CLIENT"},
 			"other path":     {"../secret/x", func(*http.Request) {}, 404, ""},
-			"unknown client": {"gitlab", func(*http.Request) {}, 404, "cannot get a token of gitlab: no OAuth client of that name; describe it"},
-			"away":           {"away", func(*http.Request) {}, 503, "cannot get a token of away: unreachable: connection refused"},
-			"no text":        {"bytes", func(*http.Request) {}, 503, "it is not text"},
+			"unknown client": {"gitlab", func(*http.Request) {}, 404, "get token of gitlab: unknown OAuth client; define it"},
+			"away":           {"away", func(*http.Request) {}, 503, "get token of away: unreachable: connection refused"},
+			"no text":        {"bytes", func(*http.Request) {}, 503, "the token is not text"},
 		} {
 			response, body := ask(t, env, c.client, c.change)
 			var answer struct{ Error string }
@@ -329,7 +329,7 @@ func TestWaits(t *testing.T) {
 
 func TestNetworks(t *testing.T) {
 	_, err := tokenserver.Serve("udp", source, nil, nil)
-	if want := "cannot serve tokens: there is no network \"udp\"\nhint: networks are tcp and unix"; err == nil || err.Error() != want {
+	if want := "serve tokens: unknown network \"udp\": want tcp or unix"; err == nil || err.Error() != want {
 		t.Errorf("error %v", err)
 	}
 }
