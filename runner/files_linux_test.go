@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"testing/synctest"
 
 	"github.com/roomenv/roomenv/runner"
 )
@@ -27,7 +26,7 @@ func runFiles(t *testing.T, text string, holds map[string]any, test func(w *worl
 	}
 	defer os.RemoveAll(memory)
 	dir := filepath.Join(memory, "files")
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, text, holds, func(c *runner.Config) { c.Dir = dir })
 		w.start()
 		w.next(1).answer <- nil
