@@ -356,7 +356,7 @@ func (l *loop) finish(c *call) error {
 		l.retry = time.After(l.backoff.Next())
 		l.report(c.err)
 	case r != nil:
-		l.tried, l.restart = union(l.tried, c.change.Changes), c.change.Restart
+		l.tried, l.restart = c.change.Changes, c.change.Restart // with what was tried before
 	}
 	if r != nil && r != l.applied {
 		r.close()
