@@ -399,7 +399,7 @@ func (l *loop) giveUp(c *call) {
 		l.back = &desired{result: l.applied.Result, digest: l.applied.digest}
 	}
 	if c.revision != nil {
-		l.tried, l.restart = union(l.tried, c.change.Changes), c.change.Restart || l.restart
+		l.tried, l.restart = c.change.Changes, c.change.Restart || l.restart // with what was tried before
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
@@ -94,7 +93,7 @@ func TestReloadClients(t *testing.T) {
 
 // Check sees each manifest, before anything is fetched, and may change it.
 func TestCheck(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, oneKey, nil)
 		c := w.config()
 		refused := errors.New("no such signal")
@@ -135,7 +134,7 @@ func TestCheck(t *testing.T) {
 
 // A manifest without references opens nothing, is read once, and runs all the same.
 func TestNoReferences(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, "env: {A: '1'}\n", nil, func(c *runner.Config) {
 			c.Sources["room"] = func() (fetch.Source, error) { return nil, errors.New("opened") }
 		})
@@ -171,7 +170,7 @@ func (c closing) Close() error {
 // A source is opened when a manifest first refers to its scheme, and closed in the
 // end. One that cannot be opened makes a manifest that cannot be used.
 func TestSources(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		var log []string
 		source := newSource(map[string]any{"key": "v1", "x": "x1"})
 		closeError := errors.New("not closed")

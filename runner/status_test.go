@@ -5,14 +5,13 @@ import (
 	"reflect"
 	"slices"
 	"testing"
-	"testing/synctest"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/runner"
 )
 
 func TestStatusEntries(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, `env:
   PLAIN: x
   A: room:secret/a#f
@@ -82,7 +81,7 @@ func TestStatusValues(t *testing.T) {
 
 // A consumer may know more.
 func TestReporter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, oneKey, oneValue())
 		w.start()
 		w.next(1).answer <- nil

@@ -39,7 +39,7 @@ func TestUnchanged(t *testing.T) {
 
 // The first revision is a start, whatever the manifest says of changes.
 func TestFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, "exec: {on_change: none}\n"+oneKey, oneValue())
 		w.start()
 		c := w.next(1)
@@ -530,7 +530,7 @@ func TestPolicyStop(t *testing.T) {
 
 // Row 9: the first revision ends Run if it cannot be used.
 func TestFirstFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, oneKey, oneValue())
 		w.start()
 		why := errors.New("it does not start")
@@ -540,7 +540,7 @@ func TestFirstFails(t *testing.T) {
 			t.Errorf("got %d, %v", w.code, w.err)
 		}
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, oneKey, oneValue())
 		w.consumer.refuse = errors.New("too large")
 		w.start()
@@ -565,7 +565,7 @@ func TestUnresolved(t *testing.T) {
 
 // The first revision may be superseded before it is in use.
 func TestFirstSuperseded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, twoKeys, twoValues())
 		w.start()
 		w.next(1)
