@@ -93,8 +93,9 @@ const (
 	ActionStop                  // stop it; a later ActionRestart starts Command
 
 	// ActionWithdraw withdraws the Update that is not applied yet, whose Applied gets
-	// [ErrDropped] at once. A new process that is not ready is stopped; a process that is
-	// being stopped is still stopped. The other fields of the Update are not used.
+	// [ErrDropped] at once. A new process that is not ready is stopped. A process that is
+	// being stopped stays so, and the next Update starts its Command, also with
+	// ActionKeep. The rest of the Update is not used.
 	ActionWithdraw
 )
 

@@ -38,12 +38,10 @@ type Consumer interface {
 }
 
 // A Preparer is a [Consumer] that looks at each revision before its files are in
-// place. Prepare is called before Apply, by the same goroutine. Its error refuses
-// what the consumer could not use, and keeps the previous revision. The secrets are
-// those of this revision and of those before it, the last 100 that had different
-// ones: a consumer that hides values hides them all, for old ones may still be in use.
+// place. Prepare is called before Apply, by the same goroutine. Its error refuses a
+// revision that the consumer could not use, and the previous one stays.
 type Preparer interface {
-	Prepare(rev *Revision, secrets []render.Variable) error
+	Prepare(rev *Revision) error
 }
 
 // A Reporter is a [Consumer] that adds what it knows to a [Status]. Report may be

@@ -201,11 +201,11 @@ func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
 // when the manifest says exit ([manifest.ActionExit]). It returns what Stop of c does,
 // an exit code and an error:
 //
-//	                    [Func]                   inject.Consumer
+//	                    Func                     inject.Consumer
 //	c is done           never                    the command's, nil
 //	ctx ends            125, the cause of ctx    the command's, such as 143 after SIGTERM, nil
 //	first revision      125, the error           that of the command that did not start
-//	manifest says exit  125, a [*PolicyError]    125, a [*PolicyError]
+//	manifest says exit  125, a *PolicyError      125, a *PolicyError
 //
 // An error of [Runner.Resolve] is returned with 125, before c is called. So are those of
 // calling Run a second time, or after Close: a Runner runs once.

@@ -8,14 +8,13 @@ import (
 	"reflect"
 	"slices"
 	"testing"
-	"testing/synctest"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/runner"
 )
 
 func TestStatusEntries(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, `env:
   PLAIN: x
   A: room:secret/a#f
@@ -85,7 +84,7 @@ func TestStatusValues(t *testing.T) {
 
 // A consumer may know more.
 func TestReporter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, oneKey, oneValue())
 		w.start()
 		w.next(1).answer <- nil
@@ -160,7 +159,7 @@ func TestStatusAfterRun(t *testing.T) {
 
 // A first attempt that fails says why for each entry, and no revision is in use.
 func TestStatusUnresolved(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, "env: {A: {secret: a}, GONE: {secret: gone}, NO: {secret: no}, FAR: {secret: far}}\n", map[string]any{
 			"a": "1", "no": fmt.Errorf("%w: no", fetch.ErrDenied), "far": fmt.Errorf("%w: no route", fetch.ErrUnreachable),
 		})
@@ -184,7 +183,7 @@ func TestStatusUnresolved(t *testing.T) {
 // While a revision is being applied, the status has the one in use, and entries the
 // one that they come with.
 func TestStatusApplying(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, "env: {KEY: {secret: key}, NONE: {secret: none, optional: true}}\n", oneValue())
 		w.start()
 		c := w.next(1)
@@ -202,7 +201,7 @@ func TestStatusApplying(t *testing.T) {
 
 // A Runner runs once, and not when it is closed.
 func TestRunOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, oneKey, oneValue())
 		unused := runner.Func(func(context.Context, *runner.Revision) error { return errors.New("no") })
 		if code, err := w.runner.Run(t.Context(), unused); code != 125 || err == nil || err.Error() != "no" {
@@ -230,7 +229,7 @@ func TestRunOnce(t *testing.T) {
 
 // A source that does not open is an error.
 func TestSourceMissing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, oneKey, oneValue(), func(c *runner.Config) {
 			c.Sources["room"] = func() (fetch.Source, error) { return nil, nil } //nolint:nilnil // it is wrong
 		})

@@ -355,6 +355,21 @@ func TestNotStored(t *testing.T) {
 	}
 }
 
+// An answer that came in time counts, however long it takes to store.
+func TestAnswerThatIsStoredLate(t *testing.T) {
+	s := serve(t)
+	bot, ann := s.connect("bot", scoped()), s.connect("ann", scoped())
+	asking := bot.ask(t, ann, dbURL, `,"timeout":1`)
+	id := ann.asked(t).RequestID
+	release := sync.OnceFunc(localroom.HoldCommits(s.store))
+	defer release()
+	time.AfterFunc(1500*time.Millisecond, release)
+	ann.call(t, wire.ProvideSecret, provided(id, "v"))
+	if got := outcome(bot.response(t, asking), nil); got != "v" {
+		t.Errorf("bot gets %s", got)
+	}
+}
+
 // Equal requests of one identity are sent once, and answered together.
 func TestEqualRequests(t *testing.T) {
 	s := serve(t)
