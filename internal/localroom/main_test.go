@@ -24,6 +24,17 @@ const childVariable = "ROOMENV_TEST_ROOM"
 // patience is how long a test waits for what happens in moments.
 const patience = 20 * time.Second
 
+// next returns what comes next.
+func next[T any](t testing.TB, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatal("nothing came")
+	}
+	return v
+}
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childVariable); dir != "" {
 		if err := participate(dir); err != nil {

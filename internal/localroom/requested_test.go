@@ -649,7 +649,7 @@ func TestKill9WhileARequestWaits(t *testing.T) {
 	}
 	provide := func(url string) {
 		t.Helper()
-		r := <-asked
+		r := next(t, asked)
 		if r.Request.URL != url {
 			t.Fatalf("ann is asked for %s, not %s", r.Request.URL, url)
 		}
@@ -659,7 +659,7 @@ func TestKill9WhileARequestWaits(t *testing.T) {
 	}
 	want := func(answers chan answer, v string) {
 		t.Helper()
-		if a := <-answers; a.err != nil || a.value != v {
+		if a := next(t, answers); a.err != nil || a.value != v {
 			t.Errorf("bot gets %q, %v", a.value, a.err)
 		}
 	}
@@ -667,7 +667,7 @@ func TestKill9WhileARequestWaits(t *testing.T) {
 	provide("kept")
 	want(kept, "v of kept")
 	waits := ask(before.ID, "waits")
-	lost := <-asked
+	lost := next(t, asked)
 	if err := holder.end(holder.Process.Kill); err != nil {
 		t.Fatal(err)
 	}
