@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An auxProcess is a short command beside the child, in a process group of its own.
+// An auxProcess is a hook or a readiness probe, in a process group of its own.
 type auxProcess struct {
 	loop     *loop
 	pid      int
@@ -19,8 +19,9 @@ type auxProcess struct {
 	done     func(error)
 }
 
-// do runs c without input, and without output if c has none, and calls done when it has ended, or at once if it does
-// not start: then it returns nil. Nothing of its group outlives it.
+// do runs c without input, and without output unless c sets one. It calls done when
+// the process has exited, or at once if it does not start: then do returns nil. Its
+// process group is killed with it.
 func (l *loop) do(c Command, timeout time.Duration, done func(error)) *auxProcess {
 	p := &auxProcess{loop: l, done: done}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
@@ -38,7 +39,7 @@ func (l *loop) do(c Command, timeout time.Duration, done func(error)) *auxProces
 	}
 	l.processes[p.pid] = p
 	p.deadline = l.clock.after(timeout, func() {
-		p.late = fmt.Errorf("it was killed after %v", timeout)
+		p.late = fmt.Errorf("killed after %v", timeout)
 		p.kill()
 	})
 	l.auxProcesses[p] = true

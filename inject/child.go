@@ -10,21 +10,20 @@ import (
 
 // A child is a process and its place on the terminal.
 //
-// As a job of its own, in a process group of its own, it gets what the
-// terminal sends, such as SIGINT for Ctrl-C, once and not again from roomenv,
-// and what it starts can be stopped with it. But a group of its own takes it
-// out of the group that it would be in without roomenv: if roomenv shares its
-// group on a terminal with others, a pager behind a pipe or the script that
-// calls it, they would lose the terminal or their Ctrl-C. There the child stays
-// with them, and roomenv does not pass on what the terminal sends to all.
+// In a process group of its own, it gets the signals of the terminal, such as SIGINT
+// for Ctrl-C, once and not again from roomenv, and can be stopped with all that it
+// starts. But if roomenv shares its group on a terminal with other processes, such as
+// a pager behind a pipe or the script that calls it, they would lose the terminal or
+// their Ctrl-C. Then the child stays in that group, and roomenv does not pass on
+// what the terminal sends to all of it.
 type child struct {
 	pid      int
 	ownGroup bool
-	terminal int // descriptor of the controlling terminal, -1 if there is none
+	terminal int // descriptor of the controlling terminal, or -1
 	modes    *term.State
-	killed   bool // it has ended, by a signal
+	killed   bool // a signal ended it
 
-	inner     *innerTerminal // what the child runs on in place of ours, or nil
+	inner     *innerTerminal // what the child runs on instead of ours, or nil
 	monitored bool           // see Command
 }
 
@@ -83,10 +82,9 @@ func (c *child) close() {
 	_ = unix.Close(c.terminal)
 }
 
-// restoreModes does what a shell does with the terminal of a job that a signal
-// ended, and that the shell cannot see here, because roomenv exits. A child that
-// exits may mean its changes, as stty does. At the end of a pipe a pager may be
-// using the terminal.
+// restoreModes restores the modes of the terminal if a signal ended the child. A shell
+// does so for its jobs, but sees roomenv exit here. A child that exits may want its
+// changes to stay, like stty. Behind a pipe a pager may be using the terminal.
 func (c *child) restoreModes() {
 	if c.killed && c.modes != nil && !isPipe(os.Stdout) && c.foreground() == unix.Getpgrp() {
 		_ = fromBackground(func() error { return term.Restore(c.terminal, c.modes) })
@@ -112,11 +110,11 @@ func (c *child) forward(sig syscall.Signal) {
 		switch sig {
 		case unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGWINCH, unix.SIGCONT:
 			if !c.ownGroup && c.foreground() == unix.Getpgrp() {
-				return // it was for the whole group, so the child has it
+				return // the terminal sent it to the whole group
 			}
 		}
 		if sig == unix.SIGCONT && c.ownGroup {
-			// The shell's fg and bg mean the job, of which it knows our group.
+			// fg and bg of the shell are for the job, which to the shell is our group.
 			c.moveForeground(unix.Getpgrp(), c.pid)
 			_ = unix.Kill(-c.pid, sig)
 			return
@@ -125,12 +123,11 @@ func (c *child) forward(sig syscall.Signal) {
 	_ = unix.Kill(c.pid, sig)
 }
 
-// escalates reports whether sig, coming while the child is asked to end, says
-// that there was time enough.
+// escalates reports whether sig, while the child is stopping, has it killed.
 func escalates(sig syscall.Signal) bool { return sig == unix.SIGTERM || sig == unix.SIGINT }
 
-// suspend has stop stop roomenv with its child, so that the shell sees the job
-// stop. The shell's fg sends SIGCONT, which [child.forward] acts on.
+// suspend has stop stop roomenv with its child, so that the shell sees the job stop.
+// fg of the shell sends SIGCONT, which [child.forward] handles.
 func (c *child) suspend(sig syscall.Signal, stop func(target int)) {
 	switch {
 	case c.inner != nil:
@@ -138,11 +135,11 @@ func (c *child) suspend(sig syscall.Signal, stop func(target int)) {
 			_ = unix.Kill(c.pid, unix.SIGCONT)
 		}
 	case c.terminal < 0:
-		// Whoever stopped the child continues the child.
+		// The process that stopped the child continues it.
 	case !c.ownGroup && sig == unix.SIGSTOP:
 		// Not from the terminal: the others of the group run on.
 	case c.ownGroup && !c.monitored && !underJobControl():
-		// Nobody would continue us. Without roomenv the kernel would not have
+		// No process would continue us. Without roomenv the kernel would not have
 		// let Ctrl-Z stop the child, whose group would be an orphan.
 		if sig == unix.SIGTSTP {
 			_ = unix.Kill(-c.pid, unix.SIGCONT)
@@ -169,8 +166,8 @@ func underJobControl() bool {
 	return err == nil && group != unix.Getpgrp()
 }
 
-// foreground is the process group that has the terminal, -1 if unknown: 0 is each
-// group outside of our PID namespace, which our own can be (pid_namespaces(7)).
+// foreground returns the process group that has the terminal, or -1. It is 0 for groups
+// outside of our PID namespace, such as, possibly, our own (pid_namespaces(7)).
 func (c *child) foreground() int {
 	if c.terminal < 0 {
 		return -1
@@ -188,8 +185,8 @@ func (c *child) inForeground() bool {
 	return c.ownGroup && (group == c.pid || group == unix.Getpgrp())
 }
 
-// moveForeground gives the terminal from one process group to another, and
-// does nothing if it is a third one's.
+// moveForeground gives the terminal from one process group to another, unless a third
+// group has it.
 func (c *child) moveForeground(from, to int) {
 	if !c.ownGroup || c.foreground() != from {
 		return
@@ -197,7 +194,7 @@ func (c *child) moveForeground(from, to int) {
 	_ = fromBackground(func() error { return unix.IoctlSetPointerInt(c.terminal, unix.TIOCSPGRP, to) })
 }
 
-// takeTerminal gives c what another child has of the terminal.
+// takeTerminal gives c the terminal of another child.
 func (c *child) takeTerminal(from *child) {
 	c.modes = from.modes
 	c.moveForeground(from.pid, c.pid)

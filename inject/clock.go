@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A clock has alarms ring in the goroutine that asks it, one after the other.
+// A clock has alarms ring in the goroutine that calls it, one after the other.
 type clock []*alarm
 
 type alarm struct {
@@ -24,7 +24,7 @@ func (c *clock) cancel(a *alarm) {
 	*c = slices.DeleteFunc(*c, func(b *alarm) bool { return a == b })
 }
 
-// next is where the time of the first alarm comes from, nil if there is none.
+// next receives when the first alarm is due. It is nil without alarms.
 func (c clock) next() <-chan time.Time {
 	if len(c) == 0 {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +37,7 @@ type Consumer struct {
 	Log *slog.Logger
 
 	masker  mask.Masker
+	recent  recent
 	started bool
 	applied Command // what the supervisor has
 	updates chan Update
@@ -54,17 +56,34 @@ type Consumer struct {
 
 // Prepare refuses a revision that is too large for execve(2), and has its secrets
 // masked.
-func (c *Consumer) Prepare(rev *runner.Revision, secrets []render.Variable) error {
+func (c *Consumer) Prepare(rev *runner.Revision) error {
 	if c.Mask {
-		values := make([]mask.Secret, len(secrets))
-		for i, s := range secrets {
-			values[i] = mask.Secret{Name: s.Name, Value: s.Value}
-		}
-		if names := c.masker.Set(values...); names != nil {
+		if names := c.masker.Set(c.recent.with(rev.Secrets)...); names != nil {
 			c.log().Warn("values not masked", "reason", "too short or too common", "names", strings.Join(names, " "))
 		}
 	}
 	return render.CheckSize(c.Command.Args, rev.Result)
+}
+
+// maxRecent is of how many revisions the secrets are masked. The command may still
+// print old ones; to retain all of them would take more and more memory.
+const maxRecent = 100
+
+// recent are the secrets of the last revisions in which they differ.
+type recent [][]mask.Secret
+
+// with returns all, with secrets as the newest.
+func (r *recent) with(secrets []render.Variable) []mask.Secret {
+	newest := make([]mask.Secret, len(secrets))
+	for i, s := range secrets {
+		newest[i] = mask.Secret{Name: s.Name, Value: s.Value}
+	}
+	same := func(a, b mask.Secret) bool { return a.Name == b.Name && a.Value.Equal(b.Value) }
+	if n := len(*r); n == 0 || !slices.EqualFunc((*r)[n-1], newest, same) {
+		*r = append(*r, newest)
+		*r = (*r)[max(0, len(*r)-maxRecent):]
+	}
+	return slices.Concat(*r...)
 }
 
 // Apply has the supervisor apply rev. The first one starts it.
@@ -193,7 +212,7 @@ func (c *Consumer) Report(s *runner.Status) {
 	}
 }
 
-// observe is told what happens, by the goroutine of the supervisor.
+// observe counts and logs events, in the goroutine of the supervisor.
 func (c *Consumer) observe(e Event) {
 	if c.Supervisor.Observe != nil {
 		c.Supervisor.Observe(e)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -34,6 +35,9 @@ func consume(t *testing.T, s inject.Supervisor, script string) *consumed {
 	}
 	r, out, err := os.Pipe()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil { // so that expect fails
 		t.Fatal(err)
 	}
 	c := &consumed{&inject.Consumer{Supervisor: s, Command: sh(script)}, t, bufio.NewReader(r), stdin}
@@ -181,6 +185,36 @@ func TestConsumerSuperseded(t *testing.T) {
 	<-stopped
 }
 
+// A command that is being stopped for a revision that was given up is started again
+// when its own revision is applied, which asks for nothing.
+func TestConsumerUndo(t *testing.T) {
+	c := consume(t, inject.Supervisor{}, `trap 'echo asked $N; read word; exit 0' TERM; echo start $N
+		while :; do read word || exit; done`)
+	c.apply("1", restart, nil)
+	c.expect("start 1")
+	why := errors.New("newer values")
+	for _, n := range []string{"2", "3"} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		applied := make(chan error)
+		go func() { applied <- c.Apply(ctx, revision(n), restart) }()
+		c.expect("asked 1")
+		cancel(why)
+		if err := <-applied; !errors.Is(err, why) {
+			t.Errorf("Apply of %s: %v", n, err)
+		}
+		go func() { applied <- c.Apply(t.Context(), revision("1"), runner.Change{}) }()
+		_, _ = c.stdin.WriteString("go\n")
+		c.expect("start 1")
+		if err := <-applied; err != nil {
+			t.Error(err)
+		}
+	}
+	c.apply("1", runner.Change{}, nil) // no restart without need
+	go func() { _ = c.Suspend(t.Context(), why) }()
+	c.expect("asked 1")
+	_, _ = c.stdin.WriteString("go\n")
+}
+
 // A new command that does not get ready leaves the old one. Suspend waits for neither.
 func TestConsumerOverlap(t *testing.T) {
 	c := consume(t, inject.Supervisor{Overlap: true, Ready: never}, serve)
@@ -252,16 +286,16 @@ func TestConsumerPrepare(t *testing.T) {
 	c := consume(t, inject.Supervisor{}, `echo $N`)
 	c.Mask = true
 	first, second := revision(canary), revision(canary+"2")
-	if err := c.Prepare(first, first.Secrets); err != nil {
+	if err := c.Prepare(first); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Prepare(second, append(first.Secrets, second.Secrets...)); err != nil {
+	if err := c.Prepare(second); err != nil {
 		t.Fatal(err)
 	}
 	c.apply(canary, restart, nil)
 	c.expect("[N]")
 	large := revision(strings.Repeat("x", 10<<20))
-	if err := c.Prepare(large, nil); err == nil || !strings.Contains(err.Error(), "the variable N is") {
+	if err := c.Prepare(large); err == nil || !strings.Contains(err.Error(), "the variable N is") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -272,4 +306,19 @@ func TestParseSignal(t *testing.T) {
 			t.Errorf("%q: got %d, %v", text, got, err)
 		}
 	}
+}
+
+// The secrets of the last 100 revisions that had different ones are masked.
+func TestConsumerMasksRecent(t *testing.T) {
+	c := consume(t, inject.Supervisor{}, "echo secret-001 secret-002 secret-101")
+	c.Mask = true
+	for n := 1; n <= 101; n++ {
+		for range 2 { // the same secrets count once
+			if err := c.Prepare(revision(fmt.Sprintf("secret-%03d", n))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c.apply("secret-101", restart, nil)
+	c.expect("secret-001 [N] [N]")
 }

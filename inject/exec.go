@@ -8,13 +8,13 @@ import (
 	"syscall"
 )
 
-// Exec replaces roomenv with the command, whose PID is roomenv's then. Nothing of
-// roomenv stays, so nobody forwards signals, reaps or stops: the stop settings of
-// c are not used, and neither are its files. c.Signals must be set.
+// Exec replaces roomenv with the command, which has roomenv's PID then. Signals are
+// not forwarded and orphans not reaped: the stop settings and the files of c are not
+// used. c.Signals must be set.
 //
-// Exec returns only if there is no command then, with the code and the error of
-// [Supervisor.Run]. A signal that came before is acted on if it is one that ends roomenv;
-// others have found no program that waits for them.
+// Exec returns only if the command does not start, with the code and the error of
+// [Supervisor.Run]. Of the signals that came before, those that interrupt roomenv
+// take effect.
 func Exec(ctx context.Context, c Command) (int, error) {
 	if len(c.Args) == 0 {
 		return 125, errNoCommand
@@ -24,12 +24,12 @@ func Exec(ctx context.Context, c Command) (int, error) {
 	if err != nil {
 		return exitCode(err), err
 	}
-	// no_new_privs is a thing of the thread that calls execve.
+	// no_new_privs belongs to the thread that calls execve.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if c.NoNewPrivs {
 		if err := setNoNewPrivs(); err != nil {
-			return 125, fmt.Errorf("cannot set no_new_privs: %w", err)
+			return 125, fmt.Errorf("set no_new_privs: %w", err)
 		}
 	}
 	if c.User != nil {
@@ -39,11 +39,11 @@ func Exec(ctx context.Context, c Command) (int, error) {
 		}
 	}
 	err = ctx.Err()
-	c.Signals.Close() // from here on a signal ends roomenv as it would the command
+	c.Signals.Close() // from here on a signal has its default action
 	var interrupted SignalError
 	if err != nil || errors.As(context.Cause(ctx), &interrupted) {
 		err = context.Cause(ctx)
-		return exitCode(err), fmt.Errorf("cannot run %q: %w", name, err)
+		return exitCode(err), fmt.Errorf("run %q: %w", name, err)
 	}
 	err = syscall.Exec(path, c.Args, c.Env)
 	if errors.Is(err, syscall.ENOEXEC) {
@@ -53,7 +53,7 @@ func Exec(ctx context.Context, c Command) (int, error) {
 	return exitCode(err), err
 }
 
-// setCredential takes the groups first: the user that remains may not.
+// setCredential sets the groups first, while the user may.
 func setCredential(u *syscall.Credential) error {
 	groups := make([]int, len(u.Groups))
 	for i, g := range u.Groups {

@@ -10,14 +10,14 @@ import (
 	"github.com/roomenv/roomenv/internal/retry"
 )
 
-// A hook is one that has not succeeded yet.
+// A hook is a command of an Update that has not succeeded yet.
 type hook struct {
 	args    []string
 	backoff retry.Backoff
-	waits   bool // to be run again
+	waits   bool // for its next try
 }
 
-// addHooks has hooks run, in place of those with the same arguments.
+// addHooks queues hooks, instead of those with the same arguments.
 func (l *loop) addHooks(hooks [][]string) {
 	for _, args := range hooks {
 		l.hooks = slices.DeleteFunc(l.hooks, func(h *hook) bool { return slices.Equal(h.args, args) })
@@ -36,7 +36,7 @@ func (l *loop) nextHook() {
 	l.runHook(l.hook)
 }
 
-// runHook runs h with all else that the command is run with, as it is by now.
+// runHook runs h with the environment, user and files of the current command.
 func (l *loop) runHook(h *hook) {
 	c := l.command
 	c.Args = h.args
@@ -46,7 +46,7 @@ func (l *loop) runHook(h *hook) {
 	if c.masker != nil {
 		w, err := masked.pipe(c.masker, c.Stderr)
 		if err != nil {
-			l.hookEnded(h, fmt.Errorf("cannot mask the output: %w", err))
+			l.hookEnded(h, fmt.Errorf("mask output: %w", err))
 			return
 		}
 		c.Stdout, c.Stderr = w, w

@@ -1,5 +1,5 @@
-// Package inject runs the child. With roomenv in front of a command, the
-// terminal, the signals and the exit code are what they are without.
+// Package inject runs a command under supervision. The command has the terminal, the
+// signals and the exit code that it has without roomenv.
 package inject
 
 import (
@@ -16,21 +16,21 @@ type Command struct {
 	Args []string // Args[0] is looked for in the PATH of Env
 	Env  []string // complete, NAME=VALUE
 
-	// What the child gets as it is; nil is roomenv's own.
+	// The files that the child inherits; nil is roomenv's own.
 	Stdin, Stdout, Stderr *os.File
 
-	// ExtraFiles are what the child gets beside them: entry i as descriptor
-	// 3+i, none for nil. What roomenv has inherited there is not passed on.
+	// ExtraFiles are inherited too: entry i as descriptor 3+i, nil as a closed one.
+	// Other descriptors of roomenv are not passed on.
 	ExtraFiles []*os.File
 
 	// Signals are those that [NotifySignals] returned with the context of Run. nil
-	// means that they are caught only while Run runs.
+	// catches signals only while Run runs.
 	Signals *Signals
 
-	// How the child is stopped: its process group gets StopSignal, after
-	// StopTimeout SIGKILL. 0 means SIGTERM and 10 s. It is stopped when the
-	// context ends and, if one of the two is set, by a SIGTERM to roomenv, which
-	// else is passed on like any other signal.
+	// To stop the child, its process group gets StopSignal and, after StopTimeout,
+	// SIGKILL. 0 means SIGTERM and 10 s. The child is stopped when the context ends
+	// and, if one of the two is set, by a SIGTERM to roomenv, which is otherwise
+	// passed on like any other signal.
 	StopSignal  syscall.Signal
 	StopTimeout time.Duration
 
@@ -51,7 +51,7 @@ type Command struct {
 	monitored bool           // the parent is roomenv, which continues us
 }
 
-var errNoCommand = errors.New("cannot run a command: none is given")
+var errNoCommand = errors.New("missing command")
 
 func exitCode(err error) int {
 	var coder interface{ ExitCode() int }

@@ -12,8 +12,8 @@ import (
 type instance struct {
 	*child
 	loop    *loop
-	command Command // as it was given
-	output  output  // nothing, unless it is masked
+	command Command // without the changes for masking
+	output  output  // unused unless it is masked
 
 	stopSignal  syscall.Signal
 	stopTimeout time.Duration
@@ -21,20 +21,20 @@ type instance struct {
 
 	startedAt      time.Time
 	code           int
-	exited         bool   // the child has ended
-	exitedOnItsOwn bool   // and was not asked to
-	sentTerm       bool   // it was passed a signal that means to end
-	stopping       bool   // it was asked to end, or what it left was
-	killing        *alarm // when it is killed
-	groupAbandoned bool   // on what is left of its group
-	draining       bool   // nothing is left but what it has printed
+	exited         bool
+	exitedOnItsOwn bool   // exited before it was stopped
+	sentTerm       bool   // a SIGTERM or SIGINT was passed on to it
+	stopping       bool   // it, or what it left of its group, was sent the stop signal
+	killing        *alarm // sends SIGKILL, then abandons the group
+	groupAbandoned bool   // processes of its group survive SIGKILL
+	draining       bool   // only its output is left
 
 	// Of a candidate:
 	update         *Update
-	probing        *auxProcess // the question whether it is ready
-	lastProbeError error       // the last answer
-	failed         error       // why it was given up
-	suspended      bool        // it does not run, as if by Ctrl-Z
+	probing        *auxProcess // nil between probes
+	lastProbeError error
+	failed         error // why it was aborted
+	suspended      bool  // stopped by a signal such as SIGTTIN
 }
 
 // start starts a child.
@@ -63,7 +63,8 @@ func (l *loop) start(c Command) (*instance, error) {
 	return p, nil
 }
 
-// stop asks the child and its group to end, and kills them when their time is over.
+// stop sends the stop signal to the child and its group, and SIGKILL after the stop
+// timeout.
 func (p *instance) stop() {
 	if p.stopping {
 		return
@@ -73,7 +74,8 @@ func (p *instance) stop() {
 	p.killing = p.loop.clock.after(p.stopTimeout, p.hurry)
 }
 
-// meant reports whether somebody meant the child to end that has ended.
+// meant reports whether the exit of the child was intended: by a signal that ended it,
+// or one that was passed on to it.
 func (p *instance) meant() bool {
 	switch syscall.Signal(p.code - 128) {
 	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
@@ -82,11 +84,11 @@ func (p *instance) meant() bool {
 	return p.sentTerm
 }
 
-// killTimeout is how long the group is waited for when it was killed. A process
-// that SIGKILL does not end hangs in the kernel.
+// killTimeout is how long the group is waited for after SIGKILL. A process that
+// survives it hangs in the kernel.
 const killTimeout = time.Second
 
-// hurry is for a child that was asked.
+// hurry kills a child that is stopping.
 func (p *instance) hurry() {
 	p.signalGroup(unix.SIGKILL)
 	p.loop.clock.cancel(p.killing)
@@ -125,15 +127,15 @@ func (p *instance) ended(code int, killed bool) {
 	p.awaitGroup(minInterval)
 }
 
-// Of the processes that outlive the child there is no event, so they are looked
-// for, ever less often.
+// The kernel does not report when processes that outlive the child exit. They are
+// polled at a growing interval.
 const (
 	minInterval = 2 * time.Millisecond
 	maxInterval = 100 * time.Millisecond
 )
 
-// awaitGroup waits until nothing is left of the group of a child that was asked to
-// end and has, then until what it has printed is passed on.
+// awaitGroup waits until the group of a child that was stopped is gone, then until its
+// output is passed on.
 func (p *instance) awaitGroup(interval time.Duration) {
 	l := p.loop
 	if p.stopping && p.ownGroup && !p.groupAbandoned && groupAlive(p.pid) {

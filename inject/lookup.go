@@ -10,24 +10,24 @@ import (
 	"syscall"
 )
 
-// Why a command did not start. Only [ErrNoProcess] is roomenv's fault.
+// Kinds of [StartError].
 var (
 	ErrNotFound      = errors.New("command not found")
 	ErrNotExecutable = errors.New("command not executable")
-	ErrNoProcess     = errors.New("no process can be had")
+	ErrNoProcess     = errors.New("process not started")
 )
 
-// A StartError says which command did not start, and why: Is [ErrNotFound],
-// [ErrNotExecutable] or [ErrNoProcess].
+// A StartError reports which command did not start, and why. It wraps [ErrNotFound],
+// [ErrNotExecutable] or, for want of resources or rights, [ErrNoProcess].
 type StartError struct {
 	Command string
 	Kind    error // one of the three
-	Err     error // what the system said; nil when it was not asked
+	Err     error // of the system call; nil if there was no call
 	Hint    string
 }
 
 func (e *StartError) Error() string {
-	text := fmt.Sprintf("cannot run %q: %v", e.Command, e.Kind)
+	text := fmt.Sprintf("run %q: %v", e.Command, e.Kind)
 	if e.Err != nil {
 		text += ": " + e.Err.Error()
 	}
@@ -39,7 +39,7 @@ func (e *StartError) Error() string {
 
 func (e *StartError) Unwrap() []error { return []error{e.Kind, e.Err} }
 
-// ExitCode is what env(1) ends with: 127, 126 or 125.
+// ExitCode is the exit code of env(1): 127, 126 or 125.
 func (e *StartError) ExitCode() int {
 	switch {
 	case errors.Is(e.Kind, ErrNotFound):
@@ -50,9 +50,8 @@ func (e *StartError) ExitCode() int {
 	return 125
 }
 
-// lookPath finds the file of a command as execvp(3) does, in the PATH of env:
-// as with env(1), the environment that the child gets decides, and not the one
-// that roomenv has.
+// lookPath finds the file of a command like execvp(3). Like env(1) it uses the PATH of
+// env, the child's environment, and not roomenv's.
 func lookPath(name string, env []string) (string, error) {
 	if strings.Contains(name, "/") {
 		if _, err := exec.LookPath(name); err != nil {
@@ -78,7 +77,7 @@ func lookPath(name string, env []string) (string, error) {
 	if refused != nil {
 		return "", refused
 	}
-	return "", &StartError{name, ErrNotFound, nil, "check its spelling and the PATH that the command gets, or give its path"}
+	return "", &StartError{name, ErrNotFound, nil, "check the spelling and the PATH of the command, or use a path"}
 }
 
 // searchPath is the first PATH of env, which is the one that getenv(3) finds.
@@ -95,20 +94,20 @@ func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// execError is startError for a file that was there a moment ago.
+// execError is startError for a file that lookPath found.
 func execError(name, path string, err error) error {
 	if missing(err) {
-		return &StartError{name, ErrNotFound, err, fmt.Sprintf("check the interpreter that %s asks for", path)}
+		return &StartError{name, ErrNotFound, err, fmt.Sprintf("check the interpreter in the first line of %s", path)}
 	}
 	return startError(name, path, err)
 }
 
-// startError says what an errno of exec or fork means for a command at path.
+// startError classifies an errno of exec or fork for a command at path.
 func startError(name, path string, err error) error {
 	e := &StartError{Command: name, Kind: ErrNotExecutable, Err: err}
 	switch {
 	case missing(err):
-		e.Kind, e.Err, e.Hint = ErrNotFound, nil, "check its path"
+		e.Kind, e.Err, e.Hint = ErrNotFound, nil, "check the path"
 	case errors.Is(err, fs.ErrPermission):
 		e.Hint = fmt.Sprintf("check the mode of %s, and that its file system is not mounted noexec", path)
 	case errors.Is(err, syscall.E2BIG):
@@ -121,5 +120,5 @@ func startError(name, path string, err error) error {
 }
 
 func userError(name string, err error) error {
-	return &StartError{name, ErrNoProcess, fmt.Errorf("cannot change the user: %w", err), "only root may, or who has CAP_SETUID and CAP_SETGID"}
+	return &StartError{name, ErrNoProcess, fmt.Errorf("change user: %w", err), "changing the user requires root, or CAP_SETUID and CAP_SETGID"}
 }

@@ -17,36 +17,38 @@ import (
 	"github.com/roomenv/roomenv/internal/retry"
 )
 
-// A loop is one call of Run. All that it knows is its goroutine's, which is locked
-// to a thread.
+// A loop is one call of Run. Only its goroutine, which is locked to a thread, uses its
+// fields.
 type loop struct {
 	Supervisor
 	signals *Signals
-	ctx     context.Context // of what goes on beside the loop
+	ctx     context.Context // of the goroutines of working
 	cancel  context.CancelCauseFunc
 
 	processes processes
 	endings   chan os.Signal
 	clock     clock
 	working   sync.WaitGroup
-	posted    chan func() // by those who work beside the loop
+	posted    chan func() // by goroutines of working, for the loop to call
 	closed    chan struct{}
 
 	instances     []*instance
-	current       *instance        // gets the signals; nil while none is to run
-	candidate     *instance        // is to take its place
-	queuedSignals []syscall.Signal // for the next one
+	current       *instance        // gets the signals; nil while the command is stopped or failed
+	candidate     *instance        // replaces current once it is ready
+	queuedSignals []syscall.Signal // for the next child
 
-	command Command       // what is started next
-	next    *Update       // waits until it can be applied
-	backoff retry.Backoff // of children that fail, one after the other
-	retry   *alarm        // of what has failed
+	command Command // what is started next
+	next    *Update // pending
+	// The current instance is being stopped for an Update that was withdrawn.
+	interrupted bool
+	backoff     retry.Backoff // of children that fail
+	retry       *alarm        // starts the next child
 
 	auxProcesses map[*auxProcess]bool
-	hooks        []*hook // have not succeeded
-	hook         *hook   // runs
+	hooks        []*hook // not succeeded yet
+	hook         *hook   // running
 
-	ending bool // nothing is started any more
+	ending bool // no more processes are started
 	code   int
 	err    error
 }
@@ -54,7 +56,7 @@ type loop struct {
 func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
 	c := l.command
 	if err := l.signals.claim(); err != nil {
-		return exitCode(err), cannotRun(c, err)
+		return exitCode(err), runError(c, err)
 	}
 	defer l.signals.release()
 
@@ -65,13 +67,13 @@ func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
 	if c.NoNewPrivs {
 		// Never unlocked, so that nothing else runs on this thread.
 		if err := setNoNewPrivs(); err != nil {
-			return 125, fmt.Errorf("cannot set no_new_privs: %w", err)
+			return 125, fmt.Errorf("set no_new_privs: %w", err)
 		}
 	} else {
 		defer runtime.UnlockOSThread()
 	}
 
-	// One slot is enough: what matters is that something ended, not how often.
+	// One slot is enough: what matters is that a process exited, not how many.
 	l.endings = make(chan os.Signal, 1)
 	signal.Notify(l.endings, unix.SIGCHLD)
 	defer signal.Stop(l.endings)
@@ -118,9 +120,9 @@ func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
 	return l.code, l.err
 }
 
-func cannotRun(c Command, err error) error { return fmt.Errorf("cannot run %q: %w", c.Args[0], err) }
+func runError(c Command, err error) error { return fmt.Errorf("run %q: %w", c.Args[0], err) }
 
-// async has work done beside the loop, and then something in it.
+// async runs work in a goroutine, and then has the loop call then.
 func (l *loop) async(work, then func()) {
 	l.working.Go(func() {
 		work()
@@ -146,7 +148,7 @@ func (l *loop) signal(sig syscall.Signal) {
 	switch {
 	case l.ending && escalates(sig) && l.hurry():
 	case p == nil && sig == unix.SIGHUP && !hasTerminal():
-		// Nobody can have hung up: see [Signals.Hangup].
+		// No terminal can have hung up: see [Signals.Hangup].
 	case p == nil || p.exited:
 		if withoutChild(sig, l.interrupt, l.signals.stop) && !slices.Contains(l.queuedSignals, sig) {
 			l.queuedSignals = append(l.queuedSignals, sig)
@@ -162,7 +164,7 @@ func (l *loop) signal(sig syscall.Signal) {
 	}
 }
 
-// hurry kills what was asked to end, and reports whether there is any.
+// hurry kills the children that are stopping, and reports whether there are any.
 func (l *loop) hurry() (found bool) {
 	for _, p := range l.instances {
 		if p.stopping && !p.draining {
@@ -173,22 +175,22 @@ func (l *loop) hurry() (found bool) {
 	return found
 }
 
-// interrupt is for a signal that comes while no child runs.
+// interrupt ends Run for a signal that comes while no child runs.
 func (l *loop) interrupt(cause error) {
 	if !l.ending {
-		l.fail(exitCode(cause), cannotRun(l.command, cause))
+		l.fail(exitCode(cause), runError(l.command, cause))
 	}
-	l.cancel(cause) // what was printed is still passed on, but not for long
+	l.cancel(cause) // remaining output is passed on, with a time limit
 }
 
 func (l *loop) cancelled(cause error) {
 	if l.current == nil && !l.ending {
-		l.fail(exitCode(cause), cannotRun(l.command, cause))
+		l.fail(exitCode(cause), runError(l.command, cause))
 	}
 	l.end()
 }
 
-// ended is for when a child has ended, and maybe not all of its group.
+// ended handles the exit of a child, of which a part of the group may be left.
 func (l *loop) ended(p *instance) {
 	if time.Since(p.startedAt) >= cmp.Or(l.stableAfter, 10*time.Second) {
 		l.backoff.Reset()
@@ -196,18 +198,18 @@ func (l *loop) ended(p *instance) {
 	switch {
 	case !p.exitedOnItsOwn:
 	case p == l.candidate:
-		l.abortCandidate(p, fmt.Errorf("it ended before it was ready: exit code %d", p.code))
+		l.abortCandidate(p, fmt.Errorf("new process exited before it was ready: exit code %d", p.code))
 	case p != l.current:
 	case l.candidate != nil && !l.candidate.stopping && !p.meant():
 		l.switchOver()
 	case p.code == 0 || p.meant() || !l.RestartOnFailure:
 		l.end()
 	default:
-		p.stop() // what it has left
+		p.stop() // the rest of its group
 	}
 }
 
-// over is for when nothing is left of a child.
+// over handles that a child, its group and its output are gone.
 func (l *loop) over(p *instance) {
 	l.instances = slices.DeleteFunc(l.instances, func(g *instance) bool { return p == g })
 	switch {
@@ -227,7 +229,7 @@ func (l *loop) over(p *instance) {
 	l.advance()
 }
 
-// end ends all that runs. The exit code is that of the current child, if there is
+// end stops all processes. The exit code is that of the current child, if there is
 // one.
 func (l *loop) end() {
 	if l.ending {
@@ -252,7 +254,7 @@ func (l *loop) end() {
 	}
 }
 
-// fail is end for when there is no child to have the code of.
+// fail is end without a child that has an exit code.
 func (l *loop) fail(code int, err error) {
 	l.code, l.err = code, err
 	l.end()

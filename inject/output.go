@@ -15,28 +15,28 @@ import (
 )
 
 const (
-	// pause is how long what may be the beginning of a value stays back while
-	// the child prints nothing: longer than a program takes between two writes
-	// of one line, and too short for a person who types to see.
+	// pause is how long text that may begin a value is held back while the child
+	// prints nothing: longer than the time between two writes of one line, and too
+	// short to be noticed while typing.
 	pause = 20 * time.Millisecond
 
-	// grace is how long the output is read after the end of the child if others
-	// have it open.
+	// grace is how long the output is read after the exit of the child if other
+	// processes have it open.
 	grace = 500 * time.Millisecond
 
 	// inFlight is the most that a pipe holds (fcntl(2), F_SETPIPE_SZ).
 	inFlight = 1 << 20
 )
 
-// An output is the streams that a child writes to where they are masked: on the
-// terminal by one of its own between the child and ours, and else by pipes.
+// An output is the masked output of a child: through an inner terminal if it goes to
+// our terminal, and through pipes otherwise.
 type output struct {
 	pumps  []*pump
 	childs []*os.File // ends of the child
 	inner  *innerTerminal
 }
 
-// mask has c write to o.
+// mask changes the files of c to those of o.
 func (o *output) mask(c *Command) error {
 	stdin, stdout, stderr := cmp.Or(c.Stdin, os.Stdin), cmp.Or(c.Stdout, os.Stdout), cmp.Or(c.Stderr, os.Stderr)
 	err := o.terminal(c, stdin, stdout, stderr)
@@ -44,14 +44,13 @@ func (o *output) mask(c *Command) error {
 		err = o.pipes(c, stdout, stderr)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot mask the output: %w", err)
+		return fmt.Errorf("mask output: %w", err)
 	}
 	return nil
 }
 
-// pipes gives the child pipes for stdout and stderr, as far as they are not on an
-// inner terminal: one if both are the same file, so that what is written to
-// both keeps its order.
+// pipes gives the child pipes for stdout and stderr, unless they are on an inner
+// terminal: one pipe if both are the same file, which keeps the order of the output.
 func (o *output) pipes(c *Command, stdout, stderr *os.File) (err error) {
 	inner := func(f *os.File) bool { return o.inner != nil && onTerminal(f) }
 	if !inner(stdout) {
@@ -69,7 +68,7 @@ func (o *output) pipes(c *Command, stdout, stderr *os.File) (err error) {
 	return err
 }
 
-// pipe returns what to write to for what is to come out of f, masked.
+// pipe returns a file whose text arrives in f, masked.
 func (o *output) pipe(m *mask.Masker, f *os.File) (*os.File, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -90,9 +89,9 @@ func (o *output) start() {
 	}
 }
 
-// finish passes on what the child has written when it ends. If others keep the
-// output open it reads on for the time of grace. Whoever reads from us may take
-// longer, unless ctx ends: then the rest is lost.
+// finish passes on what the child has written before it exited. If other processes
+// keep the output open, it reads for the time of grace. A slow reader of our output
+// may take longer, unless ctx ends: then the rest is lost.
 func (o *output) finish(ctx context.Context) {
 	for _, f := range o.childs {
 		_ = f.Close()
@@ -137,13 +136,13 @@ func same(a, b *os.File) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-// A pump carries one stream through a mask. It reads no further than it has
-// written, so that a reader that stalls stalls the child; when the reader is
-// gone, the child finds its end closed too.
+// A pump copies one stream through a mask. It reads only after it has written, so
+// that a reader that stalls stalls the child; when the reader closes, the end of the
+// child is closed too.
 type pump struct {
 	from   *os.File
 	mask   *mask.Writer
-	ending chan struct{} // closed when the child has ended and the time is up
+	ending chan struct{} // closed when the child has exited and grace is over
 	done   chan struct{}
 	left   int // bytes to read after that
 }
@@ -166,13 +165,13 @@ func (p *pump) run() {
 	}
 }
 
-// end has the pump end as soon as nothing is left to read.
+// end has the pump end as soon as there is nothing to read.
 func (p *pump) end() {
 	close(p.ending)
 	_ = p.from.SetReadDeadline(time.Now())
 }
 
-// read reads, and shows what is held back when the stream pauses.
+// read reads, and releases text that is held back when the stream pauses.
 func (p *pump) read(buf []byte) (int, error) {
 	for {
 		var deadline time.Time
@@ -195,9 +194,8 @@ func (p *pump) read(buf []byte) (int, error) {
 	}
 }
 
-// rest reads what is there and does not wait. A stream that never runs dry,
-// because another process writes on, ends after as much as the child can have
-// left in it.
+// rest reads without waiting. A stream that never runs dry, because another process
+// keeps writing, ends after as much as the child can have left in it.
 func (p *pump) rest(buf []byte) (n int, err error) {
 	conn, err := p.from.SyscallConn()
 	if err != nil {

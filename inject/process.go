@@ -9,21 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// processes are those that one Run has started and that have not ended, by their
-// PIDs. Nobody else waits for them, os/exec least of all: an orphan is what is not
-// among them.
+// processes are those that one Run has started and that have not exited, by their
+// PIDs. No other part of the program waits for them. Any other child is an orphan.
 type processes map[int]process
 
-// A process is told what becomes of it.
+// A process receives its changes of state.
 type process interface {
 	stopped(sig syscall.Signal)
-	// ended has the exit code: its own, or 128 + the signal that killed it.
+	// ended gets the exit code: its own, or 128 + the signal that killed it.
 	ended(code int, killed bool)
 }
 
-// reap looks at what became of all of them and, where orphans come to roomenv, of
-// those. It reports whether there may be more orphans: they can come faster than they
-// are reaped.
+// reap handles the state changes of all of them and, as a reaper, of orphans. It
+// reports whether there may be more orphans: they can exit faster than they are
+// reaped.
 func (all processes) reap() (more bool) {
 	for pid := range all {
 		for all[pid] != nil && all.wait(pid) {
@@ -40,8 +39,8 @@ func (all processes) reap() (more bool) {
 	return true
 }
 
-// wait acts on what became of one process, or of any for -1, and reports whether
-// there may be more of that.
+// wait handles one state change of a process, or of any for -1, and reports whether
+// there may be more.
 func (all processes) wait(which int) bool {
 	var status unix.WaitStatus
 	pid, err := unix.Wait4(which, &status, unix.WNOHANG|unix.WUNTRACED, nil)
@@ -70,9 +69,8 @@ func (all processes) wait(which int) bool {
 }
 
 // fork starts a process with the arguments, environment, files and user of c. It
-// forks and execs by the syscall package, because os.Process tells nothing of a
-// process that stops. All that waits for a process and signals it is in one
-// goroutine, so its PID cannot be another one's.
+// uses package syscall because os.Process does not report that a process is stopped.
+// One goroutine waits for processes and signals them, so a PID is not reused between.
 func fork(c Command, sys *syscall.SysProcAttr) (pid int, err error) {
 	name := c.Args[0]
 	path, err := lookPath(name, c.Env)
@@ -87,7 +85,7 @@ func fork(c Command, sys *syscall.SysProcAttr) (pid int, err error) {
 	attr := &syscall.ProcAttr{Env: c.Env, Files: files, Sys: sys}
 	pid, err = syscall.ForkExec(path, c.Args, attr)
 	if errors.Is(err, syscall.ENOEXEC) {
-		// A script without #! is the shell's, as for execvp(3).
+		// Like execvp(3), have the shell run a script without #!.
 		pid, err = syscall.ForkExec("/bin/sh", append([]string{"sh", path}, c.Args[1:]...), attr)
 	}
 	// The files must not be finalized, and so closed, before the fork.

@@ -13,14 +13,13 @@ import (
 	"golang.org/x/term"
 )
 
-// An innerTerminal is what a child is on while its output is masked: a
-// pseudo-terminal of its own, so that colours and full-screen programs work.
-// Ours, the outer one, is raw meanwhile: what is typed goes through as it is, and
-// it is the inner one that makes a signal of Ctrl-C.
+// An innerTerminal is the pseudo-terminal of a child whose output is masked, so that
+// colors and full-screen programs work. Our terminal, the outer one, is raw meanwhile:
+// input is passed on unchanged, and the inner one turns Ctrl-C into a signal.
 //
-// The child is in another session then, where it would be nobody's job: the
-// kernel would let nothing stop it. So a process stands in between and leads
-// that session, as with sudo's use_pty. It is roomenv again, see [RunMonitor].
+// The child is in another session then, without a shell for job control: the kernel
+// would not let it be stopped. A process in between leads that session, like with
+// use_pty of sudo. It is roomenv again, see [RunMonitor].
 type innerTerminal struct {
 	master *os.File
 	ctty   int // descriptor of the child that is on the inner terminal
@@ -30,20 +29,20 @@ type innerTerminal struct {
 	modes   *term.State // of the outer terminal, nil unless it is raw
 	alike   bool        // the inner one had the modes of the outer one
 
-	typing  chan struct{}  // closed when pass has ended
-	stop    chan struct{}  // closed to end it
+	typing  chan struct{}  // closed when pass returns
+	stop    chan struct{}  // closed to end pass
 	pressed chan os.Signal // see share
 }
 
-// RunMonitor is [Supervisor.Run] for the process that Command.Monitor starts.
+// RunMonitor is [Supervisor.Run] for the process that [Command].Monitor starts.
 func RunMonitor(ctx context.Context, c Command) (int, error) {
 	c.monitored = true
 	return new(Supervisor).Run(ctx, c, nil)
 }
 
 // terminal has the child run on an inner terminal, by a monitor. It does nothing
-// unless the output goes to our terminal; nor if stdout is a pipe, at whose other
-// end a pager may use the terminal too.
+// unless the output goes to our terminal, or if stdout is a pipe: a pager at its other
+// end may use the terminal too.
 func (o *output) terminal(c *Command, stdin, stdout, stderr *os.File) error {
 	if c.Monitor == nil || isPipe(stdout) || !onTerminal(stdout) && !onTerminal(stderr) {
 		return nil
@@ -54,7 +53,7 @@ func (o *output) terminal(c *Command, stdin, stdout, stderr *os.File) error {
 	}
 	o.inner, c.inner = t, t
 	c.Args = append(append([]string{}, c.Monitor...), c.Args...)
-	// The monitor does the stopping. It is killed when it does not end in time.
+	// The monitor stops the child. It is killed if it does not exit in time.
 	c.StopSignal, c.StopTimeout = 0, cmp.Or(c.StopTimeout, 10*time.Second)+2*time.Second
 	c.Stdin, c.Stdout, c.Stderr = stdin, stdout, stderr
 	to := stderr
@@ -70,7 +69,7 @@ func (o *output) terminal(c *Command, stdin, stdout, stderr *os.File) error {
 	return nil
 }
 
-// openInner makes a terminal for the child, and opens the outer one.
+// openInner creates a terminal for the child, and opens the outer one.
 func openInner() (t *innerTerminal, slave *os.File, err error) {
 	master, slave, err := pty.Open()
 	if err != nil {
@@ -100,8 +99,8 @@ func nonblocking(fd int, err error) (*os.File, int, error) {
 	return os.NewFile(uintptr(fd), "terminal"), fd, nil
 }
 
-// attach takes the outer terminal over if it is ours to take, when the child
-// starts and when it goes on in the foreground or in the background.
+// attach takes over the outer terminal if roomenv is in the foreground: when the child
+// starts, and when it continues.
 func (t *innerTerminal) attach() {
 	t.resize()
 	if group, err := unix.IoctlGetInt(t.outerFD, unix.TIOCGPGRP); err != nil || group != unix.Getpgrp() {
@@ -114,7 +113,7 @@ func (t *innerTerminal) attach() {
 		return
 	}
 	if !t.alike {
-		// Not from the background, where they are those of the shell's editor.
+		// Not from the background, where the modes are those of the shell's editor.
 		t.alike = true
 		t.control(func(fd int) { _ = term.Restore(fd, modes) })
 	}
@@ -122,7 +121,7 @@ func (t *innerTerminal) attach() {
 	go t.pass()
 }
 
-// pass passes on what is typed.
+// pass passes on the input.
 func (t *innerTerminal) pass() {
 	defer close(t.typing)
 	buf := make([]byte, 4096)
@@ -138,12 +137,12 @@ func (t *innerTerminal) pass() {
 	}
 }
 
-// share signals our process group if keys have the inner terminal signal the
-// child's: the script that runs roomenv gets its Ctrl-C too. We are in that group,
-// so the signal comes back to us, and [innerTerminal.echoed] knows it.
+// share signals our process group if keys have the inner terminal signal the child's
+// group, so that a script that runs roomenv gets its Ctrl-C too. roomenv is in that
+// group and receives the signal back; see [innerTerminal.echoed].
 func (t *innerTerminal) share(keys []byte) {
 	if unix.Getpgrp() == unix.Getpid() {
-		return // a shell's job: nobody else is in it
+		return // a shell's job: no other process is in it
 	}
 	var modes *unix.Termios
 	t.control(func(fd int) { modes, _ = unix.IoctlGetTermios(fd, getTermios) })
@@ -171,8 +170,7 @@ func (t *innerTerminal) share(keys []byte) {
 	}
 }
 
-// echoed reports whether a signal is what share sent, and not for the child, which
-// has its own.
+// echoed reports whether a signal is from share. The child has its own.
 func (t *innerTerminal) echoed(sig os.Signal) bool {
 	if sig != unix.SIGINT && sig != unix.SIGQUIT {
 		return false
@@ -185,9 +183,8 @@ func (t *innerTerminal) echoed(sig os.Signal) bool {
 	}
 }
 
-// end is for when the child has ended: what is typed from now on is for whoever
-// comes next. A child that exits, which no signal ended, may mean what it did to
-// the modes, as stty does.
+// end stops passing on input when the child has exited: the next program gets it. A
+// child that no signal ended may want its modes to stay, like stty.
 func (t *innerTerminal) end(code int) {
 	t.stopTyping()
 	if t.modes != nil && code < 128 {
@@ -221,8 +218,8 @@ func (t *innerTerminal) stopTyping() {
 	t.stop = nil
 }
 
-// resize gives the inner terminal the size of the outer one. The kernel tells the
-// child with a SIGWINCH.
+// resize gives the inner terminal the size of the outer one. The kernel sends the child
+// SIGWINCH.
 func (t *innerTerminal) resize() {
 	size, err := unix.IoctlGetWinsize(t.outerFD, unix.TIOCGWINSZ)
 	if err == nil {
@@ -238,9 +235,8 @@ func (t *innerTerminal) control(f func(fd int)) {
 	}
 }
 
-// suspend has stop stop roomenv and all of its group, the shell's job, with the child,
-// as Ctrl-Z on the outer terminal would do. It is false if nobody could continue
-// them.
+// suspend has stop stop roomenv and its group, the shell's job, like Ctrl-Z on the outer
+// terminal. It is false if no process could continue them.
 func (t *innerTerminal) suspend(stop func(target int)) bool {
 	group := unix.Getpgrp()
 	if session, err := unix.Getsid(0); err != nil || session == group || group == unix.Getpid() && !underJobControl() {
@@ -256,8 +252,8 @@ func (t *innerTerminal) close() {
 	_ = t.outer.Close()
 }
 
-// onTerminal reports whether f is our controlling terminal: the kernel tells the
-// foreground of no other one.
+// onTerminal reports whether f is our controlling terminal: the kernel returns the
+// foreground group of no other terminal.
 func onTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPGRP)
 	return err == nil

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Readiness is how to tell that a new child serves: Command exits with 0, in the
-// child's environment, or TCP, an address, takes a connection. With neither it
-// does so once it has run for a second.
+// Readiness is the probe for a new child. It is ready when Command, in the child's
+// environment, exits with code 0, or when TCP, an address, accepts a connection; with
+// neither, when it has run for a second.
 type Readiness struct {
 	Command []string
 	TCP     string
@@ -19,8 +19,8 @@ type Readiness struct {
 }
 
 const (
-	settled  = time.Second           // see Ready
-	minProbe = 20 * time.Millisecond // between two looks, first and last
+	settled  = time.Second           // see Readiness
+	minProbe = 20 * time.Millisecond // between two probes; it doubles
 	maxProbe = time.Second
 )
 
@@ -35,20 +35,20 @@ func (l *loop) awaitReady(p *instance) {
 	l.probe(p, minProbe)
 	l.clock.after(l.Ready.timeout(), func() {
 		if l.waitsFor(p) {
-			l.abortCandidate(p, fmt.Errorf("it was not ready after %v: %w", l.Ready.timeout(), p.lastProbeError))
+			l.abortCandidate(p, fmt.Errorf("new process not ready after %v: %w", l.Ready.timeout(), p.lastProbeError))
 		}
 	})
 }
 
-// waitsFor reports whether p is not given up, nor over.
+// waitsFor reports whether p is the candidate and still runs.
 func (l *loop) waitsFor(p *instance) bool { return p == l.candidate && !p.stopping && !p.exited }
 
-// probe looks whether p is ready, and if not, again after a time.
+// probe probes p, and again after wait if it is not ready.
 func (l *loop) probe(p *instance, wait time.Duration) {
 	if !l.waitsFor(p) {
 		return
 	}
-	p.lastProbeError = errors.New("no answer")
+	p.lastProbeError = errors.New("no response")
 	if l.Ready.Command == nil {
 		var err error
 		l.async(func() { err = dial(l.ctx, l.Ready.TCP) }, func() { l.answered(p, wait, err) })

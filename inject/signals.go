@@ -13,31 +13,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Signals holds every signal that reaches roomenv from [NotifySignals] on, so that
-// none is lost and none ends roomenv without its child.
+// Signals receives every signal to roomenv from [NotifySignals] on. None is lost, and
+// none ends the process without its child.
 //
-// While there is no child, SIGHUP, SIGINT, SIGQUIT and SIGTERM cancel the
-// context of NotifySignals, with a [SignalError] as the cause; SIGTSTP stops roomenv;
-// the others are kept for the child that [Supervisor.Run] starts, which gets them as soon
-// as it runs. While there is a child all of them are the child's.
+// While there is no child, SIGHUP, SIGINT, SIGQUIT and SIGTERM cancel the context of
+// NotifySignals, with a [SignalError] as the cause; SIGTSTP stops roomenv; the others
+// are queued for the child that [Supervisor.Run] starts. While there is a child, all
+// signals are passed on to it.
 type Signals struct {
-	// Hangup has something when SIGHUP has come, beside what else that does.
+	// Hangup receives a value after SIGHUP, besides the other effects of the signal.
 	Hangup <-chan struct{}
 
-	hangup chan<- struct{} // has one slot: how often it came does not matter
+	hangup chan<- struct{} // one slot: the number of signals does not matter
 	caught chan os.Signal
-	out    chan syscall.Signal // what is kept, to whoever runs a child
+	out    chan syscall.Signal // queued signals, to Run
 	cancel context.CancelCauseFunc
 	close  sync.Once
 	quit   chan struct{}
 
 	mu        sync.Mutex
 	ctx       context.Context
-	claimed   bool // there is a child, or is about to be
+	claimed   bool // by Run, which passes signals on
 	suspend   func() (resume func())
-	continued chan struct{}  // SIGCONT closes it; nil: roomenv is not to stop
-	resumed   chan struct{}  // closed when the last suspend is undone, or nil
-	working   sync.WaitGroup // run, suspends and resumes
+	continued chan struct{}  // closed by SIGCONT; nil unless roomenv stops
+	resumed   chan struct{}  // closed when the last suspend is undone; nil before the first
+	working   sync.WaitGroup // run, suspend and resume
 }
 
 // SignalError is the cause of a context that a signal cancelled.
@@ -51,13 +51,13 @@ func (e SignalError) Error() string {
 // ExitCode is 128 + the number of the signal.
 func (e SignalError) ExitCode() int { return 128 + int(e.Signal) }
 
-// NotifySignals begins to catch signals. It is the first thing that main does; [Supervisor.Run]
-// gets both results. Close ends it.
+// NotifySignals starts to catch signals. main calls it first, and passes both results
+// to [Supervisor.Run]. Close ends it.
 //
-// A SIGHUP or SIGINT that is ignored, as nohup and the shell's & make it,
-// stays so, for roomenv and for the child. The Go runtime does not tell which
-// other signals were ignored before it started, so a child gets those with
-// their default action.
+// SIGHUP and SIGINT stay ignored, by roomenv and by the child, if they are ignored at
+// the start, for example because of nohup or of & in a shell. Hangup receives nothing
+// then. For the other signals, which the Go runtime has handled by then, it is unknown
+// whether they were ignored: the child has their default action.
 func NotifySignals(parent context.Context) (context.Context, *Signals) {
 	ctx, cancel := context.WithCancelCause(parent)
 	hangup := make(chan struct{}, 1)
@@ -75,11 +75,10 @@ func NotifySignals(parent context.Context) (context.Context, *Signals) {
 	return ctx, s
 }
 
-// catchable is all but what is roomenv's own: SIGURG and SIGPROF are the Go
-// runtime's (it lets nobody else have SIGPROF), SIGCHLD is [Supervisor.Run]'s, and on a
-// terminal SIGTTIN and SIGTTOU are about what roomenv itself does to it. SIGPIPE
-// is caught, or else a log line to a stderr that is gone would end roomenv and
-// the child with it, but not passed on.
+// catchable returns the signals that are not for roomenv itself. The Go runtime uses
+// SIGURG and SIGPROF, [Supervisor.Run] uses SIGCHLD, and on a terminal SIGTTIN and
+// SIGTTOU are about roomenv's own use of it. SIGPIPE is caught, since a log line to a
+// closed stderr would kill roomenv and the child with it, but not passed on.
 func catchable() []os.Signal {
 	onTerminal := hasTerminal()
 	var all []os.Signal
@@ -87,12 +86,12 @@ func catchable() []os.Signal {
 		switch n {
 		case unix.SIGKILL, unix.SIGSTOP, unix.SIGURG, unix.SIGPROF, unix.SIGCHLD:
 		case unix.SIGTTIN, unix.SIGTTOU:
-			// Without a terminal they are a program's own, as gunicorn's.
+			// Without a terminal some programs, such as gunicorn, use them.
 			if !onTerminal {
 				all = append(all, n)
 			}
 		default:
-			// Notify would end the ignoring.
+			// Notify would unignore it.
 			if !signal.Ignored(n) {
 				all = append(all, n)
 			}
@@ -101,7 +100,7 @@ func catchable() []os.Signal {
 	return all
 }
 
-// Close ends the catching, as [signal.Stop] does, and cancels the context.
+// Close stops catching signals, like [signal.Stop], and cancels the context.
 func (s *Signals) Close() {
 	s.close.Do(func() {
 		signal.Stop(s.caught)
@@ -110,9 +109,8 @@ func (s *Signals) Close() {
 	s.working.Wait()
 }
 
-// run takes from caught at once, because os/signal drops what finds the
-// channel full. A signal that is queued already is not queued twice: the kernel
-// does the same.
+// run receives from caught at once, because os/signal drops signals when the channel
+// is full. Like the kernel, it does not queue a signal twice.
 func (s *Signals) run() {
 	defer s.cancel(nil)
 	var queued []syscall.Signal
@@ -131,7 +129,7 @@ func (s *Signals) run() {
 		case out <- next:
 			queued = queued[1:]
 		case <-s.quit:
-			// Nothing more comes, but what came may be the end of roomenv.
+			// A signal that came before may interrupt roomenv.
 			for len(s.caught) > 0 {
 				s.forChild((<-s.caught).(syscall.Signal))
 			}
@@ -140,8 +138,8 @@ func (s *Signals) run() {
 	}
 }
 
-// forChild acts on a signal that is for roomenv and reports whether it is for
-// the child.
+// forChild handles a signal that is for roomenv, and reports whether it is for the
+// child.
 func (s *Signals) forChild(sig syscall.Signal) bool {
 	if sig == unix.SIGHUP {
 		select {
@@ -164,10 +162,9 @@ func (s *Signals) forChild(sig syscall.Signal) bool {
 	return withoutChild(sig, s.cancel, s.stopNow)
 }
 
-// withoutChild acts on a signal that comes while there is no child, and reports
-// whether it is to be kept for the next one. interrupt ends roomenv and stop stops
-// it.
-func withoutChild(sig syscall.Signal, interrupt context.CancelCauseFunc, stop func(target int)) (keep bool) {
+// withoutChild handles a signal that comes while there is no child, by interrupting or
+// stopping roomenv, and reports whether to queue it for the next child.
+func withoutChild(sig syscall.Signal, interrupt context.CancelCauseFunc, stop func(target int)) (queue bool) {
 	switch sig {
 	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
 		interrupt(SignalError{sig})
@@ -180,18 +177,17 @@ func withoutChild(sig syscall.Signal, interrupt context.CancelCauseFunc, stop fu
 	return false
 }
 
-// OnSuspend has suspend called before roomenv stops itself, with its command or
-// alone, so that nothing that others wait for stops with it. What suspend returns
-// is called when roomenv continues. Signals are acted on meanwhile, and roomenv stops
-// after a second even if suspend has not returned. A SIGSTOP of others is not known
-// before.
+// OnSuspend has suspend called before roomenv stops itself, with or without a child, to
+// release what other processes need. resume is called when roomenv continues. Signals
+// are handled meanwhile, and roomenv stops after a second even if suspend has not
+// returned. A SIGSTOP from another process stops roomenv without suspend.
 func (s *Signals) OnSuspend(suspend func() (resume func())) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.suspend = suspend
 }
 
-// suspendTimeout is how long roomenv does not stop because of suspend.
+// suspendTimeout is how long a stop waits for suspend.
 const suspendTimeout = time.Second
 
 // stop stops roomenv, or its process group for 0.
@@ -201,49 +197,45 @@ func (s *Signals) stop(target int) {
 	s.stopNow(target)
 }
 
-// stopNow is stop for who holds the lock. A process may run on for a moment after
-// it has stopped itself, so that it is SIGCONT that tells when it continues.
+// stopNow is stop for callers that hold the lock. A process may run for a moment after
+// it has stopped itself: SIGCONT, and no return of kill(2), says that it continues.
 func (s *Signals) stopNow(target int) {
 	switch {
 	case s.suspend == nil:
 		_ = unix.Kill(target, unix.SIGSTOP)
 		return
 	case s.continued != nil:
-		return // it is about to stop
+		return // it stops already
 	}
 	suspend, before := s.suspend, s.resumed
-	suspended, continued, resumed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	continued, resumed := make(chan struct{}), make(chan struct{})
 	s.continued, s.resumed = continued, resumed
-	s.working.Go(func() {
-		defer close(resumed)
-		if before != nil {
-			<-before
-		}
-		resume := suspend()
-		close(suspended)
-		select {
-		case <-continued:
-			resume()
-		case <-s.ctx.Done():
-		}
-	})
-	s.working.Go(func() {
-		select {
-		case <-suspended:
-		case <-time.After(suspendTimeout):
-		case <-continued:
-		case <-s.ctx.Done():
-		}
+	stop := sync.OnceFunc(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.continued == continued && s.ctx.Err() == nil {
 			_ = unix.Kill(target, unix.SIGSTOP)
 		}
 	})
+	timeout := time.AfterFunc(suspendTimeout, stop)
+	s.working.Go(func() {
+		defer close(resumed)
+		if before != nil {
+			<-before
+		}
+		resume := suspend()
+		timeout.Stop()
+		stop()
+		select {
+		case <-continued:
+			resume()
+		case <-s.ctx.Done():
+		}
+	})
 }
 
-// claim makes the signals the child's from now on. It fails when one came
-// before that ends roomenv.
+// claim has signals passed on to the child from now on. It fails if a signal has
+// interrupted roomenv.
 func (s *Signals) claim() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

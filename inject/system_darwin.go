@@ -16,15 +16,15 @@ const (
 // sysProcAttr is empty: macOS has no parent-death signal.
 func sysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }
 
-// fromBackground changes the terminal from wherever roomenv is. The kernel would
-// stop a process that does so from the background, unless it ignores SIGTTOU.
+// fromBackground changes the terminal also from the background. The kernel stops a
+// background process that does so, unless it ignores SIGTTOU.
 func fromBackground(change func() error) error {
 	signal.Ignore(unix.SIGTTOU)
 	defer signal.Reset(unix.SIGTTOU)
 	return change()
 }
 
-// setNoNewPrivs fails: macOS has no such thing.
+// setNoNewPrivs fails: macOS does not support it.
 func setNoNewPrivs() error { return errors.ErrUnsupported }
 
 // reaper is false: on macOS orphans go to launchd.

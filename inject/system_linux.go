@@ -17,16 +17,16 @@ const (
 	getTermios = unix.TCGETS
 )
 
-// sysProcAttr has the kernel kill the child when roomenv dies, even by
-// SIGKILL. A program that changes its user by set-user-ID loses that.
+// sysProcAttr has the kernel kill the child when roomenv exits, even by SIGKILL. A
+// set-user-ID program loses that.
 func sysProcAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 
-// fromBackground changes the terminal from wherever roomenv is. The kernel would
-// stop a process that does so from the background, unless the calling thread, to
-// which [Supervisor.Run] is locked, blocks SIGTTOU. To ignore it and then not to would not
-// do: the Go runtime keeps a handler once it had one.
+// fromBackground changes the terminal also from the background. The kernel stops a
+// background process that does so, unless the calling thread, to which
+// [Supervisor.Run] is locked, blocks SIGTTOU. Ignoring the signal for a time is not
+// possible: the Go runtime does not remove its handler.
 func fromBackground(change func() error) error {
 	block, before := unix.Sigset_t{}, unix.Sigset_t{}
 	block.Val[0] = 1 << (unix.SIGTTOU - 1)
@@ -37,8 +37,8 @@ func fromBackground(change func() error) error {
 	return errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil))
 }
 
-// setNoNewPrivs takes set-user-ID and file capabilities from all that this
-// thread executes, for good (prctl(2), PR_SET_NO_NEW_PRIVS).
+// setNoNewPrivs disables set-user-ID and file capabilities for all that this thread
+// executes, permanently (prctl(2), PR_SET_NO_NEW_PRIVS).
 func setNoNewPrivs() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }
 
 // reaper reports whether processes become children of roomenv when their parent has
@@ -52,14 +52,13 @@ func reaper() bool {
 	return err == nil && on != 0
 }
 
-// groupAlive reports whether a process of the group is running. What has ended
-// and only waits for its parent to look holds nothing any more, and a parent such
-// as the PID 1 of some containers never looks.
+// groupAlive reports whether a process of the group runs. Zombies do not: they have no
+// resources, and some parents, such as the PID 1 of some containers, never reap them.
 func groupAlive(group int) bool {
 	if unix.Kill(-group, 0) == unix.ESRCH {
 		return false
 	}
-	// What a process forks while the others are looked at may be missed once.
+	// A process that is forked during one look may be missed.
 	for range 2 {
 		if runs(group) {
 			return true

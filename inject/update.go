@@ -2,14 +2,13 @@ package inject
 
 import (
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 )
 
-// update takes an Update.
+// update receives an Update.
 func (l *loop) update(u *Update) {
-	l.reap() // an end that came before goes before
+	l.reap() // an exit that came before is handled first
 	if l.ending {
 		u.applied(ErrDropped)
 		return
@@ -19,6 +18,9 @@ func (l *loop) update(u *Update) {
 		u.applied(nil)
 		return
 	}
+	if u.Action == ActionKeep && l.interrupted {
+		u.Action = ActionRestart
+	}
 	if l.next != nil {
 		u = u.replacing(l.next)
 	}
@@ -26,9 +28,10 @@ func (l *loop) update(u *Update) {
 	l.advance()
 }
 
-// withdraw takes back what is not applied yet.
+// withdraw drops the update that is not applied yet.
 func (l *loop) withdraw() {
 	if l.next != nil {
+		l.interrupted = l.interrupted || l.next.Action != ActionKeep && l.current != nil && l.current.stopping
 		l.next.applied(ErrDropped)
 		l.next = nil
 	}
@@ -39,8 +42,8 @@ func (l *loop) withdraw() {
 	}
 }
 
-// advance goes on with the Update that waits, as far as it can. When a child is
-// over it is called again.
+// advance applies the pending Update as far as the children allow it. It is called
+// again when a child is over.
 func (l *loop) advance() {
 	u, p := l.next, l.current
 	switch {
@@ -81,17 +84,18 @@ func (l *loop) advance() {
 	}
 }
 
-// apply makes u what is run from now on.
+// apply has u take effect.
 func (l *loop) apply(u *Update) {
 	if u == l.next {
 		l.next = nil
 	}
+	l.interrupted = l.interrupted && u.Action == ActionKeep
 	l.command = u.Command
 	l.addHooks(u.Hooks)
 	u.applied(nil)
 }
 
-// restart starts the command where no child is, and reports whether it did.
+// restart starts the command while there is no child, and reports whether it did.
 func (l *loop) restart() bool {
 	p, err := l.start(l.command)
 	if err != nil {
@@ -112,7 +116,7 @@ func (l *loop) promote(p *instance) {
 	l.queuedSignals = nil
 }
 
-// crashed is for a child that failed, or did not start.
+// crashed handles a child that failed, or did not start.
 func (l *loop) crashed(code int, err error) {
 	if !l.RestartOnFailure {
 		l.fail(code, err)
@@ -123,7 +127,7 @@ func (l *loop) crashed(code int, err error) {
 	l.observe(Event{Kind: EventCrashed, Code: code, Err: err, Wait: wait})
 }
 
-// startCandidate starts a child beside the current one, for u.
+// startCandidate starts a child beside the current one for u.
 func (l *loop) startCandidate(u *Update) {
 	p, err := l.start(u.Command)
 	if err != nil {
@@ -136,7 +140,7 @@ func (l *loop) startCandidate(u *Update) {
 	l.awaitReady(p)
 }
 
-// abortCandidate gives the candidate up. It is over later.
+// abortCandidate stops a candidate; rolledBack follows when it is over.
 func (l *loop) abortCandidate(p *instance, why error) {
 	if p.failed != nil {
 		return
@@ -148,13 +152,12 @@ func (l *loop) abortCandidate(p *instance, why error) {
 	p.stop()
 }
 
-// rolledBack is for when nothing is left of a candidate that was given up. An
-// Update that has come meanwhile takes the place of the candidate's.
+// rolledBack handles that an aborted candidate is over. An Update that came meanwhile
+// replaces that of the candidate.
 func (l *loop) rolledBack(p *instance) {
 	l.candidate = nil
 	err := p.failed
 	if !errors.Is(err, ErrDropped) {
-		err = fmt.Errorf("cannot replace the command: %w", err)
 		l.observe(Event{Kind: EventRolledBack, Err: err})
 	}
 	if l.next != nil {

@@ -2,7 +2,10 @@ package manifest_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,6 +135,47 @@ func TestTargetString(t *testing.T) {
 		"room://prod/secret/a%2Fb?type=a%2Bb&name=a%20b&delegated_to=%24":   {Scheme: manifest.SchemeRoom, Group: "prod", Path: "secret/a/b", Params: "type=a%2Bb&name=a%20b&delegated_to=%24"},
 	} {
 		if got := target.String(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+func TestReferences(t *testing.T) {
+	path := filepath.Join(t.TempDir(), ".env.room")
+	text := `A="${room:secret/a}-${B:-${room:secret/b}${C:+${room:secret/c}}}-${D:?no ${room:secret/d}}-${room:secret/e}"` + "\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := manifest.Load([]string{path}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for r, inWord := range m.Entries[0].Value.References() {
+		got = append(got, fmt.Sprint(r.ID(), " ", inWord))
+	}
+	if want := []string{"a false", "b true", "c true", "e false"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, last := range []string{"a", "b", "c"} {
+		for r := range m.Entries[0].Value.References() {
+			if r.ID() == last {
+				break
+			}
+		}
+	}
+}
+
+func TestString(t *testing.T) {
+	password := "hunter2"
+	for want, x := range map[string]interface{ String() string }{
+		".env.room:3:7": manifest.Position{File: ".env.room", Line: 3, Column: 7},
+		"environment":   manifest.Position{File: "environment"},
+		"room:secret/a": manifest.Reference{Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/a"}},
+		"room:secret/a#/b%20c/0": manifest.Reference{
+			Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/a"}, Field: "/b c/0", Default: &password},
+	} {
+		if got := x.String(); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}

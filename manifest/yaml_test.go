@@ -299,6 +299,7 @@ func TestYAMLRefuses(t *testing.T) {
 		{"version: 1\nenv:\n  A: \"é ${room:secrt/x}\"", "m.yaml:3:17: unknown kind"},
 		{"version: 1\nenv:\n  A: \"\\n ${room:secrt/x}\"", "m.yaml:3:6: unknown kind"},
 		{"version: 1\nenv:\n  A: room:secret/", "m.yaml:3:18: missing ID"},
+		{"version: 1\nenv:\n  A: \"x\u2028 y\u0085 z\r w\"\n  B: room:secrt/x", "m.yaml:4:11: unknown kind"},
 		{"version: 1\nenv:\n  A: |\n    ${B", `m.yaml:3:6: "${" is not closed`},
 	} {
 		_, errs := manifest.Parse("m.yaml", test.text)

@@ -35,7 +35,7 @@ func BenchmarkRender(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := render.Render(m, s, inherited, ""); err != nil {
+		if _, err := (render.Policy{}).Render(m, s, inherited, ""); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// A Digest is what can be compared of a generation without its values.
+// A Digest is what can be compared of a [Result] without its values.
 type Digest struct {
 	variables map[string]secret.Sum // by name
 	files     map[string]fileSum    // by path
@@ -21,7 +21,7 @@ type fileSum struct {
 	content    secret.Sum
 }
 
-// Digest returns the digest of g. Those of one Hasher can be compared.
+// Digest returns the digest of g. Digests of one Hasher can be compared.
 func (g *Result) Digest(h *secret.Hasher) *Digest {
 	d := &Digest{make(map[string]secret.Sum, len(g.Env)), make(map[string]fileSum, len(g.Files))}
 	for _, v := range g.Env {
@@ -34,16 +34,16 @@ func (g *Result) Digest(h *secret.Hasher) *Digest {
 }
 
 // Changes are the names of the variables and the paths of the files that differ
-// between two generations, those that came or went among them. They are sorted.
+// between two results, including those that came or went. They are sorted.
 type Changes struct{ Variables, Files []string }
 
 // Any reports whether there is a change.
 func (c Changes) Any() bool { return len(c.Variables)+len(c.Files) > 0 }
 
-// Diff returns what differs between the generations of d and now: values, the
-// content of files, their modes and their descriptors.
-func (d *Digest) Diff(now *Digest) Changes {
-	return Changes{differing(d.variables, now.variables), differing(d.files, now.files)}
+// Diff returns what differs between the results of d and next: values, the content of
+// files, their modes and their descriptors.
+func (d *Digest) Diff(next *Digest) Changes {
+	return Changes{differing(d.variables, next.variables), differing(d.files, next.files)}
 }
 
 func differing[Sum comparable](before, now map[string]Sum) (names []string) {
@@ -61,15 +61,14 @@ func differing[Sum comparable](before, now map[string]Sum) (names []string) {
 	return names
 }
 
-// Actions returns what changes ask for by m, the manifest of the newer generation:
-// each signal and command once, in the order of m, entries before files. A restart
-// stands for all of them, since who starts anew has everything; then it is all
-// there is. None is not among them.
+// Actions returns what m, the manifest of the newer result, asks for because of the
+// changes: each signal and command once, in the order of m, entries before files. A
+// restart replaces all of them, since a new process has everything; then it is the only
+// action. "none" is not an action.
 //
-// A variable for which m says nothing asks for what exec.on_change says, else
-// for a restart; a file for nothing. The child has a file without a name open
-// (memfd_create(2)) and does not see another one in its place, so that such a
-// file needs a restart, unless m wants none.
+// A variable for which m has no on_change uses that of exec, else a restart; a file
+// none. A process has a file without a name open (memfd_create(2)) and does not see a
+// new version, so that such a file needs a restart, unless m says none.
 func (c Changes) Actions(m *manifest.Manifest) []manifest.OnChange {
 	general := manifest.OnChange{Kind: manifest.ChangeRestart}
 	if m.Exec.OnChange != nil {
@@ -93,7 +92,7 @@ func (c Changes) Actions(m *manifest.Manifest) []manifest.OnChange {
 		}
 	}
 	for _, name := range c.Variables {
-		if !named[name] { // it was in the manifest before
+		if !named[name] { // it is from a previous manifest
 			ask(nil, general)
 		}
 	}

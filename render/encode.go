@@ -64,7 +64,7 @@ func encode(f *manifest.File, values []Variable) ([]byte, error) {
 }
 
 // dotenvLine writes what docker compose, our own parser and a shell read
-// alike. That is single quotes, but for values with a quote or a carriage
+// alike. That is single quotes, except for values with a quote or a carriage
 // return, or a backslash at the end, which would escape the closing quote.
 func dotenvLine(name string, value []byte) (string, error) {
 	switch {
@@ -95,7 +95,7 @@ func jsonMember(name string, value []byte) (string, error) {
 }
 
 // yamlLine writes a double-quoted scalar, whose escapes include those of JSON
-// (YAML 1.2.2, 5.7). What YAML does not take as it is (5.1) is escaped too.
+// (YAML 1.2.2, 5.7). What YAML does not take verbatim (5.1) is escaped too.
 // The name is quoted: it may be y, no or null.
 func yamlLine(name string, value []byte) (string, error) {
 	text, err := jsonString(value)

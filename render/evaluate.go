@@ -38,7 +38,7 @@ type result struct {
 	title string
 	// binary is whether the value may hold a NUL byte, as that of a file.
 	binary bool
-	errs   []error // none for an entry that failed because of another one
+	errs   []error // empty for an entry that failed because of another entry
 }
 
 func (r *result) fail(format string, args ...any) {
@@ -94,7 +94,7 @@ func (e *evaluation) entry(r *result, depth int) {
 	r.value, r.state = value, done
 }
 
-// template appends the value of t, a part of r, to b. It goes on after a failure,
+// template appends the value of t, a part of r, to b. It continues after a failure,
 // to find all of them.
 func (e *evaluation) template(b []byte, r *result, t manifest.Expr, depth int) []byte {
 	if depth > maxDepth {
@@ -170,7 +170,7 @@ func (e *evaluation) reference(b []byte, r *result, ref *manifest.Reference) []b
 	return e.text(b, r, text)
 }
 
-// expiry appends when the token of t expires. What nobody knows is absent.
+// expiry appends when the token of t expires. If that is not known, it is absent.
 func (e *evaluation) expiry(b []byte, r *result, t manifest.Target) []byte {
 	expires := e.snapshot.State(t).Expires
 	if expires.IsZero() {
@@ -220,8 +220,8 @@ func (e *evaluation) variable(b []byte, r *result, v *manifest.Variable, depth i
 	return e.text(b, r, value)
 }
 
-// lookup returns the value that name has within r. It is not ok when there is
-// none because of an error.
+// lookup returns the value that name has within r. It is not ok when an error is the
+// reason that it has no value.
 func (e *evaluation) lookup(r *result, name string, depth int) (value []byte, set, ok bool) {
 	other := e.results[name]
 	if other == nil || other == r {

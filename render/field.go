@@ -20,7 +20,7 @@ var unescape = strings.NewReplacer("~1", "/", "~0", "~")
 
 // field returns the part of a JSON value that path names: a JSON Pointer
 // (RFC 6901) when it starts with "/", else a key of the top level. A string gives
-// its text, a number its digits as they are, an object or array its compact form.
+// its text, a number its digits unchanged, an object or array its compact form.
 // What does not exist or is null is not found.
 func field(value []byte, path string) (text []byte, found bool, err error) {
 	if !utf8.Valid(value) || !json.Valid(value) {

@@ -19,8 +19,8 @@ type File struct {
 	Descriptor int
 }
 
-// CredentialsDirectory is the variable that tells a child where its files are,
-// as for services of systemd (systemd.exec(5)).
+// CredentialsDirectory is the variable with the directory of the files, such as for
+// services of systemd (systemd.exec(5)).
 const CredentialsDirectory = "CREDENTIALS_DIRECTORY"
 
 // A fileResult is what one file evaluates to. The value of its result is the
@@ -31,8 +31,8 @@ type fileResult struct {
 	descriptor int
 }
 
-// newFiles numbers the files that the child gets open from 3 on, as
-// [os/exec.Cmd.ExtraFiles] does; one that is absent leaves a gap.
+// newFiles numbers the files that the command gets open, from 3 on like
+// [os/exec.Cmd.ExtraFiles]; one that is absent leaves a gap.
 func newFiles(m *manifest.Manifest) map[string]*fileResult {
 	files := make(map[string]*fileResult, len(m.Files))
 	descriptor := firstDescriptor
@@ -99,7 +99,7 @@ func (e *evaluation) file(f *fileResult, depth int) {
 }
 
 // inherits evaluates an entry of a file that is the variable of its name: that
-// of the child, absent if it has none.
+// of the command, absent if it is unset.
 func (e *evaluation) inherits(r *result, depth int) {
 	value, set, ok := e.lookup(r, r.entry.Name, depth)
 	switch {

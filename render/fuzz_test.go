@@ -55,7 +55,7 @@ func FuzzRender(f *testing.F) {
 		s, err := fetch.Resolve(t.Context(), m, fetch.Mux{manifest.SchemeRoom: r})
 		if err == nil {
 			var g *render.Result
-			if g, err = render.Render(m, s, []string{"A=inherited CANARY", "E=CANARY", "Z="}, "/run"); err == nil {
+			if g, err = (render.Policy{}).Render(m, s, []string{"A=inherited CANARY", "E=CANARY", "Z="}, "/run"); err == nil {
 				for _, kv := range g.Environ() {
 					if strings.Contains(kv, "\x00") {
 						t.Errorf("a NUL in %q", kv)

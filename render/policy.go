@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
 )
 
@@ -18,39 +17,14 @@ type Policy struct {
 	Pristine bool
 	// Strip names inherited variables that are treated as unset.
 	Strip []string
-	// Allow names code-loading variables ([LoadsCode]) that may take a fetched value.
+	// Allow names code-loading variables that may take a fetched value: those that decide
+	// which code a common program runs, such as PATH, LD_PRELOAD or NODE_OPTIONS.
 	Allow []string
 }
 
 // ErrLoadsCode is why a fetched value is refused: who can write a secret is not always
 // who may run code where it is read. [Policy].Allow allows it for a variable.
 var ErrLoadsCode = errors.New("room values are not allowed in code-loading variables")
-
-// Render is the function of that name, under the policy.
-func (p Policy) Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir string) (*Result, error) {
-	if err := p.check(m); err != nil {
-		return nil, err
-	}
-	inherited = slices.DeleteFunc(slices.Clone(inherited), func(variable string) bool {
-		name, _, _ := strings.Cut(variable, "=")
-		return slices.Contains(p.Strip, name)
-	})
-	g, err := Render(m, s, inherited, dir)
-	if err != nil || !p.Pristine {
-		return g, err
-	}
-	entries := byName(m)
-	_, values := inherit(inherited)
-	if dir != "" {
-		delete(values, CredentialsDirectory) // it is dir, which is not inherited
-	}
-	g.Env = slices.DeleteFunc(g.Env, func(v Variable) bool {
-		_, named := entries[v.Name]
-		_, ok := values[v.Name]
-		return ok && !named
-	})
-	return g, nil
-}
 
 // check refuses fetched values in code-loading variables.
 func (p Policy) check(m *manifest.Manifest) error {
@@ -61,7 +35,7 @@ func (p Policy) check(m *manifest.Manifest) error {
 	}
 	var errs []error
 	for _, e := range m.Entries {
-		if LoadsCode(e.Name) && !slices.Contains(p.Allow, e.Name) && fetched(entries, e.Value, map[string]bool{e.Name: true}) {
+		if loadsCode(e.Name) && !slices.Contains(p.Allow, e.Name) && fetched(entries, e.Value, map[string]bool{e.Name: true}) {
 			errs = append(errs, fmt.Errorf("set %s (%s): %w", e.Name, e.Pos, ErrLoadsCode))
 		}
 	}
@@ -100,10 +74,10 @@ func fetched(entries map[string]manifest.Entry, t manifest.Expr, seen map[string
 	return false
 }
 
-// LoadsCode reports whether a variable decides which code a common program runs:
+// loadsCode reports whether a variable decides which code a common program runs:
 // by the loader (ld.so(8), dyld(1)), a shell, an interpreter, git, or whatever
 // starts a helper program that the environment names.
-func LoadsCode(name string) bool {
+func loadsCode(name string) bool {
 	return strings.HasPrefix(name, "LD_") || strings.HasPrefix(name, "DYLD_") || strings.HasPrefix(name, "BASH_FUNC_") ||
 		slices.Contains(codeLoading, name)
 }

@@ -44,7 +44,7 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-// The folder of the files is not inherited, even when a variable of its name is.
+// The directory of the files is not inherited, even when a variable of its name is.
 func TestPristineFiles(t *testing.T) {
 	m := file(entry("KEY", text("k")))
 	for dir, want := range map[string][]string{"/run/x/current": {"CREDENTIALS_DIRECTORY=/run/x/current", "KEY=k"}, "": {"KEY=k"}} {

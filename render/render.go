@@ -11,33 +11,40 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Render returns what a child gets: the inherited environment with the entries of
-// m over it, and the files of m, which will be in the folder dir. inherited is as
-// from [os.Environ]; of several entries for one name the last counts.
+// Render returns what a command gets: the inherited environment with the entries of m
+// over it, and the files of m, which will be in the directory dir. inherited is from
+// [os.Environ]; of several entries for one name the last counts.
 //
 //   - An entry of m owns its name. When it is absent, because an optional
-//     reference in it is missing, an inherited variable of that name is gone too:
-//     the child never takes an old value for a new one, or the text of a
+//     reference in it is missing, an inherited variable of that name is unset too:
+//     the command never takes an old value for a new value, or the text of a
 //     reference for a value.
-//   - What is [Withheld] is not inherited, neither by the child nor through ${NAME}
-//     in m. An entry of m may still set it.
+//   - Keys that sign tokens (MESHAGENT_API_KEY, MESHAGENT_SECRET) and the settings of
+//     roomenv (ROOMENV_*) are not inherited, neither by the command nor through
+//     ${NAME} in m. An entry of m may still set them.
 //   - Inherited entries without a name or without "=" are dropped: no program can
 //     look them up.
 //
 // In m, ${NAME} is the entry NAME, else the inherited variable; in the entry NAME
-// itself it is the inherited one. It is empty when neither is there, as in a
+// itself it is the inherited variable. It is empty when neither is set, as in a
 // shell. A reference whose value is missing, or whose field is missing or null,
-// takes its default; with none it makes its entry absent if it is optional.
+// takes its default; without one it makes its entry absent if it is optional.
 //
 // [CredentialsDirectory] is dir, unless m sets it or dir is "".
 //
-// The error names every entry that cannot be rendered, one on a line, in the
+// The error names every entry that cannot be rendered, each on a line, in the
 // order of m, and holds no values.
-func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir string) (*Result, error) {
-	if dir != "" {
-		inherited = append(slices.Clip(inherited), CredentialsDirectory+"="+dir)
+func (p Policy) Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir string) (*Result, error) {
+	if err := p.check(m); err != nil {
+		return nil, err
 	}
-	names, values := inherit(inherited)
+	names, values := p.inherit(inherited)
+	if dir != "" {
+		if _, ok := values[CredentialsDirectory]; !ok {
+			names = append(names, CredentialsDirectory)
+		}
+		values[CredentialsDirectory] = dir
+	}
 	e := evaluate(m, s, values, dir)
 	results := e.results
 
@@ -64,7 +71,7 @@ func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir str
 	for _, name := range names {
 		if r := results[name]; r != nil {
 			set(r)
-		} else {
+		} else if !p.Pristine || dir != "" && name == CredentialsDirectory {
 			g.Env = append(g.Env, Variable{name, secret.New([]byte(values[name]))})
 		}
 	}
@@ -76,19 +83,20 @@ func Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []string, dir str
 	return g, nil
 }
 
-// Withheld reports whether a variable is for roomenv alone: the keys that mint
+// withheld reports whether a variable is for roomenv alone: the keys that sign
 // tokens, and its settings. MESHAGENT_TOKEN is not: an agent joins its room with
 // that.
-func Withheld(name string) bool {
+func withheld(name string) bool {
 	return name == "MESHAGENT_API_KEY" || name == "MESHAGENT_SECRET" || strings.HasPrefix(name, "ROOMENV_")
 }
 
-// inherit returns the variables of environ and their names in order.
-func inherit(environ []string) (names []string, values map[string]string) {
+// inherit returns the variables of environ that p does not strip, and their names in
+// order.
+func (p Policy) inherit(environ []string) (names []string, values map[string]string) {
 	values = make(map[string]string, len(environ))
 	for _, kv := range environ {
 		name, value, ok := strings.Cut(kv, "=")
-		if !ok || name == "" || Withheld(name) {
+		if !ok || name == "" || withheld(name) || slices.Contains(p.Strip, name) {
 			continue
 		}
 		if _, ok := values[name]; !ok {

@@ -47,7 +47,7 @@ func (r room) render(t testing.TB, m *manifest.Manifest, inherited ...string) (*
 	if len(m.Files) > 0 {
 		dir = "/run/dir"
 	}
-	return render.Render(m, s, inherited, dir)
+	return render.Policy{}.Render(m, s, inherited, dir)
 }
 
 type template = manifest.Expr
@@ -360,7 +360,7 @@ func TestEntriesAreEvaluatedOnce(t *testing.T) {
 }
 
 func TestNoReferences(t *testing.T) {
-	g, err := render.Render(new(manifest.Manifest), new(fetch.Snapshot), []string{"A=1"}, "")
+	g, err := render.Policy{}.Render(new(manifest.Manifest), new(fetch.Snapshot), []string{"A=1"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,10 @@
-// Package render turns a snapshot of values into what a child gets. It knows no
-// network.
+// Package render turns a snapshot of values into an environment and files. It does not
+// use the network.
 package render
 
 import "github.com/roomenv/roomenv/secret"
 
-// A Result is everything that a child gets from one snapshot. It is not
-// modified.
+// A Result is everything that a command gets from one snapshot. It is not modified.
 type Result struct {
 	// Env is the complete environment, each name once: inherited variables in
 	// their order, then what the manifest adds, in its order.

@@ -10,7 +10,7 @@ import (
 // of g for its size (E2BIG), and says what is to blame: every argument and
 // variable that is too long in itself, else the largest one. argv[0] is the file
 // to run. A path that is found for it, and the interpreter of a script, count too
-// and are not known here: within their few bytes of the limit execve still fails.
+// and are unknown: within their few bytes of the limit execve still fails.
 func CheckSize(argv []string, g *Result) error {
 	limit := execLimits()
 	total := 0

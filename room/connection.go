@@ -10,6 +10,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/roomenv/roomenv/internal/cork"
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
@@ -38,7 +39,7 @@ type Session struct {
 // and one writes.
 type connection struct {
 	ws      *websocket.Conn
-	cork    *cork // under ws
+	cork    *cork.Cork // under ws
 	session Session
 	renew   chan struct{} // one slot: see [Client.Reconnect]
 
@@ -140,7 +141,7 @@ func (k *connection) close(inPeace bool) {
 	if inPeace {
 		timer := time.AfterFunc(closeTimeout, func() { _ = k.cork.Close() })
 		defer timer.Stop()
-		k.cork.hangUp()
+		k.cork.HangUp()
 		_ = k.ws.Close(websocket.StatusNormalClosure, "")
 	}
 	_ = k.ws.CloseNow()

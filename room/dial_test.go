@@ -169,7 +169,7 @@ func TestDialGivesUp(t *testing.T) {
 		"hangs up": func(testing.TB) http.Handler {
 			return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 		},
-		"try again later": play(func(p *peer) { _ = p.ws.Close(websocket.StatusTryAgainLater, "later") }),
+		"try again later": play(func(p *peer) { _ = p.ws.Close(websocket.StatusTryAgainLater, "later\x1b[2J") }),
 		"drops":           play(func(*peer) {}),
 		"drops half-way":  play(func(p *peer) { p.roomReady() }),
 		"text frame":      play(func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageText, []byte("{}")) }),
@@ -190,8 +190,8 @@ func TestDialGivesUp(t *testing.T) {
 					return pipe(ctx, network, address)
 				}
 				_, err := room.Dial(t.Context(), config)
-				if !errors.Is(err, room.ErrUnreachable) {
-					t.Error(err)
+				if !errors.Is(err, room.ErrUnreachable) || strings.Contains(err.Error(), "\x1b") {
+					t.Errorf("%q", err)
 				}
 				if len(dials) != 3 {
 					t.Fatalf("%d attempts", len(dials))
@@ -296,6 +296,33 @@ func TestDialEndlessBody(t *testing.T) {
 	}))
 	if _, err := room.Dial(soon(t), config); !errors.Is(err, room.ErrForbidden) {
 		t.Error(err)
+	}
+}
+
+// The headers of a refusal are not read without a bound.
+func TestDialEndlessHeader(t *testing.T) {
+	config := listen(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X", strings.Repeat("x", 256<<10))
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	if _, err := room.Dial(soon(t), config); !errors.Is(err, room.ErrUnreachable) || len(err.Error()) > 1000 {
+		t.Errorf("%.1000v", err)
+	}
+}
+
+// An error repeats little of what answers.
+func TestDialLongWords(t *testing.T) {
+	config := listen(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "HTTP/1.1 %s\r\n\r\n", strings.Repeat("x", 32<<10))
+	}))
+	if _, err := room.Dial(soon(t), config); err == nil || !strings.Contains(err.Error(), "xxx") || len(err.Error()) > 1000 {
+		t.Errorf("%.1000v", err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/roomenv/roomenv/internal/cork"
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
@@ -98,7 +99,7 @@ func (c *Client) handshake(ctx context.Context) (*connection, error) {
 		}
 		header.Set("Authorization", "Bearer "+string(token.Reveal()))
 	}
-	var line *cork
+	var line *cork.Cork
 	// Every other response is an error, also a redirect: the token goes to the
 	// address of the config and nowhere else.
 	upgrade := func(r *http.Request) (*http.Response, error) {
@@ -111,7 +112,7 @@ func (c *Client) handshake(ctx context.Context) (*connection, error) {
 			_ = resp.Body.Close() // the status says it all
 			return nil, statusError(resp.StatusCode)
 		}
-		line = newCork(rwc)
+		line = cork.New(rwc)
 		resp.Body = line
 		return resp, nil
 	}

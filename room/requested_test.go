@@ -250,6 +250,26 @@ func TestHandlers(t *testing.T) {
 	<-done
 }
 
+// What a requester says of time is bounded.
+func TestHandlerTimeout(t *testing.T) {
+	for timeout, want := range map[string]time.Duration{
+		"7": 7 * time.Second, "0": 300 * time.Second, "-1": 300 * time.Second, "null": 300 * time.Second,
+		"9223372036854775807": 365 * 24 * time.Hour,
+	} {
+		config := listen(t, scripted(t, func(p *peer, _ int) {
+			p.ready()
+			p.event("secrets.request_secret", json.RawMessage(`{"request_id":"r","request":{"timeout":`+timeout+`}}`), "")
+			p.hold()
+		}))
+		got := make(chan time.Duration)
+		config.OnSecretRequested = func(_ context.Context, _ *room.Client, e room.SecretRequested) { got <- e.Request.Timeout }
+		dial(t, config)
+		if d := <-got; d != want {
+			t.Errorf("%s is %v, want %v", timeout, d, want)
+		}
+	}
+}
+
 // A request that nobody handles is rejected, so that the requester does not
 // wait. A handler of one's own takes the place of that.
 func TestNoHandler(t *testing.T) {

@@ -150,7 +150,7 @@ func (c *Client) write(ctx context.Context, k *connection) error {
 		}
 		// Whoever else is about to ask may do so first and share the batch.
 		runtime.Gosched()
-		k.cork.hold()
+		k.cork.Hold()
 		for ctx.Err() == nil {
 			r := c.dequeue()
 			if r == nil {
@@ -165,7 +165,7 @@ func (c *Client) write(ctx context.Context, k *connection) error {
 				}
 			}
 		}
-		if err := k.cork.release(); err != nil {
+		if err := k.cork.Release(); err != nil {
 			return peerError{err}
 		}
 	}

@@ -17,8 +17,8 @@ type Consumer interface {
 	// place. The first error ends Run.
 	//
 	// When ctx ends, something newer is wanted. Apply returns at once: nil if rev is
-	// in use by then, else the cause of ctx. What it has begun may stay as it is: the
-	// next change names what is different from rev too.
+	// in use by then, else the cause of ctx. It need not undo what it has begun: the next
+	// change names what is different from rev too.
 	Apply(ctx context.Context, rev *Revision, change Change) error
 
 	// Suspend ends the use of all values, which were revoked or are too old, until the
@@ -38,12 +38,10 @@ type Consumer interface {
 }
 
 // A Preparer is a [Consumer] that looks at each revision before its files are in
-// place. Prepare is called before Apply, by the same goroutine. Its error refuses
-// what the consumer could not use, and keeps the previous revision. The secrets are
-// those of this revision and of those before it, the last 100 that had different
-// ones: a consumer that hides values hides them all, for old ones may still be in use.
+// place. Prepare is called before Apply, by the same goroutine. Its error refuses a
+// revision that the consumer could not use, and the previous one stays.
 type Preparer interface {
-	Prepare(rev *Revision, secrets []render.Variable) error
+	Prepare(rev *Revision) error
 }
 
 // A Reporter is a [Consumer] that adds what it knows to a [Status]. Report may be

@@ -39,8 +39,8 @@ func runFiles(t *testing.T, text string, holds map[string]any, test func(w *worl
 	}
 }
 
-// The directory has the number of the revision that changed the files last. A rollback
-// puts the files of the previous revision back, under the number that they had.
+// The directory has the number of the revision, also of one whose files are unchanged. A
+// rollback puts the previous revision back, under its number.
 func TestFiles(t *testing.T) {
 	runFiles(t, files, map[string]any{"key": "v1", "cert": "c1", "sealed": "s1"}, func(w *world, dir string) {
 		check := func(directory, content string) {
@@ -61,16 +61,16 @@ func TestFiles(t *testing.T) {
 		w.answer(c, nil)
 		w.set("key", "v3")
 		w.answer(w.next(3), nil)
-		check("revision-2", "c2")
+		check("revision-3", "c2")
 
 		w.set("cert", "c4")
 		w.next(4)
 		check("revision-4", "c4")
 		w.set("key", "bad")
 		c = w.next(5)
-		check("revision-4", "c4")
+		check("revision-5", "c4")
 		w.answer(c, errors.New("it does not start"))
-		check("revision-2", "c2")
+		check("revision-3", "c2")
 		w.wantReported("apply revision 5 (rolled back): it does not start")
 
 		// What is taken back in flight is put back too.
@@ -81,7 +81,16 @@ func TestFiles(t *testing.T) {
 		w.next(7)
 		w.set("cert", "c2")
 		w.answer(w.next(3), nil)
-		check("revision-2", "c2")
+		check("revision-3", "c2")
+
+		// What is given up is put back too, when newer values cannot be used.
+		w.set("cert", "c8")
+		w.next(8)
+		check("revision-8", "c8")
+		w.consumer.refuseWith(errors.New("too large"), 9)
+		w.set("key", "v9")
+		w.answer(w.next(3), nil)
+		check("revision-3", "c2")
 	})
 }
 

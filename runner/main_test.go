@@ -17,7 +17,6 @@ import (
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
-	"github.com/roomenv/roomenv/render"
 	"github.com/roomenv/roomenv/runner"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -112,22 +111,33 @@ type consumer struct {
 	calls  chan *call
 	effect func() error
 
-	mu      sync.Mutex
-	offered [][]string // names and values that Prepare was offered
-	refuse  error      // what Prepare returns
-	done    chan struct{}
-	stopped []error // causes of Stop
+	mu             sync.Mutex
+	offered        [][]string // names and values that Prepare was offered
+	refuse         error      // what Prepare returns
+	refuseRevision int        // 0: all
+	done           chan struct{}
+	stopped        []error // causes of Stop
 }
 
-func (c *consumer) Prepare(_ *runner.Revision, secrets []render.Variable) error {
+// refuseWith has Prepare return err, for that revision alone unless it is 0.
+func (c *consumer) refuseWith(err error, revision int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refuse, c.refuseRevision = err, revision
+}
+
+func (c *consumer) Prepare(rev *runner.Revision) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var all []string
-	for _, s := range secrets {
+	for _, s := range rev.Secrets {
 		all = append(all, s.Name+"="+string(s.Value.Reveal()))
 	}
 	if c.offered = append(c.offered, all); len(c.offered) > 10000 {
 		panic("prepared too often")
+	}
+	if c.refuseRevision != 0 && c.refuseRevision != rev.Number {
+		return nil
 	}
 	return c.refuse
 }

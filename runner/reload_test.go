@@ -2,7 +2,6 @@ package runner_test
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -69,7 +68,7 @@ func TestReloadWaits(t *testing.T) {
 		}
 		w.answer(c, nil)
 		w.source.put("slower", nil)
-		w.edit("env: {KEY: {secret: key}, SLOW: {secret: slower}}\n") // it does not hold up the end
+		w.edit("env: {KEY: {secret: key}, SLOW: {secret: slower}}\n") // it does not delay the end
 		w.wantReported()
 	})
 }
@@ -206,27 +205,6 @@ func TestSources(t *testing.T) {
 		slices.Sort(log)
 		if want := []string{"close file", "close room", "open bad", "open bad", "open file", "open room", "reconnect file", "reconnect room"}; !slices.Equal(log, want) {
 			t.Errorf("got %q", log)
-		}
-	})
-}
-
-// Prepare gets the secrets of the last 100 revisions that had different ones, before
-// Apply.
-func TestRecentSecrets(t *testing.T) {
-	run(t, "env: {KEY: {secret: key}, PLAIN: '1'}\n", oneValue(), func(w *world) {
-		for n := 2; n <= 150; n++ {
-			w.set("key", fmt.Sprint("v", n))
-			w.answer(w.next(n), nil)
-		}
-		w.edit("env: {KEY: {secret: key}, PLAIN: '2'}\n")
-		w.answer(w.next(151), nil)
-		offered := w.consumer.offered
-		if len(offered) != 151 || !slices.Equal(offered[0], []string{"KEY=v1"}) || !slices.Equal(offered[1], []string{"KEY=v1", "KEY=v2"}) {
-			t.Fatalf("offered %d, first %q, %q", len(offered), offered[0], offered[1])
-		}
-		last := offered[150]
-		if len(last) != 100 || last[0] != "KEY=v51" || last[99] != "KEY=v150" {
-			t.Errorf("got %q", last)
 		}
 	})
 }

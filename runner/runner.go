@@ -60,7 +60,7 @@ type Config struct {
 	Dir string
 
 	// Owner is the user who gets the files; nil is the user of this process. Only
-	// root can name another one.
+	// root can name a different user.
 	Owner *syscall.Credential
 
 	// Check is called with each manifest that was read, before a value is fetched.
@@ -97,7 +97,7 @@ type Runner struct {
 	opening sync.Mutex // guards opened
 	opened  fetch.Mux
 
-	refreshes chan struct{} // somebody asked for one; one slot
+	refreshes chan struct{} // requested; one slot
 
 	mu       sync.Mutex // guards what Status and Token tell, below
 	view     view
@@ -106,8 +106,8 @@ type Runner struct {
 	reporter Reporter // nil: the consumer is not one
 }
 
-// New reads the manifest, of which the error has all problems (manifest.Errors), and
-// opens nothing. Call Close when done.
+// New reads the manifest and opens nothing. The error has all problems of the manifest,
+// each a [*manifest.Error]. Call Close when done.
 func New(c Config) (*Runner, error) {
 	if c.Environ == nil {
 		c.Environ = os.Environ()
@@ -164,8 +164,8 @@ func (r *Runner) HasReferences() bool {
 	return false
 }
 
-// Resolve fetches all values of the manifest and renders them, as Run does if it has
-// not been called. The error says what is missing, for all references at once
+// Resolve fetches all values of the manifest and renders them. Run does that first,
+// unless Resolve was called. The error says what is missing, for all references at once
 // ([fetch.Error]), or what cannot be rendered. A cancelled ctx ends it with its cause.
 func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
 	v := r.view
@@ -192,7 +192,7 @@ func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
 func (r *Runner) Run(ctx context.Context, c Consumer) (code int, err error) {
 	if r.first == nil {
 		if _, err := r.Resolve(ctx); err != nil {
-			return exitFailure, err
+			return c.Stop(err)
 		}
 	}
 	l := newLoop(r, c)
@@ -205,7 +205,7 @@ func (r *Runner) Run(ctx context.Context, c Consumer) (code int, err error) {
 	return code, err
 }
 
-// exitFailure is the exit code of a program that runs another one and fails itself
+// exitFailure is the exit code of a program that runs a command and fails itself
 // (env(1), docker-run(1)).
 const exitFailure = 125
 

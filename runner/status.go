@@ -12,7 +12,7 @@ import (
 	"github.com/roomenv/roomenv/manifest"
 )
 
-// A Status is what can be told of a running consumer and its values: names,
+// A Status describes a running consumer and its values: names,
 // references, states and times, and nothing that is made of a value, such as a hash
 // or a length. Its JSON is what `roomenv status --json` prints: names stay, and new
 // ones may come.
@@ -37,7 +37,7 @@ type Status struct {
 	Entries []Entry `json:"entries"`
 }
 
-// A CommandState is the state of the consumer; "" is that there is none.
+// A CommandState is the state of the consumer; "" is for no consumer.
 type CommandState string
 
 // States of a consumer.
@@ -47,18 +47,21 @@ const (
 	CommandStopped  CommandState = "stopped" // until its values are available
 )
 
+// An EntryKind says what gets a value.
+type EntryKind string
+
 // Kinds of entries.
 const (
-	KindVariable = "variable"
-	KindFile     = "file"
+	KindVariable EntryKind = "variable"
+	KindFile     EntryKind = "file"
 )
 
 // An Entry is one reference of one variable or file.
 type Entry struct {
-	Name     string `json:"name"`
-	Kind     string `json:"kind"`
-	Source   string `json:"source"`   // the reference, without its default
-	Required bool   `json:"required"` // neither optional nor with a default
+	Name     string    `json:"name"`
+	Kind     EntryKind `json:"kind"`
+	Source   string    `json:"source"`   // the reference, without its default
+	Required bool      `json:"required"` // neither optional nor with a default
 	Value
 	Revision int `json:"revision,omitempty"` // in which Name changed last
 }
@@ -78,7 +81,7 @@ type Value struct {
 const StatusDefault fetch.Status = "default"
 
 // Unready says why the consumer cannot be relied on: it does not run, or a value
-// that it needs is missing, denied, pending or failed. A stale value is no reason.
+// that it needs is missing, denied, pending or failed. A stale value does not count.
 func (s Status) Unready() (reasons []string) {
 	switch {
 	case s.State != "" && s.State != CommandRunning && s.Reason != "":
@@ -176,10 +179,10 @@ func targets(m *manifest.Manifest) iter.Seq[manifest.Target] {
 }
 
 // entries returns a row for every reference of m. Variables and files without
-// references have none.
+// references have no row.
 func entries(m *manifest.Manifest, s *fetch.Snapshot) []Entry {
 	var entries []Entry
-	add := func(name, kind string, x manifest.Expr) {
+	add := func(name string, kind EntryKind, x manifest.Expr) {
 		first := len(entries)
 	references:
 		for r, inOperand := range x.References() {

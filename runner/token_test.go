@@ -64,7 +64,7 @@ func TestToken(t *testing.T) {
 		if waited := time.Since(start); waited > 5*time.Second {
 			t.Errorf("waited %v", waited)
 		}
-		// unless the source says that there is none,
+		// unless the source says that it is missing,
 		w.source.put("github", fetch.ErrMissing)
 		check("github", "", fetch.ErrMissing)
 		// or that has expired, be it while it is waited for.

@@ -30,8 +30,8 @@ type execution struct {
 	config   runner.Config
 	consumer inject.Consumer
 	once     bool
-	listen   string // where metrics and health are; "" is nowhere
-	tokens   string // network of the token server; "" is none
+	listen   string // address of metrics and health; "" serves neither
+	tokens   string // network of the token server; "" starts no server
 
 	runner   *runner.Runner
 	rooms    atomic.Pointer[roomSource] // nil: not open
@@ -106,7 +106,7 @@ func (e *execution) configure(flags *pflag.FlagSet) {
 	}
 }
 
-// resolve fetches all values and shows whom it waits for.
+// resolve fetches all values and shows which participants it waits for.
 func (e *execution) resolve(ctx context.Context) (*render.Result, error) {
 	e.progress = newProgress(os.Stderr)
 	defer e.progress.close()

@@ -11,7 +11,7 @@ import (
 )
 
 // TestHardened has a process of the same user look at roomenv. Root sees
-// everything, so for root that user is nobody.
+// everything, so root uses the UID 65534.
 func TestHardened(t *testing.T) {
 	dir, err := os.MkdirTemp("", "roomenv")
 	if err != nil {

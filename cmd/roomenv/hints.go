@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
 )
@@ -25,10 +26,17 @@ var roomHints = []struct {
 }
 
 // withHints adds what to do about an error of another package on the command line: for
-// each reason that references to a room have no value, and for refused variables.
+// each reason that references to a room have no value, for refused variables, and for
+// the local room.
 func withHints(err error) error {
 	if errors.Is(err, render.ErrLoadsCode) {
 		err = hint(err, "pass --allow NAME if everyone who can write the value may run code here")
+	}
+	if errors.Is(err, localroom.ErrDamaged) {
+		err = hint(err, "restore the store of the local room from a backup, or move it away to start with an empty room")
+	}
+	if errors.Is(err, localroom.ErrWrongKey) {
+		err = hint(err, "use the room.key file or the ROOMENV_ROOM_KEY that the store was created with")
 	}
 	table, ok := errors.AsType[*fetch.Error](err)
 	if !ok {

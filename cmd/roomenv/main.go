@@ -1,4 +1,4 @@
-// Command roomenv runs a program with the secrets of a MeshAgent room in its
+// Command roomenv runs a command with the secrets of a MeshAgent room in its
 // environment. See README.md.
 package main
 
@@ -27,7 +27,7 @@ func run(ctx context.Context, signals *inject.Signals, args []string) int {
 	err := root.ExecuteContext(ctx)
 	var interrupted inject.SignalError
 	if err != nil && (errors.As(context.Cause(ctx), &interrupted) || errors.As(err, &interrupted)) {
-		return interrupted.ExitCode() // whoever sent the signal knows why
+		return interrupted.ExitCode() // the sender of the signal knows why
 	}
 	return report(os.Stderr, err)
 }
@@ -36,14 +36,14 @@ func newRoot(signals *inject.Signals) *cobra.Command {
 	var a app
 	root := &cobra.Command{
 		Use:   "roomenv",
-		Short: "Run a program with the secrets of a room in its environment",
-		Long: `roomenv fetches the secrets that a manifest names from a MeshAgent room, puts
-them into the environment of a command and runs it.
+		Short: "Run a command with the secrets of a room in its environment",
+		Long: `Fetch the secrets that a manifest names from a MeshAgent room and run a command
+with them in its environment.
 
-With MESHAGENT_ROOM and MESHAGENT_TOKEN set it uses that room, at
-MESHAGENT_ROOM_URL or MESHAGENT_API_URL. With neither it uses a local room,
-which needs no server: its data is in $ROOMENV_DATA, or else in
-$XDG_DATA_HOME/roomenv, or else in ~/.local/share/roomenv.`,
+If MESHAGENT_ROOM and MESHAGENT_TOKEN are set, roomenv uses that room, at
+MESHAGENT_ROOM_URL or MESHAGENT_API_URL. If neither is set it uses a local room,
+without a server: its data is in $ROOMENV_DATA, or else in $XDG_DATA_HOME/roomenv, or
+else in ~/.local/share/roomenv.`,
 		Example: `  roomenv secret set openai-api-key --from-file -
   echo 'OPENAI_API_KEY=room:secret/openai-api-key' > .env.room
   roomenv exec -- agent`,
@@ -53,7 +53,7 @@ $XDG_DATA_HOME/roomenv, or else in ~/.local/share/roomenv.`,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if err := harden(); err != nil {
-				return fmt.Errorf("cannot keep other processes out of the memory of roomenv: %w", err)
+				return fmt.Errorf("disable core dumps and ptrace: %w", err)
 			}
 			return a.init(cmd)
 		},

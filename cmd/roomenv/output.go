@@ -36,7 +36,7 @@ const (
 	exitFailure = 125 // roomenv itself failed
 )
 
-// exitError ends roomenv with a code. Without an err nothing is printed.
+// exitError is an exit code. Without an err nothing is printed.
 type exitError struct {
 	code int
 	err  error
@@ -85,12 +85,12 @@ func report(w io.Writer, err error) int {
 }
 
 // newLogger writes to w: text lines with our prefix and without a time, or
-// JSON objects as they are.
+// JSON objects.
 func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	options := new(slog.HandlerOptions)
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, hint(fmt.Errorf("cannot use the log level %q", level), "levels are debug, info, warn and error")
+		return nil, hint(fmt.Errorf("invalid log level %q", level), "use debug, info, warn or error")
 	}
 	options.Level = l
 	switch format {
@@ -105,7 +105,7 @@ func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 		}
 		return slog.New(slog.NewTextHandler(prefixer{w}, options)), nil
 	}
-	return nil, hint(fmt.Errorf("cannot use the log format %q", format), "formats are text and json")
+	return nil, hint(fmt.Errorf("invalid log format %q", format), "use text or json")
 }
 
 // prefixer relies on slog handlers writing one record with one call.
@@ -117,9 +117,6 @@ func (p prefixer) Write(record []byte) (int, error) {
 	}
 	return len(record), nil
 }
-
-// printable is s without what could play tricks on a terminal.
-func printable(s string) string { return text.Printable(s, 0) }
 
 // printJSON prints v for scripts.
 func printJSON(w io.Writer, v any) error {

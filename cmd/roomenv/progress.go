@@ -14,11 +14,11 @@ import (
 	"github.com/roomenv/roomenv/internal/text"
 )
 
-// progress tells on stderr whom we wait for: on a terminal in one line that is
-// redrawn and at last erased, elsewhere in a line for each news.
+// progress shows on stderr which participants roomenv waits for: on a terminal in one
+// line that is redrawn and at last erased, elsewhere in one line per event.
 type progress struct {
 	w     io.Writer
-	width func() int // of the terminal; nil when there is none
+	width func() int // of the terminal; nil without one
 
 	mu      sync.Mutex
 	waiting []roomsource.RequestStatus // in the order of their first news
@@ -118,7 +118,7 @@ func (p *progress) draw() {
 	p.drawn = true
 }
 
-// waitingFor says who is asked for what, and how long remains.
+// waitingFor names the approver, what roomenv waits for, and how long that may take.
 func waitingFor(p roomsource.RequestStatus) string {
 	verb := "answer"
 	if p.Stage == roomsource.WaitingToJoin {

@@ -75,7 +75,7 @@ func written(t *testing.T, value string) string {
 	m := &manifest.Manifest{Files: []manifest.File{{
 		Path: "p", Format: manifest.FormatDotenv, Entries: []manifest.Entry{{Name: "A", Value: parts}},
 	}}}
-	g, err := render.Render(m, new(fetch.Snapshot), nil, "")
+	g, err := render.Policy{}.Render(m, new(fetch.Snapshot), nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}

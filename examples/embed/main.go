@@ -27,7 +27,7 @@ func main() {
 	defer r.Close()
 	_, err = r.Run(ctx, runner.Func(greet))
 	s := r.Status()
-	fmt.Printf("%v at revision %d, after %d rollbacks\n", err, s.Revision, s.Rollbacks)
+	fmt.Printf("%v: revision %d, rollbacks %d\n", err, s.Revision, s.Rollbacks)
 }
 
 func greet(_ context.Context, rev *runner.Revision) error {

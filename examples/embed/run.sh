@@ -36,4 +36,4 @@ expect 'apply revision 3 (rolled back): NAME is empty in revision 3'
 set_name carol
 expect 'hello, carol!'
 kill -TERM "$embed"
-expect 'terminated signal received at revision 4, after 1 rollbacks'
+expect 'terminated signal received: revision 4, rollbacks 1'

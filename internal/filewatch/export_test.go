@@ -2,7 +2,7 @@ package filewatch
 
 import "time"
 
-// Watched are the folders that are watched, for the goroutine of Watch.
+// Watched are the directories that are watched, for the goroutine of Watch.
 func (f *Files) Watched() []string { return f.watcher.WatchList() }
 
 // Poll sets how often f looks by itself, and has it watch from the beginning.

@@ -1,4 +1,4 @@
-// Package filewatch tells when files have changed.
+// Package filewatch reports changes of files.
 package filewatch
 
 import (
@@ -16,31 +16,31 @@ import (
 )
 
 const (
-	// settle is how long a file has to stay as it is before a change is told, so
-	// that a burst is told once and a file not halfway through being written. One
-	// that does not come to rest is told of after settleMax.
+	// settle is how long files must stay unchanged before a change is reported, so
+	// that a burst is one change, and a file is written completely. Files that change
+	// all the time are reported after settleMax.
 	settle    = 50 * time.Millisecond
 	settleMax = time.Second
-	// poll is how often the files are looked at that nothing was heard of: NFS and
-	// some mounts of containers tell nothing, and neither does the kernel of
-	// folders further up that are renamed. It takes some 10 µs.
+	// poll is how often files are checked without an event. NFS and some mounts of
+	// containers send no events, nor does the kernel when a directory further up is
+	// renamed. A check takes some 10 µs.
 	poll = 5 * time.Second
-	// pause is how long nothing is heard after what is of no interest: a log in the
-	// same folder may be written to all the time, and the kernel makes one event of
-	// those that are the same. If it loses any it says so.
+	// pause is how long events are not read after one of another file: a log in the
+	// same directory may be written to all the time. The kernel merges equal events,
+	// and reports when it drops any.
 	pause = 20 * time.Millisecond
-	// lull is how long files are only looked at, every settle. To let go of what
-	// watches a folder takes Linux some 20 ms (inotify(7) has all readers of RCU
-	// waited for), which a command that ends at once is not to pay for.
+	// lull is how long files are only polled at the start, every settle. Closing a
+	// watch takes Linux some 20 ms (inotify(7) waits for all readers of RCU), which
+	// would delay a command that exits at once.
 	lull = time.Second
 
-	maxLinks = 40 // as the kernel (path_resolution(7))
+	maxLinks = 40 // the limit of the kernel (path_resolution(7))
 )
 
-// Files are some files as they were at one time.
+// Files are paths, and the state of their files at one time.
 type Files struct {
 	paths []string
-	known []identity // what each path last led to
+	known []identity // of the file of each path
 	poll  time.Duration
 	lull  time.Duration
 
@@ -48,8 +48,8 @@ type Files struct {
 	names   []string          // what decides where the paths lead
 }
 
-// identity is what differs when a file is another one or was written to, or
-// its mode changed. The zero identity is that of no file.
+// identity differs when a file is replaced, written to, or its mode changes. It is zero
+// for no file.
 type identity struct {
 	device, inode uint64
 	size          int64
@@ -57,8 +57,8 @@ type identity struct {
 	changed       unix.Timespec
 }
 
-// New notes what paths lead to. What is read after that is never older than what
-// [Files.Watch] compares with. It holds on to nothing.
+// New records the state of the files at paths, for [Files.Watch] to compare with: call
+// it before reading them. It opens no files.
 func New(paths ...string) *Files {
 	f := &Files{poll: poll, lull: lull}
 	for _, path := range paths {
@@ -72,12 +72,11 @@ func New(paths ...string) *Files {
 	return f
 }
 
-// Watch calls changed each time when a path has come to lead to another file
-// or when that file was changed, until ctx ends: by writing to it, by renaming
-// another over it, or by way of any link on the path, as the ..data of a
-// Kubernetes volume. It is called once for a burst. That there is no file is no
-// change: it is told when there is one again, if it is not the same as before.
-// With no paths it returns at once.
+// Watch calls changed when the file of a path is replaced or changed, until ctx ends:
+// by writing to it, by renaming another file over it, or through any link on the path,
+// such as ..data of a Kubernetes volume. A burst of changes is one call. A file that is
+// removed is not reported until there is one again, and only if that differs. Without
+// paths Watch returns at once.
 //
 // It is for one goroutine and may be called once.
 func (f *Files) Watch(ctx context.Context, changed func()) {
@@ -94,7 +93,7 @@ func (f *Files) Watch(ctx context.Context, changed func()) {
 	defer tick.Stop()
 	settled := time.NewTimer(0)
 	settled.Stop()
-	var since time.Time // the first change that was not told; zero if there is none
+	var since time.Time // of the first change that is not reported yet, or zero
 	for {
 		f.follow()
 		if f.look() {
@@ -116,7 +115,7 @@ func (f *Files) Watch(ctx context.Context, changed func()) {
 				}
 			case <-resume.C:
 				events, heard = f.watcher.Events, false
-			case <-failures: //nolint:errcheck // whatever it is, events were lost
+			case <-failures: //nolint:errcheck // events were lost
 			case <-watch.C:
 				tick.Reset(f.poll)
 				if w, err := fsnotify.NewWatcher(); err == nil {
@@ -124,7 +123,7 @@ func (f *Files) Watch(ctx context.Context, changed func()) {
 					f.watcher, events, failures = w, w.Events, w.Errors
 				}
 			case <-tick.C:
-				f.names = nil // a watch may have been lost together with its folder
+				f.names = nil // a watch may have been lost together with its directory
 			case <-settled.C:
 				since = time.Time{}
 				changed()
@@ -133,9 +132,8 @@ func (f *Files) Watch(ctx context.Context, changed func()) {
 	}
 }
 
-// look updates what the paths lead to, and reports whether that is another
-// file than before.
-func (f *Files) look() (another bool) {
+// look updates known, and reports whether a file differs.
+func (f *Files) look() (changed bool) {
 	for i, path := range f.paths {
 		var s unix.Stat_t
 		if unix.Stat(path, &s) != nil {
@@ -143,17 +141,17 @@ func (f *Files) look() (another bool) {
 		}
 		now := identity{uint64(s.Dev), s.Ino, s.Size, s.Mtim, s.Ctim} //nolint:unconvert // Dev is an int32 on macOS
 		if now != f.known[i] {
-			f.known[i], another = now, true
+			f.known[i], changed = now, true
 		}
 	}
-	return another
+	return changed
 }
 
-// follow has all folders watched that decide where the paths lead. When it
-// returns, whatever changes in them is heard of.
+// follow watches all directories that decide where the paths lead. When it returns,
+// there are events for all changes in them.
 func (f *Files) follow() {
 	for f.watcher != nil {
-		var names, folders []string
+		var names, directories []string
 		for _, path := range f.paths {
 			names = append(names, resolve(path)...)
 		}
@@ -162,24 +160,23 @@ func (f *Files) follow() {
 		}
 		f.names = names
 		for _, name := range names {
-			folder := filepath.Dir(name)
-			folders = append(folders, folder)
-			_ = f.watcher.Add(folder) // what cannot be watched is polled
+			directory := filepath.Dir(name)
+			directories = append(directories, directory)
+			_ = f.watcher.Add(directory) // what cannot be watched is polled
 		}
 		for _, old := range f.watcher.WatchList() {
-			if !slices.Contains(folders, old) {
+			if !slices.Contains(directories, old) {
 				_ = f.watcher.Remove(old)
 			}
 		}
 	}
 }
 
-// concerns reports whether an event is that of one of f.names or of the folder
-// of one.
+// concerns reports whether an event is about one of f.names, or the directory of one.
 func (f *Files) concerns(e fsnotify.Event) bool {
 	name := filepath.Clean(e.Name)
 	if slices.ContainsFunc(f.names, func(n string) bool { return filepath.Dir(n) == name }) {
-		// There may be another folder of that name by now.
+		// There may be another directory with that name by now.
 		_ = f.watcher.Remove(e.Name)
 		f.names = nil
 		return true
@@ -187,11 +184,11 @@ func (f *Files) concerns(e fsnotify.Event) bool {
 	return slices.Contains(f.names, name)
 }
 
-// resolve returns the names of all links on the way of a path, and that of what
-// it leads to, or of the first that is not there.
+// resolve returns the names of all links on a path, and that of its file or of the
+// first part that does not exist.
 func resolve(path string) (names []string) {
 	const root = string(filepath.Separator)
-	folder, rest := root, strings.Split(path, root)
+	directory, rest := root, strings.Split(path, root)
 	for len(rest) > 0 && len(names) <= maxLinks {
 		part := rest[0]
 		rest = rest[1:]
@@ -199,20 +196,20 @@ func resolve(path string) (names []string) {
 		case "", ".":
 			continue
 		case "..":
-			folder = filepath.Dir(folder)
+			directory = filepath.Dir(directory)
 			continue
 		}
-		name := filepath.Join(folder, part)
+		name := filepath.Join(directory, part)
 		target, err := os.Readlink(name)
 		switch {
 		case err == nil:
 			names = append(names, name)
 			if filepath.IsAbs(target) {
-				folder = root
+				directory = root
 			}
 			rest = append(strings.Split(target, root), rest...)
 		case errors.Is(err, syscall.EINVAL) && len(rest) > 0: // no link
-			folder = name
+			directory = name
 		default:
 			return append(names, name)
 		}

@@ -27,7 +27,7 @@ func told(t *testing.T, calls <-chan struct{}) {
 	select {
 	case <-calls:
 	case <-time.After(limit):
-		t.Fatalf("no change was told within %v", limit)
+		t.Fatalf("no change was reported within %v", limit)
 	}
 }
 
@@ -71,19 +71,19 @@ func write(t *testing.T, path, text string) {
 	must(t, os.WriteFile(path, []byte(text), 0o600))
 }
 
-// volume is a folder as the kubelet makes it, with the file "token" in it.
+// volume is a directory as the kubelet makes it, with the file "token" in it.
 type volume struct{ path string }
 
-// write is what the AtomicWriter of the kubelet does: a new folder, a link to it
-// under another name, which is renamed over ..data, and the old folder is
+// write is what the AtomicWriter of the kubelet does: a new directory, a link to it
+// under another name, which is renamed over ..data, and the old directory is
 // removed.
-func (v volume) write(t *testing.T, folder, text string) {
+func (v volume) write(t *testing.T, directory, text string) {
 	t.Helper()
 	in := func(name string) string { return filepath.Join(v.path, name) }
 	old, _ := os.Readlink(in("..data"))
-	must(t, os.Mkdir(in(folder), 0o700))
-	write(t, in(folder+"/token"), text)
-	must(t, os.Symlink(folder, in("..data_tmp")))
+	must(t, os.Mkdir(in(directory), 0o700))
+	write(t, in(directory+"/token"), text)
+	must(t, os.Symlink(directory, in("..data_tmp")))
 	must(t, os.Rename(in("..data_tmp"), in("..data")))
 	if old == "" {
 		must(t, os.Symlink("..data/token", in("token")))
@@ -116,12 +116,12 @@ func TestChanges(t *testing.T) {
 			write(t, path, "other")
 		},
 		"chmod": func(t *testing.T, _, path string) { must(t, os.Chmod(path, 0o400)) },
-		"another folder in its place": func(t *testing.T, dir, path string) {
+		"another directory in its place": func(t *testing.T, dir, path string) {
 			must(t, os.Rename(filepath.Dir(path), filepath.Join(dir, "away")))
 			must(t, os.Mkdir(filepath.Dir(path), 0o700))
 			write(t, path, "other")
 		},
-		"folder removed and made": func(t *testing.T, _, path string) {
+		"directory removed and made": func(t *testing.T, _, path string) {
 			must(t, os.RemoveAll(filepath.Dir(path)))
 			must(t, os.Mkdir(filepath.Dir(path), 0o700))
 			write(t, path, "other")
@@ -135,7 +135,7 @@ func TestChanges(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			path := filepath.Join(dir, "folder", "file")
+			path := filepath.Join(dir, "directory", "file")
 			must(t, os.Mkdir(filepath.Dir(path), 0o700))
 			write(t, path, "first")
 			calls := start(t, never, path)
@@ -157,7 +157,7 @@ func TestKubernetes(t *testing.T) {
 	linked := filepath.Join(t.TempDir(), "link") // as an image may have
 	must(t, os.Symlink(path, linked))
 	calls := start(t, never, linked)
-	for _, next := range []string{"two", "six", "ten"} { // each time in a folder that is not watched yet
+	for _, next := range []string{"two", "six", "ten"} { // each time in a directory that is not watched yet
 		v.write(t, "..2026_11_23_"+next, next)
 		told(t, calls)
 		if b, err := os.ReadFile(linked); err != nil || string(b) != next {
@@ -189,7 +189,7 @@ func TestGone(t *testing.T) {
 	told(t, calls)
 }
 
-// What no path leads by any more is not watched.
+// Directories on no path are not watched.
 func TestLetsGo(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -199,11 +199,11 @@ func TestLetsGo(t *testing.T) {
 	f.Poll(never)
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	next := func(n int) {
-		folder := filepath.Join(dir, strconv.Itoa(n))
-		must(t, os.Mkdir(folder, 0o700))
-		write(t, filepath.Join(folder, "file"), "x")
+		directory := filepath.Join(dir, strconv.Itoa(n))
+		must(t, os.Mkdir(directory, 0o700))
+		write(t, filepath.Join(directory, "file"), "x")
 		must(t, os.Remove(link))
-		must(t, os.Symlink(filepath.Join(folder, "file"), link))
+		must(t, os.Symlink(filepath.Join(directory, "file"), link))
 	}
 	next(0)
 	calls := 0
@@ -213,16 +213,16 @@ func TestLetsGo(t *testing.T) {
 		}
 		// Those of the link and of the file, which in macOS are below a link too.
 		if watched := f.Watched(); len(watched) > 5 {
-			t.Errorf("after %d folders are watched %q", calls, watched)
+			t.Errorf("after %d directories are watched %q", calls, watched)
 		}
 		next(calls)
 	})
 	if calls < 5 {
-		t.Errorf("%d changes were told within %v", calls, limit)
+		t.Errorf("%d changes were reported within %v", calls, limit)
 	}
 }
 
-// What is not there yet is waited for, with all folders above it.
+// What is not there yet is waited for, with all directories above it.
 func TestComes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -327,11 +327,11 @@ func TestBeforeWatch(t *testing.T) {
 		write(t, path, "once more")
 	})
 	if calls < 25 {
-		t.Errorf("%d changes were told within %v", calls, limit)
+		t.Errorf("%d changes were reported within %v", calls, limit)
 	}
 }
 
-// Nobody tells when a folder further up is another one; it is found all the
+// Nobody tells when a directory further up is another one; it is found all the
 // same.
 func TestPolls(t *testing.T) {
 	t.Parallel()
@@ -346,7 +346,7 @@ func TestPolls(t *testing.T) {
 	must(t, os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, "old")))
 	must(t, os.Rename(filepath.Join(dir, "x"), filepath.Join(dir, "a")))
 	told(t, calls)
-	write(t, path, "by way of the new folder")
+	write(t, path, "by way of the new directory")
 	told(t, calls)
 }
 

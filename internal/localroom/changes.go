@@ -5,14 +5,14 @@ import (
 	"sync"
 )
 
-// A changeEvent is a secret that was set or deleted, by the change of the
-// store called Updated.
+// A changeEvent is a secret that was set or deleted; Updated is the number of that
+// change.
 type changeEvent struct {
 	Info
 	deleted bool
 }
 
-// watches is who hears of changes. The zero value is nobody.
+// watches has the subscribers to changes. The zero value has none.
 type watches struct {
 	mu sync.Mutex
 	by map[watcher][]*watch
@@ -22,10 +22,10 @@ type watcher struct{ room, identity string } // identity is never ""
 
 type watch struct{ notify func(changeEvent) }
 
-// watch calls notify with each change of the secrets that identity has in room,
-// or that others delegated to it there: after it was committed, before the call
-// that made it returns, and in the order of the changes, which all wait for
-// notify. When stop has returned notify is not called any more.
+// watch calls notify with each change of the secrets that identity has in room, or
+// that are delegated to it there: after the commit, before the call that made the
+// change returns, and in the order of the changes. They wait for notify, which is not
+// called after stop has returned.
 func (s *Store) watch(room, identity string, notify func(changeEvent)) (stop func()) {
 	w, who, one := &s.watches, watcher{room, identity}, &watch{notify}
 	w.mu.Lock()

@@ -10,17 +10,16 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// discoveredType is the type of the secrets that clients are kept as which the
-// room found out about or registered. Their owner is nobody: no participant has
-// an empty name.
+// discoveredType is the type of the secrets that have the OAuth clients that the room
+// discovered or registered. Their owner is "", which is not the name of a participant.
 const discoveredType = "application/vnd.roomenv.oauth-client+json"
 
-// complete reports whether c can be used as it is.
+// complete reports whether c needs no discovery.
 func complete(c wire.OAuth) bool {
 	return c.ClientID != "" && c.AuthorizationEndpoint != "" && c.TokenEndpoint != ""
 }
 
-// resolve returns the client that caller means (section 7.7).
+// resolve returns the OAuth client of a request (section 7.7).
 func (s authorizations) resolve(ctx context.Context, caller *session, a wire.RequestOAuthTokenArguments) (wire.OAuth, error) {
 	client, connector := deref(a.OAuth), deref(a.Connector)
 	client.NoPKCE = new(deref(client.NoPKCE))
@@ -28,9 +27,9 @@ func (s authorizations) resolve(ctx context.Context, caller *session, a wire.Req
 		switch {
 		case connector.ServerURL != "":
 		case connector.OpenAIConnectorID != "":
-			return client, refuse(wire.DependencyMissing, "this room knows no OpenAI connectors: give the client in oauth")
+			return client, refuse(wire.DependencyMissing, "openai_connector_id is not supported without a client in oauth")
 		default:
-			return client, refuse(wire.InvalidRequest, "oauth has to name client_id, authorization_endpoint and token_endpoint, or connector a server_url")
+			return client, refuse(wire.InvalidRequest, "missing OAuth client: want client_id, authorization_endpoint and token_endpoint in oauth, or server_url in connector")
 		}
 		found, err := s.discovered(ctx, caller.room.name, a)
 		if err != nil {
@@ -56,26 +55,25 @@ func (s authorizations) resolve(ctx context.Context, caller *session, a wire.Req
 	return client, nil
 }
 
-// clientSecret is a secret that the caller can get: one of somebody else's
-// would go to whatever token endpoint the caller names.
+// clientSecret returns a secret that the caller can get. A secret of another identity
+// would be sent to a token endpoint that the caller names.
 func (s authorizations) clientSecret(caller *session, id wire.Nullable) (value secret.Value, err error) {
 	for _, delegatedTo := range []string{"", caller.who.Name} {
 		if _, value, err = s.read(caller, caller.key(wire.Nullable(delegatedTo), id), "", ""); !errors.Is(err, ErrNotFound) {
 			return value, err
 		}
 	}
-	return value, refuse(wire.DependencyMissing, "client_secret_id names no secret of the caller")
+	return value, refuse(wire.DependencyMissing, "client_secret_id is not a secret of the caller")
 }
 
-// discoveredKey is where the client is kept that a request with a server_url leads
-// to.
+// discoveredKey names the secret that has the client of a request with a server_url.
 func discoveredKey(room string, a wire.RequestOAuthTokenArguments) RecordKey {
 	return RecordKey{Room: room, ID: "client-" + fingerprint(deref(a.Connector).ServerURL, deref(a.OAuth).ClientID, a.RedirectURI)}
 }
 
-// discovered returns the client that a means at the provider that guards the
-// connector's server. With no client_id it registers one. It is found out once and
-// kept: a client is what a person has consented to.
+// discovered returns the client of a at the provider of the connector's server, which
+// it discovers and, without a client_id, registers. The client is stored, since a
+// person consents to a client.
 func (s authorizations) discovered(ctx context.Context, room string, a wire.RequestOAuthTokenArguments) (wire.OAuth, error) {
 	ctx = context.WithoutCancel(ctx)
 	key := discoveredKey(room, a)
@@ -84,7 +82,7 @@ func (s authorizations) discovered(ctx context.Context, room string, a wire.Requ
 		_, value, err := s.store.Get(key, discoveredType, "")
 		if !errors.Is(err, ErrNotFound) {
 			if err == nil && json.Unmarshal(value.Reveal(), &client) != nil {
-				err = errors.New("a kept OAuth client cannot be read")
+				err = errors.New("decode stored OAuth client")
 			}
 			return client, err
 		}
@@ -99,7 +97,7 @@ func (s authorizations) discovered(ctx context.Context, room string, a wire.Requ
 		}
 		b, err := json.Marshal(client)
 		if err != nil {
-			return nil, errors.New("a client's secret is not UTF-8") // err may quote it
+			return nil, errors.New("client secret is not UTF-8") // err may quote it
 		}
 		return client, s.store.Set(key, discoveredType, "", secret.New(b))
 	})

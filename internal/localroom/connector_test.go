@@ -213,9 +213,9 @@ func TestConnectorErrors(t *testing.T) {
 	}{
 		"nothing":              {bot, room.OAuthRequest{}, room.ErrInvalidRequest, "server_url"},
 		"half a client":        {bot, room.OAuthRequest{OAuth: &room.OAuth{ClientID: "client"}}, room.ErrInvalidRequest, "token_endpoint"},
-		"an OpenAI connector":  {bot, room.OAuthRequest{Connector: &room.Connector{OpenAIConnectorID: "connector_gmail"}}, room.ErrDependencyMissing, "OpenAI"},
-		"no OAuth there":       {bot, room.OAuthRequest{Connector: &room.Connector{ServerURL: nothing.URL}}, room.ErrDependencyMissing, "does not tell"},
-		"nobody there":         {bot, room.OAuthRequest{Connector: &room.Connector{ServerURL: "http://127.0.0.1:1"}}, room.ErrDependencyMissing, "cannot reach"},
+		"an OpenAI connector":  {bot, room.OAuthRequest{Connector: &room.Connector{OpenAIConnectorID: "connector_gmail"}}, room.ErrDependencyMissing, "openai_connector_id"},
+		"no OAuth there":       {bot, room.OAuthRequest{Connector: &room.Connector{ServerURL: nothing.URL}}, room.ErrDependencyMissing, "no OAuth metadata found"},
+		"nobody there":         {bot, room.OAuthRequest{Connector: &room.Connector{ServerURL: "http://127.0.0.1:1"}}, room.ErrDependencyMissing, "is unreachable"},
 		"in the clear":         {bot, room.OAuthRequest{Connector: &room.Connector{ServerURL: "http://example.com"}}, room.ErrDependencyMissing, "https"},
 		"a script":             {bot, room.OAuthRequest{OAuth: &room.OAuth{ClientID: "c", AuthorizationEndpoint: "javascript:alert(1)", TokenEndpoint: p.URL}}, room.ErrInvalidRequest, "authorization_endpoint"},
 		"tokens in the clear":  {bot, room.OAuthRequest{OAuth: &room.OAuth{ClientID: "c", AuthorizationEndpoint: p.URL, TokenEndpoint: "http://example.com"}}, room.ErrInvalidRequest, "token_endpoint"},

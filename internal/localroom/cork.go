@@ -2,77 +2,38 @@ package localroom
 
 import (
 	"net"
-	"sync"
 	"time"
+
+	"github.com/roomenv/roomenv/internal/cork"
 )
 
-const (
-	// corkSize is how much a corked connection holds back, in bytes.
-	corkSize = 32 << 10
+// closeGrace bounds how long a close waits for a peer that does not read.
+const closeGrace = time.Second
 
-	// corkFarewell bounds what a close waits for a peer that does not read.
-	corkFarewell = time.Second
-)
-
-// A corkedConn holds back what is written while its reader is busy, and sends
-// it when the reader comes back for more. Requests that came together are so
-// answered together: the WebSocket library flushes every packet, and a thousand
-// answers would cost two thousand system calls.
-//
-// While a Read waits nothing is held back.
+// A corkedConn holds back what is written while its reader is busy, and sends it
+// when the reader returns for more: requests that came together are answered
+// together. While a Read waits nothing is held back.
 type corkedConn struct {
 	net.Conn
-
-	mu      sync.Mutex
-	held    []byte
-	reading bool
+	cork *cork.Cork
 }
 
-func (c *corkedConn) Read(p []byte) (int, error) {
-	c.mu.Lock()
-	c.reading = true
-	err := c.flush()
-	c.mu.Unlock()
-	if err != nil {
+func newCorkedConn(c net.Conn) corkedConn { return corkedConn{c, cork.New(c)} }
+
+func (c corkedConn) Read(p []byte) (int, error) {
+	if err := c.cork.Release(); err != nil {
 		return 0, err
 	}
-	n, err := c.Conn.Read(p)
-	c.mu.Lock()
-	c.reading = false
-	c.mu.Unlock()
-	return n, err
+	defer c.cork.Hold()
+	return c.Conn.Read(p)
 }
 
-func (c *corkedConn) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.held = append(c.held, p...)
-	if !c.reading && len(c.held) < corkSize {
-		return len(p), nil
-	}
-	if err := c.flush(); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
+func (c corkedConn) Write(p []byte) (int, error) { return c.cork.Write(p) }
 
-func (c *corkedConn) flush() error {
-	if len(c.held) == 0 {
-		return nil
-	}
-	_, err := c.Conn.Write(c.held)
-	clear(c.held) // it held values
-	c.held = c.held[:0]
-	return err
-}
-
-// Close sends what is held back first, unless a write is stuck.
-func (c *corkedConn) Close() error {
-	if c.mu.TryLock() {
-		defer c.mu.Unlock()
-		_ = c.SetWriteDeadline(time.Now().Add(corkFarewell))
-		_ = c.flush()
-	}
+// Close sends what is held back first.
+func (c corkedConn) Close() error {
+	_ = c.SetWriteDeadline(time.Now().Add(closeGrace))
+	_ = c.cork.Release()
 	return c.Conn.Close()
 }
 
@@ -80,9 +41,9 @@ func (c *corkedConn) Close() error {
 type corked struct{ net.Listener }
 
 func (l corked) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
+	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &corkedConn{Conn: conn}, nil
+	return newCorkedConn(c), nil
 }

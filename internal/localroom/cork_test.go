@@ -5,6 +5,8 @@ import (
 	"net"
 	"slices"
 	"testing"
+
+	"github.com/roomenv/roomenv/internal/cork"
 )
 
 // writes counts what reaches the network, write by write.
@@ -21,7 +23,7 @@ func (w *writes) Write(p []byte) (int, error) {
 func TestCork(t *testing.T) {
 	near, far := net.Pipe()
 	network := &writes{Conn: near}
-	c := &corkedConn{Conn: network}
+	c := newCorkedConn(network)
 	var got []byte
 	done := make(chan error, 1)
 	go func() {
@@ -47,7 +49,7 @@ func TestCork(t *testing.T) {
 	if len(network.sizes) != 0 {
 		t.Errorf("written while the reader is busy: %v", network.sizes)
 	}
-	write(corkSize)
+	write(cork.MaxHeld)
 	write(5)
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
@@ -55,10 +57,10 @@ func TestCork(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if want := []int{corkSize + 30, 5}; !slices.Equal(network.sizes, want) {
+	if want := []int{cork.MaxHeld, 35}; !slices.Equal(network.sizes, want) {
 		t.Errorf("writes of %v bytes, want %v", network.sizes, want)
 	}
-	if len(got) != corkSize+35 {
+	if len(got) != cork.MaxHeld+35 {
 		t.Errorf("%d bytes arrived", len(got))
 	}
 }
@@ -66,7 +68,7 @@ func TestCork(t *testing.T) {
 // Whoever is not the reader gets through while the reader waits.
 func TestCorkWhileReading(t *testing.T) {
 	near, far := net.Pipe()
-	c := &corkedConn{Conn: near}
+	c := newCorkedConn(near)
 	reading := make(chan error, 1)
 	go func() {
 		_, err := io.ReadFull(c, make([]byte, 2))

@@ -300,6 +300,18 @@ func TestSwappedRecords(t *testing.T) {
 	}
 }
 
+func TestLostRecord(t *testing.T) {
+	s, path := newStore(t)
+	for _, id := range []string{"a", "b"} {
+		mustSet(t, s, at("ann", "", id), "", "", id)
+	}
+	s.Close()
+	loseRecord(t, path)
+	if _, err := localroom.OpenStore(path, key(1)); !errors.Is(err, localroom.ErrDamaged) {
+		t.Errorf("a record is missing: %v", err)
+	}
+}
+
 func TestNoStore(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{

@@ -7,19 +7,19 @@ import (
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
-// What is held for a participant that reads slower than others send.
+// Limits of the events that are queued for a participant.
 const (
 	maxEvents     = 1024
 	maxEventBytes = 2 * wire.DefaultMaxMessage
 )
 
-// An event is a message to a participant that is no response.
+// An event is a message to a participant other than a response.
 type event struct {
 	typ     string
 	payload []byte
 }
 
-// newEvent packs an event. It fails where clients would refuse it.
+// newEvent packs an event, and fails if clients would not accept it.
 func newEvent(typ string, header any, trailer []byte) (event, error) {
 	h, err := wire.EncodeJSON(header)
 	if err != nil {
@@ -30,7 +30,7 @@ func newEvent(typ string, header any, trailer []byte) (event, error) {
 	return event{typ, payload}, err
 }
 
-// An outbox holds the events of a participant until they are sent.
+// An outbox has the events of a participant until they are sent.
 type outbox struct {
 	mu     sync.Mutex
 	queue  []event
@@ -38,8 +38,8 @@ type outbox struct {
 	filled chan struct{} // one slot
 }
 
-// post queues e and waits for nobody, so that one who does not read holds up
-// nobody else. It reports false when too much is queued already.
+// post queues e without blocking, so that a participant that does not read delays no
+// other. It reports false if the queue is full.
 func (s *session) post(e event) bool {
 	o := &s.outbox
 	o.mu.Lock()
@@ -65,23 +65,22 @@ func (o *outbox) take() []event {
 	return queue
 }
 
-// sent makes room for as much as e.
+// sent frees the space of e.
 func (o *outbox) sent(e event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.bytes -= len(e.payload)
 }
 
-// mustPost drops a participant who would miss e: it comes back and begins
-// anew.
+// mustPost queues e, or drops the participant, which reconnects and starts over.
 func (s *session) mustPost(e event) {
 	if !s.post(e) {
-		s.log.Warn("dropped a participant that does not read")
+		s.log.Warn("participant dropped: it does not read its events")
 		s.drop()
 	}
 }
 
-// sendEvents writes what was posted, in that order.
+// sendEvents writes the posted events in their order.
 func (s *session) sendEvents(ctx context.Context) {
 	for {
 		select {
@@ -99,7 +98,7 @@ func (s *session) sendEvents(ctx context.Context) {
 	}
 }
 
-// flush writes what was posted so far; the caller holds the lock.
+// flush writes the posted events. The caller holds s.writing.
 func (s *session) flush(ctx context.Context) error {
 	for _, e := range s.outbox.take() {
 		s.lastID++

@@ -54,6 +54,12 @@ func FailSyncs(s *Store) error {
 	return unix.Dup3(int(null.Fd()), int(written.Fd()), unix.O_CLOEXEC)
 }
 
+// HoldCommits has changes of s wait until release.
+func HoldCommits(s *Store) (release func()) {
+	s.committed.Lock()
+	return s.committed.Unlock
+}
+
 const MaxConnections = maxConnections
 
 // SetConnections makes s believe it has n.

@@ -28,16 +28,15 @@ const (
 
 var order = binary.NativeEndian
 
-// checkPages reports whether bbolt can walk a file: every page that it leads to
-// exists, is of the kind that it has to be, and is used once.
+// checkPages is the integrity check of a file that bbolt is about to map: every page
+// that it leads to has to exist, to be of the right kind and to be used once, and all
+// that a page lists has to be inside it. It reports whether a meta page is damaged,
+// in which case bbolt uses the previous commit.
 //
-// bbolt trusts what it maps. A changed byte can send it around in a circle,
-// overflow its stack, or have it write over a page that is in use. Its own
-// Tx.Check does the same, in a goroutine where a fault ends the process. What
-// this check leaves to find is inside pages: [Store.verify] and the seals find it.
-//
-// It reports whether one of the meta pages is damaged, for which bbolt goes back to
-// the commit before.
+// bbolt trusts its file. A changed byte can make it loop, overflow its stack or
+// overwrite a page that is in use. Its Tx.Check has the same faults, in a goroutine of
+// its own where a fault ends the process. Missing and changed records are found by
+// [Store.verify] and by decryption.
 func checkPages(file []byte) (torn bool, err error) {
 	m, intact, err := newestMeta(file)
 	if err != nil {
@@ -56,8 +55,8 @@ type meta struct {
 	root, freeList, pages, transaction uint64
 }
 
-// newestMeta returns the newest of the two meta pages and how many of them are
-// intact. The second one is where the size of a page says, which is a power of two.
+// newestMeta returns the newest intact meta page, and how many of the two are intact.
+// The second one is at the size of a page, which is a power of two.
 func newestMeta(file []byte) (newest meta, intact int, err error) {
 	for at := 0; at <= maxPageSize && at+pageHeader+metaSize <= len(file); at = max(2*at, minPageSize) {
 		b := file[at+pageHeader:][:metaSize]
@@ -73,21 +72,21 @@ func newestMeta(file []byte) (newest meta, intact int, err error) {
 	}
 	switch size := newest.pageSize; {
 	case size < minPageSize || size > maxPageSize || newest.pages < 4:
-		return meta{}, 0, errors.New("no meta page is intact")
+		return meta{}, 0, errors.New("both meta pages are damaged")
 	case newest.pages > uint64(len(file))/uint64(size):
-		return meta{}, 0, fmt.Errorf("the file is truncated: %d of %d pages are left", len(file)/int(size), newest.pages)
+		return meta{}, 0, fmt.Errorf("found %d of %d pages", len(file)/int(size), newest.pages)
 	}
 	return newest, intact, nil
 }
 
-// pages marks the pages of a file that are in use.
+// pages records which pages of a file are in use.
 type pages struct {
 	file []byte
 	size int
 	used []bool
 }
 
-// use marks a page with those that it runs over, and returns their bytes.
+// use marks a page, with its overflow pages, and returns their bytes.
 func (p *pages) use(id uint64) ([]byte, error) {
 	if id >= uint64(len(p.used)) {
 		return nil, fmt.Errorf("page %d does not exist", id)
@@ -106,8 +105,8 @@ func (p *pages) use(id uint64) ([]byte, error) {
 	return page[:int(run)*p.size], nil
 }
 
-// tree marks the pages under id. The leaves of the root hold buckets, those of a
-// bucket hold records.
+// tree marks the pages of the tree under id. The elements of the leaves are buckets in
+// the root, and records in a bucket.
 func (p *pages) tree(id uint64, root bool) error {
 	page, err := p.use(id)
 	if err != nil {
@@ -116,22 +115,21 @@ func (p *pages) tree(id uint64, root bool) error {
 	return p.elements(page, root)
 }
 
-// elements checks that the elements of a page are inside it, and marks the pages
-// that they lead to.
+// elements checks the elements of a page, and marks the pages that they lead to.
 func (p *pages) elements(page []byte, root bool) error {
 	if len(page) < pageHeader {
-		return errors.New("a page is too short")
+		return errors.New("page is too short")
 	}
 	kind, count, body := order.Uint16(page[8:]), int(order.Uint16(page[10:])), page[pageHeader:]
 	if kind != leafFlag && (kind != branchFlag || count == 0) || count*elementHeader > len(body) {
-		return errors.New("a page does not hold records")
+		return errors.New("page is not a branch or a leaf")
 	}
 	for i := range count {
 		element := body[i*elementHeader:]
 		var err error
 		if kind == branchFlag {
 			if uint64(order.Uint32(element))+uint64(order.Uint32(element[4:])) > uint64(len(element)) {
-				return errors.New("a key is outside its page")
+				return errors.New("key is outside its page")
 			}
 			err = p.tree(order.Uint64(element[8:]), root)
 		} else {
@@ -149,20 +147,20 @@ func (p *pages) leaf(element []byte, root bool) error {
 	to := from + uint64(order.Uint32(element[12:]))
 	switch {
 	case to > uint64(len(element)):
-		return errors.New("a record is outside its page")
+		return errors.New("record is outside its page")
 	case !root:
 		return nil
 	case order.Uint32(element) != 1 || to-from < bucketHeader:
-		return errors.New("the root page does not hold buckets")
+		return errors.New("root has an element that is not a bucket")
 	}
 	bucket := element[from:to]
 	if id := order.Uint64(bucket); id != 0 {
 		return p.tree(id, false)
 	}
-	return p.elements(bucket[bucketHeader:], false) // the page of a small bucket is in here
+	return p.elements(bucket[bucketHeader:], false) // a small bucket has its page inside
 }
 
-// freeList fails if a page that is in use is free too.
+// freeList fails if a page is both free and in use.
 func (p *pages) freeList(id uint64) error {
 	page, err := p.use(id)
 	if err != nil {
@@ -173,12 +171,12 @@ func (p *pages) freeList(id uint64) error {
 		count, list = order.Uint64(list), list[8:]
 	}
 	if order.Uint16(page[8:]) != freeFlag || count > uint64(len(list))/8 {
-		return fmt.Errorf("page %d does not list free pages", id)
+		return fmt.Errorf("page %d is not a free list", id)
 	}
 	for i := range int(count) {
 		free := order.Uint64(list[i*8:])
 		if free >= uint64(len(p.used)) || p.used[free] {
-			return fmt.Errorf("page %d is free and in use", free)
+			return fmt.Errorf("page %d is both free and in use", free)
 		}
 		p.used[free] = true
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// ParseKey reads a room key: 32 bytes in base64 or hex, with white space
-// around it or not.
+// ParseKey decodes a room key: 32 bytes in base64 or hex. It ignores white space around
+// it.
 func ParseKey(text secret.Value) (secret.Value, error) {
 	b := bytes.TrimSpace(text.Reveal())
 	var key []byte
@@ -28,16 +28,16 @@ func ParseKey(text secret.Value) (secret.Value, error) {
 	case base64.StdEncoding.EncodedLen(KeySize), base64.RawStdEncoding.EncodedLen(KeySize):
 		key, err = base64.RawStdEncoding.AppendDecode(nil, bytes.TrimRight(b, "="))
 	default:
-		err = errors.New("its length is another one")
+		err = errors.New("wrong length")
 	}
-	// A decoder's error quotes its input.
+	// The error of a decoder quotes its input.
 	if err != nil || len(key) != KeySize {
-		return secret.Value{}, fmt.Errorf("a room key is %d bytes in base64 or hex: this is none", KeySize)
+		return secret.Value{}, fmt.Errorf("invalid room key: want %d bytes in base64 or hex", KeySize)
 	}
 	return secret.New(key), nil
 }
 
-// createKey makes a key file unless there is one.
+// createKey creates the key file unless it exists.
 func createKey(path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -50,7 +50,7 @@ func createKey(path string) error {
 	})
 }
 
-// readKey reads a key file that nobody else can.
+// readKey reads the key file, which other users must not be able to read.
 func readKey(path string) (secret.Value, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -62,7 +62,7 @@ func readKey(path string) (secret.Value, error) {
 		return secret.Value{}, err
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return secret.Value{}, fmt.Errorf("others can read %s: chmod 600 it, and if they may have, begin with a new room", path)
+		return secret.Value{}, fmt.Errorf("%s is readable by other users; run chmod 600, and rotate every secret if it was exposed", path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 1024))
 	if err != nil {

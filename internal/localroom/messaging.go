@@ -8,24 +8,23 @@ import (
 	"github.com/roomenv/roomenv/room/token"
 )
 
-// messagingToolkit is how participants see and reach each other (section 9).
+// messagingToolkit is the messaging toolkit (section 9).
 func messagingToolkit() toolkit {
 	return toolkit{
 		title:       "Messaging",
-		description: "Who is in the room, and messages to them",
+		description: "Presence of participants, and messages between them",
 		tools: map[string]tool{
-			wire.EnableMessaging:  {description: "See the others, and be seen", run: messaging(nil, nothing), then: enable},
-			wire.DisableMessaging: {description: "Be seen no more", run: messaging(nil, disable)},
+			wire.EnableMessaging:  {description: "List the other participants, and be listed", run: messaging(nil, nothing), post: enable},
+			wire.DisableMessaging: {description: "Stop being listed", run: messaging(nil, disable)},
 			wire.SendMessage: {description: "Send a message to a participant", run: messaging(
 				func(m *token.MessagingScope) *bool { return m.Send }, with(send))},
-			wire.BroadcastMessage: {description: "Send a message to all others", run: messaging(
+			wire.BroadcastMessage: {description: "Send a message to all other participants", run: messaging(
 				func(m *token.MessagingScope) *bool { return m.Broadcast }, with(broadcast))},
 		},
 	}
 }
 
-// messaging is for tools that need the messaging scope, and of it the right,
-// if any.
+// messaging is for tools that need the messaging scope and a right in it, if not nil.
 func messaging(right func(*token.MessagingScope) *bool, run toolFunc) toolFunc {
 	return func(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
 		api := caller.who.API
@@ -33,16 +32,16 @@ func messaging(right func(*token.MessagingScope) *bool, run toolFunc) toolFunc {
 			return nil, refuse(wire.PermissionDenied, "the token does not grant api.messaging")
 		}
 		if right != nil && !granted(right(api.Messaging)) {
-			return nil, refuse(wire.PermissionDenied, "the token does not grant this part of api.messaging")
+			return nil, refuse(wire.PermissionDenied, "the token denies this part of api.messaging")
 		}
 		return run(ctx, caller, arguments)
 	}
 }
 
-// granted reads a right, which is there when nothing is said.
+// granted returns the value of a right, which is true by default.
 func granted(right *bool) bool { return right == nil || *right }
 
-// sees reports whether s may know who else is there.
+// sees reports whether s may list participants.
 func (s *session) sees() bool { return granted(s.who.API.Messaging.List) }
 
 func nothing(context.Context, *session, wire.Content) (wire.Content, error) {
@@ -83,21 +82,21 @@ func broadcast(_ context.Context, caller *session, a wire.BroadcastArguments) (w
 		}
 	}
 	if missed > 0 {
-		return nil, refuse(wire.OperationFailed, "%d participants do not read what they are sent", missed)
+		return nil, refuse(wire.OperationFailed, "%d participants do not read their events", missed)
 	}
 	return wire.Empty{}, nil
 }
 
-// messageOf is what caller sends. The types with which the room tells who is
-// there are not for participants: they could pose as others.
+// messageOf returns the message of a caller. It refuses the types that are reserved for
+// the room: with them a participant could impersonate others.
 func messageOf(caller *session, a wire.BroadcastArguments) (event, error) {
 	switch a.Type {
 	case wire.MessagingEnabled, wire.ParticipantEnabled, wire.ParticipantDisabled, wire.ParticipantAttributes:
-		return event{}, refuse(wire.InvalidRequest, "messages of type %s are the room's own", a.Type)
+		return event{}, refuse(wire.InvalidRequest, "messages of type %s are reserved for the room", a.Type)
 	}
 	var object map[string]json.RawMessage
 	if json.Unmarshal([]byte(a.MessageJSON), &object) != nil || object == nil {
-		return event{}, refuse(wire.InvalidRequest, "message_json is no JSON object")
+		return event{}, refuse(wire.InvalidRequest, "message_json is not a JSON object")
 	}
 	return newMessage(caller.id, a.Type, json.RawMessage(a.MessageJSON), a.Attachment)
 }

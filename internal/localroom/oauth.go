@@ -13,8 +13,7 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// authorizations is the part of the secrets toolkit that is about OAuth
-// (sections 7.6 and 7.7).
+// authorizations is the OAuth part of the secrets toolkit (sections 7.6 and 7.7).
 type authorizations struct {
 	secrets
 	providers *oauthprovider.Providers
@@ -29,7 +28,7 @@ func (s authorizations) request(ctx context.Context, caller *session, a wire.Req
 		return nil, err
 	}
 	if a.RedirectURI == "" {
-		return nil, refuse(wire.InvalidRequest, "redirect_uri is missing")
+		return nil, refuse(wire.InvalidRequest, "missing redirect_uri")
 	}
 	approver, err := caller.room.find(string(a.ParticipantID))
 	if err != nil {
@@ -50,7 +49,7 @@ func (s authorizations) request(ctx context.Context, caller *session, a wire.Req
 	key := RecordKey{caller.room.name, approver.who.Name, delegatee, credentialID(a.Connector, a.OAuth)}
 	name := credentialName(a.Connector, client)
 	if err := checkNames(key, credentialType, name); err != nil {
-		return nil, err // before anybody authorizes what cannot be stored
+		return nil, err // before a client is authorized that cannot be stored
 	}
 	equal := key
 	equal.ID += fingerprint(a.RedirectURI, client.ClientID, client.NoPKCE, client.Scopes)
@@ -65,8 +64,7 @@ func (s authorizations) request(ctx context.Context, caller *session, a wire.Req
 	shown.ClientSecret = wire.Secret{}
 	a.Timeout, a.OAuth = new(int(timeout.Seconds())), &shown
 
-	// The person's consent is worth keeping when the caller has gone, so it is
-	// not the caller's context that ends the request.
+	// The request outlives its caller: the consent of a person must not be lost.
 	return s.pending.ask(caller.server.running, &request{
 		requestKey: requestKey{wire.ProvideOAuthAuthorization, caller.who.Name, approver, equal},
 		look: func(ctx context.Context) (wire.Content, error) {
@@ -85,33 +83,33 @@ func (s authorizations) request(ctx context.Context, caller *session, a wire.Req
 			}, nil)
 		},
 		accept: func(ctx context.Context, code secret.Value) (wire.Content, error) {
-			// A code that was sent is used up, whoever has gone meanwhile.
+			// A code can be sent only once, so the exchange outlives its callers.
 			t, err := s.providers.Exchange(context.WithoutCancel(ctx), client, oauthprovider.Grant{Code: code, RedirectURI: string(a.RedirectURI), Verifier: verifier})
 			if refused, ok := errors.AsType[*oauthprovider.Error](err); ok && refused.Code == oauthprovider.InvalidClient {
-				// A provider may forget whom it registered.
+				// A provider may delete clients that it registered.
 				_ = s.store.Delete(discovered)
 			}
 			if err != nil {
-				return nil, providerError(fmt.Errorf("cannot exchange the code: %w", err))
+				return nil, providerError(fmt.Errorf("exchange authorization code: %w", err))
 			}
 			return tokenContent(s.save(key, name, client, t))
 		},
 	}, timeout)
 }
 
-// provide is provide_oauth_authorization. It returns when the code was
-// exchanged and what came of it is on disk.
+// provide is provide_oauth_authorization. It returns when the code was exchanged and the
+// tokens are on disk.
 func (s authorizations) provide(ctx context.Context, caller *session, a wire.ProvideAuthorizationArguments) (wire.Content, error) {
 	switch {
 	case a.Error != nil:
 		return wire.Empty{}, s.pending.reject(caller, wire.ProvideOAuthAuthorization, a.RequestID, *a.Error)
 	case a.Code.Len() == 0:
-		return nil, refuse(wire.InvalidRequest, "neither a code nor an error is given")
+		return nil, refuse(wire.InvalidRequest, "missing code or error")
 	}
 	return wire.Empty{}, s.pending.provide(ctx, caller, wire.ProvideOAuthAuthorization, a.RequestID, a.Code.Value)
 }
 
-// offline is get_offline_oauth_token: what is stored, with nobody asked.
+// offline is get_offline_oauth_token.
 func (s authorizations) offline(ctx context.Context, caller *session, a wire.OfflineOAuthTokenArguments) (wire.Content, error) {
 	owner, delegatee, err := offlineAddress(caller, string(a.DelegatedTo), string(a.DelegatedBy))
 	if err != nil {
@@ -144,8 +142,8 @@ func (s authorizations) offline(ctx context.Context, caller *session, a wire.Off
 	return tokenContent(stored, err)
 }
 
-// offlineAddress is whose credential a caller looks up, and for whom it has to
-// be, "" for nobody (section 7.4).
+// offlineAddress returns the owner of the credential that a caller looks up, and the
+// identity that it is delegated to, which may be "" (section 7.4).
 func offlineAddress(caller *session, delegatedTo, delegatedBy string) (owner, delegatee string, err error) {
 	name := caller.who.Name
 	switch {
@@ -156,7 +154,7 @@ func offlineAddress(caller *session, delegatedTo, delegatedBy string) (owner, de
 	case delegatedTo == name || delegatedBy == name || caller.who.API.IsAdmin():
 		return delegatedBy, delegatedTo, nil
 	}
-	return "", "", refuse(wire.PermissionDenied, "the caller is neither delegated_to nor delegated_by, and its token does not grant api.admin")
+	return "", "", refuse(wire.PermissionDenied, "delegated_to and delegated_by of other identities require the grant api.admin")
 }
 
 // allowed checks the token's list of OAuth clients (section 8.4).
@@ -164,7 +162,7 @@ func allowed(caller *session, c wire.OAuth) error {
 	if caller.who.API.Secrets.Allows(string(c.AuthorizationEndpoint), string(c.ClientID)) {
 		return nil
 	}
-	return refuse(wire.PermissionDenied, "the token does not allow this OAuth client: api.secrets.request_oauth_token lists others")
+	return refuse(wire.PermissionDenied, "the token does not permit this OAuth client in api.secrets.request_oauth_token")
 }
 
 func tokenContent(c credential, err error) (wire.Content, error) {

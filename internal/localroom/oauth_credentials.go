@@ -20,26 +20,26 @@ import (
 // credentialType is the type of secrets that are OAuth credentials.
 const credentialType = "application/vnd.meshagent.oauth+json"
 
-// expiryMargin is how long before its end a token counts as expired: it still
-// has to travel, and to be used. One that does not live for long is good for a
-// third of its life all the same: a refresh is news, and who looks at the token
-// for it would have it refreshed again, without end.
+// expiryMargin is how long before its expiry a token counts as expired, since it still
+// has to be sent and used. A token is valid for a third of its lifetime in any case: a
+// client that gets it after each change would refresh it in a loop otherwise.
 const expiryMargin = time.Minute
 
-// A credential is what a person authorized (section 7.6), as it is stored.
+// A credential is a stored authorization (section 7.6).
 type credential struct {
 	AccessToken  wire.Secret `json:"access_token"`
 	RefreshToken wire.Secret `json:"refresh_token"`
-	Expiration   time.Time   `json:"expiration,omitzero"` // zero: none is known
-	Scopes       []string    `json:"scopes"`              // that were asked for
+	Expiration   time.Time   `json:"expiration,omitzero"` // zero: does not expire
+	Scopes       []string    `json:"scopes"`              // as requested
 
-	// OAuth is the client that the tokens were granted to. A refresh token goes
-	// to nobody else, whatever a caller says. It is not shown to the owner: the
-	// client's secret is another's.
+	// OAuth is the client that the tokens were granted to. The refresh token is sent
+	// for this client only, whatever a caller names. The owner cannot read it, since
+	// the client secret is that of the requester.
 	OAuth *wire.OAuth `json:"oauth,omitempty"`
 
-	// Lifetime is what the access token began with, in seconds; 0 is not known.
-	// The owner is not shown it either: the rest is the format of section 7.6.
+	// Lifetime is that of the access token when it was granted, in seconds, or 0 if
+	// unknown. The owner cannot read it either: the other fields are those of section
+	// 7.6.
 	Lifetime int64 `json:"lifetime,omitempty"`
 
 	info Info
@@ -60,7 +60,7 @@ func (c credential) grants(client wire.OAuth) bool {
 		!slices.ContainsFunc(client.Scopes, func(s string) bool { return !slices.Contains(c.Scopes, s) })
 }
 
-// update puts t, which is what a provider granted, into c.
+// update sets the tokens of c.
 func (c *credential) update(t oauthprovider.Token) {
 	c.AccessToken, c.RefreshToken = wire.Secret{Value: t.Access}, wire.Secret{Value: t.Refresh}
 	if c.Expiration = t.Expires; !t.Expires.IsZero() {
@@ -72,30 +72,30 @@ func (c *credential) update(t oauthprovider.Token) {
 func (c credential) encode() (secret.Value, error) {
 	b, err := json.Marshal(c)
 	if err != nil {
-		return secret.Value{}, providerError(errors.New("the provider's tokens are not UTF-8")) // err may quote them
+		return secret.Value{}, providerError(errors.New("the tokens of the provider are not UTF-8")) // err may quote them
 	}
 	return secret.New(b), nil
 }
 
-// shownCredential is what get_secret gives the owner of a credential.
+// shownCredential returns what the owner of a credential may read.
 func shownCredential(value secret.Value) (secret.Value, error) {
 	var c credential
 	if json.Unmarshal(value.Reveal(), &c) != nil {
-		return value, nil // set by the owner, so the owner knows
+		return value, nil // not a credential: the owner set it
 	}
 	c.OAuth, c.Lifetime = nil, 0
 	return c.encode()
 }
 
-// credentialID is the id of a credential: the same for the same client,
-// however it is named. Scopes do not count.
+// credentialID returns the id of a credential: a hash of the client as requests name
+// it, without scopes.
 func credentialID(connector *wire.Connector, o *wire.OAuth) string {
 	c, client := deref(connector), deref(o)
 	return "oauth-" + fingerprint(c.OpenAIConnectorID, c.ServerURL, c.ClientSecretID,
 		string(client.AuthorizationEndpoint), string(client.TokenEndpoint), string(client.ClientID))
 }
 
-// credentialName is for people.
+// credentialName returns the name of a credential, for people.
 func credentialName(connector *wire.Connector, client wire.OAuth) string {
 	c := deref(connector)
 	u, err := url.Parse(string(cmp.Or(c.ServerURL, client.AuthorizationEndpoint)))
@@ -118,8 +118,7 @@ func deref[T any](p *T) (v T) {
 	return v
 }
 
-// load returns the credential at a. The error is [ErrNotFound] when there is
-// none.
+// load returns the credential called a. The error wraps [ErrNotFound].
 func (s authorizations) load(a RecordKey) (credential, error) {
 	info, value, err := s.store.Get(a, credentialType, "")
 	if err != nil {
@@ -143,9 +142,9 @@ func (s authorizations) save(key RecordKey, name string, client wire.OAuth, t oa
 	return c, s.store.Set(key, credentialType, name, value)
 }
 
-// fresh returns the credential called key when it has the scopes and is granted to
-// client, refreshed if it has expired. The error is [ErrNotFound] when a person
-// has to be asked.
+// fresh returns the credential called key if it is granted to client with its scopes,
+// refreshed if it has expired. The error is [ErrNotFound] if the approver has to be
+// asked.
 func (s authorizations) fresh(ctx context.Context, key RecordKey, client wire.OAuth) (credential, error) {
 	c, err := s.load(key)
 	switch {
@@ -156,22 +155,20 @@ func (s authorizations) fresh(ctx context.Context, key RecordKey, client wire.OA
 	case c.valid(s.now()):
 		return c, nil
 	}
-	// A provider that replaces refresh tokens has done so when it answers: who
-	// asked may go, the answer is waited for.
-	//
-	// One refresh at a time in here is one at a time at all: only one process
-	// serves a store, the one that holds its lock.
+	// The refresh outlives its callers: once the provider has replaced the refresh
+	// token, its response must be stored. Only the leader refreshes, so that there is
+	// one refresh at a time in all processes.
 	ctx = context.WithoutCancel(ctx)
 	v, err, _ := s.inFlight.Do(fingerprint(key), func() (any, error) { return s.refresh(ctx, key, client) })
 	c, _ = v.(credential)
 	if err == nil && !c.grants(client) {
-		err = ErrNotFound // it is another one by now
+		err = ErrNotFound // replaced meanwhile
 	}
 	return c, err
 }
 
-// refresh returns the credential called key, refreshed unless somebody else was
-// faster. The new refresh token is on disk when it returns.
+// refresh returns the credential called key, refreshed unless that has just happened.
+// The new refresh token is on disk when it returns.
 func (s authorizations) refresh(ctx context.Context, key RecordKey, client wire.OAuth) (credential, error) {
 	client.Scopes = nil // callers with others share the refresh
 	for {
@@ -182,7 +179,7 @@ func (s authorizations) refresh(ctx context.Context, key RecordKey, client wire.
 		case c.RefreshToken.Len() == 0 || !c.grants(client):
 			return c, ErrNotFound
 		}
-		// A store that takes no more must not cost the refresh token.
+		// The refresh token must not be used up if the next one cannot be stored.
 		if value, err := c.encode(); err != nil {
 			return c, err
 		} else if err := s.store.rewrite(c.info, value); errors.Is(err, errChanged) {
@@ -198,7 +195,7 @@ func (s authorizations) refresh(ctx context.Context, key RecordKey, client wire.
 			continue
 		}
 		if err != nil {
-			return c, providerError(fmt.Errorf("cannot refresh the token: %w", err))
+			return c, providerError(fmt.Errorf("refresh token: %w", err))
 		}
 		c.update(t)
 		c.OAuth.ClientSecret, c.OAuth.NoPKCE = client.ClientSecret, client.NoPKCE // which may have changed
@@ -206,14 +203,14 @@ func (s authorizations) refresh(ctx context.Context, key RecordKey, client wire.
 		if err != nil {
 			return c, err
 		}
-		// Who wrote or deleted it meanwhile is right.
+		// If the owner wrote or deleted it meanwhile, that stays.
 		if c.info, err = s.store.replace(c.info, value); !errors.Is(err, errChanged) {
 			return c, err
 		}
 	}
 }
 
-// providerError is what peers are told about a provider.
+// providerError returns an error about a provider that is sent to callers.
 func providerError(err error) error {
 	return refuse(wire.OperationFailed, "%v", err)
 }

@@ -150,14 +150,14 @@ func TestRefreshFails(t *testing.T) {
 		want  string
 	}{
 		"unavailable": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "status 503"},
-		"a page":      {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>canary-page") }, "an answer that is none"},
+		"a page":      {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>canary-page") }, "an invalid response"},
 		"unknown client": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(401)
 			io.WriteString(w, `{"error":"invalid_client","error_description":"canary-page"}`)
 		}, "invalid_client"},
-		"no answer":     {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "an answer that is none"},
-		"never answers": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "in time"},
+		"no answer":     {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "an invalid response"},
+		"never answers": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "timed out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, p := serve(t), newProvider(t)
@@ -184,7 +184,7 @@ func TestProviderIsDown(t *testing.T) {
 	bot, _ := authorized(t, s, p)
 	o := p.client()
 	p.Close()
-	if _, err := offline(t.Context(), bot, o, "ann"); !errors.Is(err, room.ErrOperationFailed) || !strings.Contains(err.Error(), "cannot reach "+strings.TrimPrefix(p.URL, "http://")) {
+	if _, err := offline(t.Context(), bot, o, "ann"); !errors.Is(err, room.ErrOperationFailed) || !strings.Contains(err.Error(), strings.TrimPrefix(p.URL, "http://")+" is unreachable") {
 		t.Errorf("error %v", err)
 	}
 	s.credential("ann")

@@ -11,19 +11,19 @@ import (
 )
 
 const (
-	// maxAttributes bounds what describes a participant, in bytes.
+	// maxAttributes bounds the description of a participant, in bytes.
 	maxAttributes = 16 << 10
-	// maxList bounds what describes all participants in one message.
+	// maxList bounds the descriptions in one message, in bytes.
 	maxList = wire.MaxHeader / 2
 )
 
-// A liveRoom is a room with somebody in it.
+// A liveRoom is a room that has connections.
 type liveRoom struct {
 	name, sessionID string
 	connections     int // guarded by Server.mu
 
-	// mu also guards the presence of each participant, and is held while news of
-	// it are posted: all see the same changes in the same order.
+	// mu also guards the presence of each participant, and is held while events about
+	// it are posted: all participants see the same changes in the same order.
 	mu      sync.Mutex
 	present map[string]*session // by participant id; an identity may have several
 }
@@ -41,13 +41,13 @@ func (r *liveRoom) leave(s *session) {
 	delete(r.present, s.id)
 }
 
-// errNoParticipant has a text that one client looks for (section 5.4).
+// errNoParticipant has a text that a client depends on (section 5.4).
 var errNoParticipant = wire.Error{Code: wire.NotFound, Text: "the participant was not found"}
 
-// find returns the participant called id, whether it enabled messaging or not.
+// find returns the participant with this id.
 func (r *liveRoom) find(id string) (*session, error) { return r.lookUp(id, false) }
 
-// reachable returns the participant called id if it enabled messaging.
+// reachable returns the participant with this id if it enabled messaging.
 func (r *liveRoom) reachable(id string) (*session, error) { return r.lookUp(id, true) }
 
 func (r *liveRoom) lookUp(id string, enabled bool) (*session, error) {
@@ -59,14 +59,15 @@ func (r *liveRoom) lookUp(id string, enabled bool) (*session, error) {
 	return nil, errNoParticipant
 }
 
-// audience returns who hears what s broadcasts.
+// audience returns the recipients of what s broadcasts.
 func (r *liveRoom) audience(s *session) []*session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.others(s)
 }
 
-// others returns who enabled messaging, but s; the caller holds the lock.
+// others returns the participants except for s that enabled messaging. The caller holds
+// r.mu.
 func (r *liveRoom) others(s *session) []*session {
 	var others []*session
 	for _, p := range r.present {
@@ -78,12 +79,12 @@ func (r *liveRoom) others(s *session) []*session {
 	return others
 }
 
-// enable sends s who else has messaging enabled, and tells them of s.
+// enable lists the others to s, and announces s to them.
 func (r *liveRoom) enable(s *session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var list wire.Participants
-	var rest []*session // who does not fit
+	var rest []*session // do not fit in the list
 	if s.sees() {
 		size := 0
 		for _, p := range r.others(s) {
@@ -114,8 +115,8 @@ func (r *liveRoom) disable(s *session) {
 	}
 }
 
-// setAttributes keeps what s tells of itself, and tells the others what
-// changed. Its name is not for it to tell: others find it by that.
+// setAttributes changes the attributes of s and notifies the others. The name, by which
+// others find s, is that of its token.
 func (r *liveRoom) setAttributes(s *session, changed wire.Attributes) {
 	delete(changed, wire.ReservedKey)
 	delete(changed, "name")
@@ -129,7 +130,7 @@ func (r *liveRoom) setAttributes(s *session, changed wire.Attributes) {
 	maps.Copy(info.Attributes, changed)
 	e, err := newMessage(s.id, wire.MessagingEnabled, wire.Participants{Participants: []wire.Participant{info}}, nil)
 	if err != nil || len(e.payload) > maxAttributes {
-		s.log.Warn("dropped attributes that others would not take", "bytes", len(e.payload), "reason", err)
+		s.log.Warn("attributes ignored: too large", "bytes", len(e.payload), "reason", err)
 		return
 	}
 	s.attributes, s.size = info.Attributes, len(e.payload)
@@ -138,11 +139,11 @@ func (r *liveRoom) setAttributes(s *session, changed wire.Attributes) {
 	}
 }
 
-// notify posts an event about about to those of them who may know.
+// notify posts an event about a participant to those that may list participants.
 func notify(to []*session, about *session, typ string, content any) {
 	e, err := newMessage(about.id, typ, content, nil)
 	if err != nil {
-		about.log.Error("cannot tell others of a participant", "reason", err)
+		about.log.Error("announce participant", "reason", err)
 		return
 	}
 	for _, p := range to {
@@ -157,7 +158,7 @@ func (s *session) info() wire.Participant {
 	return wire.Participant{ID: s.id, Role: cmp.Or(s.who.Role, token.User), Attributes: s.attributes}
 }
 
-// newMessage is a message of messaging (section 9).
+// newMessage returns a messaging.send event (section 9).
 func newMessage(from, typ string, message any, attachment []byte) (event, error) {
 	m, err := wire.EncodeJSON(message)
 	if err != nil {

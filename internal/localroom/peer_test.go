@@ -22,6 +22,8 @@ type peer struct {
 	in   wire.Assembler
 	next uint64 // the first id is 0, as with two of the SDKs
 	id   string // participant id
+
+	patience time.Duration // with the next message; 0 is any
 }
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
@@ -74,6 +76,11 @@ func (p *peer) send(ctx context.Context, typ string, payload []byte) (id uint64,
 }
 
 func (p *peer) receive(ctx context.Context) (wire.Message, error) {
+	if p.patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.patience)
+		defer cancel()
+	}
 	for {
 		_, b, err := p.conn.Read(ctx)
 		if err != nil {
@@ -154,7 +161,7 @@ func sign(t testing.TB, dir string, tok token.Token) secret.Value {
 func scoped() *token.Scope { return &token.Scope{Secrets: &token.SecretsScope{}} }
 
 func admin() *token.Scope {
-	return &token.Scope{Secrets: &token.SecretsScope{}, Admin: &token.AdminScope{}}
+	return &token.Scope{Secrets: &token.SecretsScope{}, Admin: true}
 }
 
 func getArguments(id string) wire.Content {

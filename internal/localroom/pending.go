@@ -12,42 +12,41 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Bounds on requests that wait for somebody (section 7.8).
+// Limits of pending requests (section 7.8).
 const (
 	defaultTimeout = 5 * time.Minute
 	maxTimeout     = time.Hour
 
-	// maxPending is how many requests of one identity may wait for another, and
-	// how often it may make an equal one.
+	// maxPending bounds the requests of one identity to another, and the callers of
+	// equal ones.
 	maxPending = 100
 
-	// maxRejection is the longest reason that is passed on, in bytes.
+	// maxRejection bounds the reason of a rejection, in bytes. The rest is cut.
 	maxRejection = 1024
 )
 
-// A request asks a participant for something that it may provide or reject.
+// A request to a participant, which provides an answer or rejects it.
 type request struct {
 	requestKey
 
-	// look returns what needs no asking, or nil content when there is no such
-	// thing. Only one of equal requests looks at a time.
+	// look returns a stored answer, or nil content. Equal requests call it once.
 	look func(context.Context) (wire.Content, error)
-	// event is what the participant is sent.
+	// event returns the event for the approver.
 	event func(id string) (event, error)
-	// accept makes the answer of what was provided; it has to store first what
-	// must not be lost. The asker and who provided get its error.
+	// accept stores what was provided, if that must not be lost, and returns the
+	// answer. Requester and approver get its error.
 	accept func(ctx context.Context, provided secret.Value) (wire.Content, error)
 
-	id      string        // known to who is asked
+	id      string        // for the approver
 	waiters int           // guarded by pending.mu
-	claimed bool          // nobody else may answer; guarded by pending.mu
+	claimed bool          // by an answer; guarded by pending.mu
 	done    chan struct{} // closed when content and err are the answer
 	content wire.Content
 	err     error
 }
 
-// A requestKey tells requests apart: of those that are equal only the first is
-// sent, and all get its answer.
+// A requestKey identifies requests: of equal ones only the first is sent, and all get
+// its answer.
 type requestKey struct {
 	tool      string   // that answers it
 	requester string   // an identity
@@ -55,8 +54,8 @@ type requestKey struct {
 	about     RecordKey
 }
 
-// pending is the requests of a server that wait. They are held in memory only:
-// clients ask again when a server comes back.
+// pending has the pending requests of a server. They are in memory only: clients send
+// them again after a restart.
 type pending struct {
 	mu    sync.Mutex
 	byKey map[requestKey]*request
@@ -68,9 +67,8 @@ func newPending() *pending {
 	return &pending{byKey: map[requestKey]*request{}, byID: map[string]*request{}, count: map[[3]string]int{}}
 }
 
-// ask returns the answer to r, and stops asking when ctx ends or timeout has
-// passed and no equal request waits. An answer that is being carried out then
-// is waited for.
+// ask returns the answer to r. The request is closed when ctx ends or timeout has
+// passed, unless an equal one is pending. An answer that arrived before is waited for.
 func (p *pending) ask(ctx context.Context, r *request, timeout time.Duration) (wire.Content, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -91,12 +89,12 @@ func (p *pending) ask(ctx context.Context, r *request, timeout time.Duration) (w
 		return r.content, r.err
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, refuse(wire.Timeout, "%.80q did not answer within %v", r.approver.who.Name, timeout)
+		return nil, refuse(wire.Timeout, "no answer from %.80q within %v", r.approver.who.Name, timeout)
 	}
 	return nil, ctx.Err()
 }
 
-// join returns the request that equals r, which is r itself when it is the
+// join returns the pending request that is equal to r, which is r itself if it is the
 // first.
 func (p *pending) join(r *request) (_ *request, first bool, _ error) {
 	p.mu.Lock()
@@ -104,7 +102,7 @@ func (p *pending) join(r *request) (_ *request, first bool, _ error) {
 	equal, count := p.byKey[r.requestKey], r.countKey()
 	switch {
 	case equal != nil && equal.waiters >= maxPending, equal == nil && p.count[count] >= maxPending:
-		return nil, false, refuse(wire.InvalidState, "%d requests wait for %.80q already", maxPending, r.approver.who.Name)
+		return nil, false, refuse(wire.InvalidState, "too many requests are pending: the limit is %d for %.80q", maxPending, r.approver.who.Name)
 	case equal != nil:
 		equal.waiters++
 		return equal, false, nil
@@ -119,7 +117,7 @@ func (r *request) countKey() [3]string {
 	return [3]string{r.approver.room.name, r.requester, r.approver.who.Name}
 }
 
-// begin answers r by what needs no asking, or sends it to who is asked.
+// begin answers r from the store, or sends it to the approver.
 func (p *pending) begin(ctx context.Context, r *request) {
 	content, err := r.look(ctx)
 	if err == nil && content == nil {
@@ -134,11 +132,10 @@ func (p *pending) begin(ctx context.Context, r *request) {
 	p.finish(r, content, err)
 }
 
-// errSlow tells who sends that it is not at fault.
-var errSlow = wire.Error{Code: wire.OperationFailed, Text: "the participant does not read what it is sent"}
+// errSlow is for senders, which are not at fault.
+var errSlow = wire.Error{Code: wire.OperationFailed, Text: "the participant does not read its events"}
 
-// leave reports whether the caller is done with r, to which nobody has
-// answered.
+// leave withdraws the caller from r, and reports false if r is being answered.
 func (p *pending) leave(r *request) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -151,7 +148,7 @@ func (p *pending) leave(r *request) bool {
 	return true
 }
 
-// provide answers the request called id, and returns when that is carried out.
+// provide answers the request with this id, and returns when the answer was accepted.
 func (p *pending) provide(ctx context.Context, caller *session, tool, id string, provided secret.Value) error {
 	r, err := p.claim(caller, tool, id)
 	if err != nil {
@@ -162,35 +159,35 @@ func (p *pending) provide(ctx context.Context, caller *session, tool, id string,
 	return err
 }
 
-// reject ends the request called id with the reason given.
+// reject closes the request with this id, for a reason.
 func (p *pending) reject(caller *session, tool, id, reason string) error {
 	r, err := p.claim(caller, tool, id)
 	if err != nil {
 		return err
 	}
 	if len(reason) > maxRejection {
-		reason = strings.ToValidUTF8(reason[:maxRejection], "") // the last rune may be half a one
+		reason = strings.ToValidUTF8(reason[:maxRejection], "") // the last rune may be incomplete
 	}
 	p.finish(r, nil, wire.Error{Code: wire.OperationFailed, Text: reason})
 	return nil
 }
 
-// claim returns the request called id for the caller alone to answer.
+// claim returns the request with this id, which only the caller may answer then.
 func (p *pending) claim(caller *session, tool, id string) (*request, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.byID[id]
 	switch {
 	case r == nil || r.claimed || r.tool != tool || r.approver.room.name != caller.room.name:
-		return nil, refuse(wire.NotFound, "no such request waits: it was answered, or its time has passed")
+		return nil, refuse(wire.NotFound, "request not found or already closed")
 	case r.approver.who.Name != caller.who.Name:
-		return nil, refuse(wire.PermissionDenied, "somebody else is asked")
+		return nil, refuse(wire.PermissionDenied, "the request is for another identity")
 	}
 	r.claimed = true
 	return r, nil
 }
 
-// finish gives the answer to all who wait for it.
+// finish closes r with its answer.
 func (p *pending) finish(r *request, content wire.Content, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,7 +197,7 @@ func (p *pending) finish(r *request, content wire.Content, err error) {
 	close(r.done)
 }
 
-// remove forgets r; the caller holds the lock.
+// remove deletes r from the indexes. The caller holds p.mu.
 func (p *pending) remove(r *request) {
 	delete(p.byKey, r.requestKey)
 	delete(p.byID, r.id)
@@ -210,13 +207,13 @@ func (p *pending) remove(r *request) {
 	}
 }
 
-// requestTimeout is how long a request waits that asks for that many seconds.
+// requestTimeout returns the timeout of a request, given in seconds.
 func requestTimeout(seconds *int) (time.Duration, error) {
 	switch {
 	case seconds == nil:
 		return defaultTimeout, nil
 	case *seconds <= 0:
-		return 0, refuse(wire.InvalidRequest, "the timeout is not positive")
+		return 0, refuse(wire.InvalidRequest, "invalid timeout: want a positive number of seconds")
 	}
 	return time.Duration(min(*seconds, int(maxTimeout/time.Second))) * time.Second, nil
 }

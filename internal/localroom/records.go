@@ -17,8 +17,7 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// A RecordKey names one secret (docs/room-api.md section 7.2). DelegatedTo is
-// a part of it, "" for none.
+// A RecordKey names one secret (docs/room-api.md section 7.2). DelegatedTo may be "".
 type RecordKey struct {
 	Room        string `json:"room"`
 	Owner       string `json:"owner"`
@@ -32,16 +31,16 @@ type Info struct {
 	Type string `json:"type"` // a media type
 	Name string `json:"name"`
 
-	// Updated counts the changes of the store: the higher, the later.
+	// Updated is the number of the change of the store that wrote it.
 	Updated uint64 `json:"updated"`
 }
 
-// DefaultType is the type of a secret that was set with none.
+// DefaultType is the type of a secret that is set without a type.
 const DefaultType = "application/octet-stream"
 
-// Get returns the secret at a, if it is of the given type and name, "" being
-// any. With no a.ID it returns the one that was updated last of those that
-// fit. The error is [ErrNotFound] when there is none.
+// Get returns the secret called a if it has the given type and name; "" matches any.
+// Without a.ID it returns the matching secret that was updated last. The error wraps
+// [ErrNotFound].
 func (s *Store) Get(a RecordKey, typ, name string) (Info, secret.Value, error) {
 	var info Info
 	var value secret.Value
@@ -52,7 +51,7 @@ func (s *Store) Get(a RecordKey, typ, name string) (Info, secret.Value, error) {
 		key := s.seal.recordKey(info.RecordKey)
 		plain, err := s.seal.open(kindValue, key, info.Updated, tx.Bucket(bucketValues).Get(key))
 		if err != nil {
-			return fmt.Errorf("the value of %q: %w: %w", info.ID, ErrDamaged, err)
+			return fmt.Errorf("value of %q: %w: %w", info.ID, ErrDamaged, err)
 		}
 		value = secret.New(plain)
 		return nil
@@ -60,7 +59,7 @@ func (s *Store) Get(a RecordKey, typ, name string) (Info, secret.Value, error) {
 	return info, value, err
 }
 
-// Exists reports whether there is a secret at a.
+// Exists reports whether the secret called a exists.
 func (s *Store) Exists(a RecordKey) (bool, error) {
 	err := s.view(func(tx *bolt.Tx) error {
 		_, err := s.find(tx.Bucket(bucketInfo), a, "", "")
@@ -72,8 +71,8 @@ func (s *Store) Exists(a RecordKey) (bool, error) {
 	return err == nil, err
 }
 
-// List describes all secrets of owner in room, those delegated to others too,
-// ordered by name and then id.
+// List describes all secrets of owner in room, with those that are delegated to other
+// identities, by name and then id.
 func (s *Store) List(room, owner string) (list []Info, err error) {
 	err = s.view(func(tx *bolt.Tx) error {
 		return s.scan(tx.Bucket(bucketInfo), s.seal.ownerPrefix(room, owner), nil, func(i Info) { list = append(list, i) })
@@ -94,16 +93,15 @@ func (s *Store) Delegated(room, delegatee, id string) (found []RecordKey, err er
 	return found, err
 }
 
-// Set writes a secret over the one at a, or makes it. With no a.ID it writes
-// over the one of that owner, delegatee, type and name that was updated last,
-// or makes one with a random id. A type or name of "" stays as it is, or is
-// [DefaultType] and the id.
+// Set creates or replaces the secret called a. Without a.ID it replaces the secret of
+// that owner, delegatee, type and name that was updated last, or creates one with a
+// random id. A type or name of "" is unchanged, or is [DefaultType] and the id.
 func (s *Store) Set(a RecordKey, typ, name string, value secret.Value) error {
 	if err := checkNames(a, typ, name); err != nil {
 		return err
 	}
 	if value.Len() > maxValue {
-		return fmt.Errorf("%w: a value has at most %d bytes", ErrInvalid, maxValue)
+		return fmt.Errorf("%w: value is longer than %d bytes", ErrInvalid, maxValue)
 	}
 	return s.update(value.Len(), func(b *batch) error {
 		fitType, fitName := typ, name
@@ -125,9 +123,9 @@ func (s *Store) Set(a RecordKey, typ, name string, value secret.Value) error {
 }
 
 const (
-	// maxName is the longest part of an address, type or name, in bytes.
+	// maxName bounds the parts of a key, types and names, in bytes.
 	maxName = 1024
-	// maxValue leaves room in a message for what else is in there.
+	// maxValue leaves room in a message for its headers.
 	maxValue = wire.DefaultMaxMessage - 64<<10
 )
 
@@ -135,14 +133,13 @@ const (
 func checkNames(a RecordKey, typ, name string) error {
 	for _, part := range []string{a.Room, a.Owner, a.DelegatedTo, a.ID, typ, name} {
 		if len(part) > maxName || !utf8.ValidString(part) {
-			return fmt.Errorf("%w: ids, types, names and URLs are UTF-8 of at most %d bytes", ErrInvalid, maxName)
+			return fmt.Errorf("%w: want ids, types, names and URLs in UTF-8 of at most %d bytes", ErrInvalid, maxName)
 		}
 	}
 	return nil
 }
 
-// Delete removes the secret at a. The error is [ErrNotFound] when there is
-// none.
+// Delete deletes the secret called a. The error wraps [ErrNotFound].
 func (s *Store) Delete(a RecordKey) error {
 	return s.update(0, func(b *batch) error {
 		info, err := s.find(b.info, a, "", "")
@@ -153,11 +150,11 @@ func (s *Store) Delete(a RecordKey) error {
 	})
 }
 
-// errChanged: a secret is not what was read before.
-var errChanged = errors.New("the secret was changed meanwhile")
+// errChanged means that the secret was written or deleted since it was read.
+var errChanged = errors.New("secret has changed")
 
-// updateSame is update for the secret that old describes. The error is errChanged
-// when it was written or deleted since.
+// updateSame is update if the secret is still the one that old describes, and fails
+// with errChanged if not.
 func (s *Store) updateSame(old Info, size int, apply func(*batch) error) error {
 	return s.update(size, func(b *batch) error {
 		info, err := b.find(b.info, old.RecordKey, "", "")
@@ -170,20 +167,20 @@ func (s *Store) updateSame(old Info, size int, apply func(*batch) error) error {
 	})
 }
 
-// replace writes value over the secret that info describes, and returns what
-// describes it from then on, with errors as updateSame has them.
+// replace changes the value of the secret that info describes, and returns its new
+// description.
 func (s *Store) replace(info Info, value secret.Value) (Info, error) {
 	err := s.updateSame(info, value.Len(), func(b *batch) error { return b.change(&info, value) })
 	return info, err
 }
 
-// rewrite writes value, which is what info describes, once more. It is no change,
-// and tells that the store takes one.
+// rewrite writes the unchanged value of a secret, to find out whether the store
+// accepts writes.
 func (s *Store) rewrite(info Info, value secret.Value) error {
 	return s.updateSame(info, value.Len(), func(b *batch) error { return b.put(info, value) })
 }
 
-// remove deletes the secret that old describes.
+// remove deletes a secret.
 func (s *Store) remove(old Info) error {
 	return s.updateSame(old, 0, func(b *batch) error { return b.delete(old) })
 }
@@ -226,7 +223,7 @@ func (b *batch) put(info Info, value secret.Value) error {
 	return nil
 }
 
-// find returns what [Store.Get] describes.
+// find returns the description of the secret that [Store.Get] returns.
 func (s *Store) find(infos *bolt.Bucket, k RecordKey, typ, name string) (found Info, err error) {
 	fits := func(i Info) bool {
 		return (typ == "" || typ == i.Type) && (name == "" || name == i.Name)
@@ -247,7 +244,7 @@ func (s *Store) find(infos *bolt.Bucket, k RecordKey, typ, name string) (found I
 			}
 		})
 	default:
-		err = fmt.Errorf("%w: neither an id nor a type or a name is given", ErrInvalid)
+		err = fmt.Errorf("%w: missing id, type or name", ErrInvalid)
 	}
 	if err == nil && found.Updated == 0 {
 		err = ErrNotFound
@@ -255,7 +252,7 @@ func (s *Store) find(infos *bolt.Bucket, k RecordKey, typ, name string) (found I
 	return found, err
 }
 
-// scan calls f with the secrets the keys of which begin and end so.
+// scan calls f with the secrets whose keys have prefix and suffix.
 func (s *Store) scan(infos *bolt.Bucket, prefix, suffix []byte, f func(Info)) error {
 	c := infos.Cursor()
 	for key, box := c.Seek(prefix); bytes.HasPrefix(key, prefix); key, box = c.Next() {
@@ -278,7 +275,7 @@ func (s *Store) openInfo(key, box []byte) (Info, error) {
 	}
 	info, err := decodeInfo(plain)
 	if err != nil || !bytes.Equal(s.seal.recordKey(info.RecordKey), key) {
-		return Info{}, fmt.Errorf("%w: a record is not what its address says", ErrDamaged)
+		return Info{}, fmt.Errorf("%w: a record is stored under the key of another", ErrDamaged)
 	}
 	return info, nil
 }
@@ -287,7 +284,7 @@ func decodeInfo(plain []byte) (Info, error) {
 	var info Info
 	err := json.Unmarshal(plain, &info)
 	if err == nil && (info.ID == "" || info.Updated == 0) {
-		err = errors.New("a record has no id")
+		err = errors.New("record without id")
 	}
 	return info, err
 }

@@ -355,6 +355,21 @@ func TestNotStored(t *testing.T) {
 	}
 }
 
+// An answer that came in time counts, however long it takes to store.
+func TestAnswerThatIsStoredLate(t *testing.T) {
+	s := serve(t)
+	bot, ann := s.connect("bot", scoped()), s.connect("ann", scoped())
+	asking := bot.ask(t, ann, dbURL, `,"timeout":1`)
+	id := ann.asked(t).RequestID
+	release := sync.OnceFunc(localroom.HoldCommits(s.store))
+	defer release()
+	time.AfterFunc(1500*time.Millisecond, release)
+	ann.call(t, wire.ProvideSecret, provided(id, "v"))
+	if got := outcome(bot.response(t, asking), nil); got != "v" {
+		t.Errorf("bot gets %s", got)
+	}
+}
+
 // Equal requests of one identity are sent once, and answered together.
 func TestEqualRequests(t *testing.T) {
 	s := serve(t)
@@ -433,7 +448,7 @@ func TestFloodOfRequests(t *testing.T) {
 	}
 	other := s.connect("bot", scoped())
 	e, _ := other.response(t, other.ask(t, ann, "one more", "")).(wire.Error)
-	if e.Code != wire.InvalidState || e.Text != `100 requests wait for "ann" already` {
+	if e.Code != wire.InvalidState || e.Text != `too many requests are pending: the limit is 100 for "ann"` {
 		t.Errorf("one more: %+v", e)
 	}
 	// Equal ones are no more of them; others ask and are asked as before.
@@ -472,7 +487,7 @@ func TestFloodOfRequests(t *testing.T) {
 		bot.ask(t, bot, fmt.Sprint(i), "")
 	}
 	e, _ = bot.response(t, bot.ask(t, bot, "one more", "")).(wire.Error)
-	if e.Code != wire.InvalidState || e.Text != "256 requests of this connection wait already" {
+	if e.Code != wire.InvalidState || e.Text != "too many pending calls: the limit is 256" {
 		t.Errorf("one more: %+v", e)
 	}
 	if err := setSecret(t.Context(), bot, "quick", "v"); err != nil {
@@ -699,6 +714,68 @@ func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
 	return ours, nil
 }
 
+// serveInBubble returns how participants of a room enter. It is for a synctest
+// bubble.
+func serveInBubble(t *testing.T) (enter func(name string) *peer) {
+	store, err := localroom.OpenStore(filepath.Join(t.TempDir(), "room.db"), key(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := localroom.NewServer(localroom.ServerConfig{Store: store})
+	l := pipes{make(chan net.Conn), make(chan struct{})}
+	web := &http.Server{Handler: server}
+	var serving sync.WaitGroup
+	serving.Go(func() { web.Serve(l) })
+	t.Cleanup(func() {
+		web.Close()
+		serving.Wait()
+		server.Close()
+		store.Close()
+	})
+	return func(name string) *peer {
+		jwt, err := token.Token{Name: name, Room: "demo", API: scoped(), KeyID: localroom.KeyID, Expires: time.Now().Add(time.Hour)}.Sign(store.SigningKey())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := connect(t.Context(), l.dial, "ws://room/rooms/demo", jwt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+}
+
+// A peer that reads nothing, neither pings nor what it asked for, is dropped within
+// two intervals, and one that answers pings stays.
+func TestSilentPeerIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		enter := serveInBubble(t)
+		bot, ann, eve := enter("bot"), enter("ann"), enter("eve")
+		defer bot.conn.CloseNow()
+		defer eve.conn.CloseNow()
+		begin := time.Now()
+		present := func() bool {
+			e, _ := bot.response(t, bot.ask(t, ann, dbURL, `,"timeout":1`)).(wire.Error)
+			return e.Code == wire.Timeout
+		}
+		if _, err := eve.send(t.Context(), wire.TypeListToolkits, wire.Pack([]byte("{}"), nil)); err != nil {
+			t.Fatal(err) // the response to which blocks
+		}
+		for present() {
+			if time.Since(begin) > 3*time.Minute {
+				t.Fatal("a silent participant stays")
+			}
+		}
+		if took := time.Since(begin); took > 62*time.Second || took < 30*time.Second {
+			t.Errorf("a silent participant was dropped after %v", took)
+		}
+		synctest.Wait()
+		if _, err := eve.send(t.Context(), wire.TypeListToolkits, wire.Pack([]byte("{}"), nil)); err == nil {
+			t.Error("a participant that does not read its responses stays")
+		}
+	})
+}
+
 // Time is that of the server, to the second, whoever is there.
 func TestTimeouts(t *testing.T) {
 	for more, want := range map[string]time.Duration{
@@ -709,32 +786,7 @@ func TestTimeouts(t *testing.T) {
 		`,"timeout":360000`: time.Hour,
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			store, err := localroom.OpenStore(filepath.Join(t.TempDir(), "room.db"), key(1))
-			if err != nil {
-				t.Fatal(err)
-			}
-			server := localroom.NewServer(localroom.ServerConfig{Store: store})
-			l := pipes{make(chan net.Conn), make(chan struct{})}
-			web := &http.Server{Handler: server}
-			var serving sync.WaitGroup
-			serving.Go(func() { web.Serve(l) })
-			defer func() {
-				web.Close()
-				serving.Wait()
-				server.Close()
-				store.Close()
-			}()
-			enter := func(name string) *peer {
-				jwt, err := token.Token{Name: name, Room: "demo", API: scoped(), KeyID: localroom.KeyID, Expires: time.Now().Add(time.Hour)}.Sign(store.SigningKey())
-				if err != nil {
-					t.Fatal(err)
-				}
-				p, err := connect(t.Context(), l.dial, "ws://room/rooms/demo", jwt)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return p
-			}
+			enter := serveInBubble(t)
 			bot, ann := enter("bot"), enter("ann")
 			defer bot.conn.CloseNow()
 			begin := time.Now()
@@ -745,7 +797,7 @@ func TestTimeouts(t *testing.T) {
 			if took := time.Since(begin); e.Code != wire.Timeout || took != want {
 				t.Errorf("%q: %+v after %v, want %v", more, e, took, want)
 			}
-			if e.Text != fmt.Sprintf(`"ann" did not answer within %v`, want) {
+			if e.Text != fmt.Sprintf(`no answer from "ann" within %v`, want) {
 				t.Error(e.Text)
 			}
 			later := enter("ann")

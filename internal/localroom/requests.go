@@ -15,7 +15,7 @@ func (s secrets) request(ctx context.Context, caller *session, a wire.RequestSec
 	if err != nil {
 		return nil, err
 	}
-	// Who is not here may be called by name, for what they provided before.
+	// A participant that is not in the room may be named, for reuse.
 	owner := string(a.ParticipantID)
 	approver, notPresent := caller.room.find(owner)
 	if notPresent == nil {
@@ -26,14 +26,14 @@ func (s secrets) request(ctx context.Context, caller *session, a wire.RequestSec
 		return nil, err
 	}
 	if a.URL == "" {
-		return nil, refuse(wire.InvalidRequest, "there is no url")
+		return nil, refuse(wire.InvalidRequest, "missing url")
 	}
 	a.Type = cmp.Or(a.Type, DefaultType)
 	a.Timeout = new(int(timeout.Seconds()))
 
 	key := RecordKey{caller.room.name, owner, delegatee, requestedID(a.URL, a.Type)}
 	if err := checkNames(key, string(a.Type), string(a.URL)); err != nil {
-		return nil, err // before anybody provides what cannot be stored
+		return nil, err // before a value is provided that cannot be stored
 	}
 	answer := func(value secret.Value) wire.Content {
 		return wire.File{Name: string(a.URL), MimeType: string(a.Type), Data: value}
@@ -67,15 +67,15 @@ func (s secrets) request(ctx context.Context, caller *session, a wire.RequestSec
 	}, timeout)
 }
 
-// concerns reports whether what is stored under key answers a request of caller. Who
-// asks for a third one is told what that one is given, not what it has.
+// concerns reports whether caller may get what is stored under key. An admin that
+// requests for a third participant may not read what that one has.
 func concerns(key RecordKey, caller *session) bool {
 	return caller.who.Name == key.Owner || caller.who.Name == key.DelegatedTo
 }
 
 func (s *session) requester() wire.Requester { return wire.Requester{ID: s.id, Name: s.who.Name} }
 
-// delegatee is for whom is stored what caller requests of approver, "" for nobody
+// delegatee returns the identity that the answer is stored for, which may be ""
 // (section 7.4).
 func delegatee(caller *session, approver, delegateTo string) (string, error) {
 	name := caller.who.Name
@@ -87,14 +87,13 @@ func delegatee(caller *session, approver, delegateTo string) (string, error) {
 	case delegateTo == name || name == approver || caller.who.API.IsAdmin():
 		return delegateTo, nil
 	}
-	return "", refuse(wire.PermissionDenied, "delegate_to may name the caller; others only when the caller asks itself or its token grants api.admin")
+	return "", refuse(wire.PermissionDenied, "delegate_to of another identity requires the grant api.admin, or a request of the caller to itself")
 }
 
-// requestedID is the id under which a requested secret is stored.
+// requestedID returns the id that a requested secret is stored under.
 func requestedID(url, typ wire.Nullable) string { return "requested-" + fingerprint(url, typ) }
 
-// provide is provide_secret. What is provided is on the disk before either
-// side is answered.
+// provide is provide_secret. The value is on disk before either side gets a response.
 func (s secrets) provide(ctx context.Context, caller *session, h wire.ProvideHeaders, value secret.Value) (wire.Content, error) {
 	if h.Error != nil {
 		return wire.Empty{}, s.pending.reject(caller, wire.ProvideSecret, h.RequestID, *h.Error)
@@ -102,8 +101,8 @@ func (s secrets) provide(ctx context.Context, caller *session, h wire.ProvideHea
 	return wire.Empty{}, s.pending.provide(ctx, caller, wire.ProvideSecret, h.RequestID, value)
 }
 
-// deleteRequested is delete_requested_secret: it removes what a request of the
-// caller is answered with from now on, its own or what others delegated to it.
+// deleteRequested is delete_requested_secret: it deletes every secret that would answer
+// the request, those of the caller and those that others delegated to it.
 func (s secrets) deleteRequested(_ context.Context, caller *session, a wire.DeleteRequestedArguments) (wire.Content, error) {
 	key := caller.key(a.DelegatedTo, wire.Nullable(requestedID(a.URL, cmp.Or(a.Type, DefaultType))))
 	keys := []RecordKey{key}

@@ -16,11 +16,12 @@ import (
 
 	"github.com/roomenv/roomenv/internal/httpserver"
 	"github.com/roomenv/roomenv/internal/peercred"
+	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Files of an embedded room.
+// Files of a local room.
 const (
 	storeFile  = "room.db"
 	keyFile    = "room.key"
@@ -31,29 +32,29 @@ const (
 const maxSocketPath = 107
 
 const (
-	// failoverInterval is how long to wait for somebody who has the lock and does
-	// not listen yet, or any more, before the next look.
-	failoverInterval = 5 * time.Millisecond
-	// failoverTimeout is how long to look.
+	// Attempts to connect while another process holds the lock and does not listen yet,
+	// or no longer.
 	failoverTimeout = 10 * time.Second
+	failoverMin     = 5 * time.Millisecond
+	failoverMax     = 50 * time.Millisecond
 
-	// suspendTimeout bounds how long a process that is told to stop goes on.
+	// suspendTimeout bounds [Room.Suspend].
 	suspendTimeout = time.Second
 
 	tokenLifetime = 5 * time.Minute
 )
 
-// Options are what a [Room] may be told; the zero value works.
+// Options configure a [Room]. The zero value works.
 type Options struct {
-	Key       secret.Value                            // the room key; zero: in the file room.key, which is made
+	Key       secret.Value                            // the room key; zero reads the file room.key, and creates it if needed
 	VerifyKey func(keyID string) (secret.Value, bool) // see [ServerConfig.Key]
-	Logger    *slog.Logger                            // nil: none
+	Logger    *slog.Logger                            // nil discards
 }
 
-// A Room lives in a folder that the processes of one user share,
-// with no daemon: whoever holds the lock on the database serves it on a Unix
-// socket beside it, the others connect, and when the leader ends another one
-// takes over. Its methods are safe for concurrent use.
+// A Room is shared by the processes of one user, through a directory and without a
+// daemon: the process that holds the lock of the store is the leader and serves the
+// room on a Unix socket, the others connect to it, and one of them becomes the leader
+// when it exits. Methods are safe for concurrent use.
 type Room struct {
 	dir     string
 	key     secret.Value
@@ -61,32 +62,32 @@ type Room struct {
 	options Options
 
 	mu        sync.Mutex
-	leader    *leader // nil: another process holds the room, or nobody
-	suspended bool    // the room is for others to hold
+	leader    *leader // nil: this process is not the leader
+	suspended bool    // see Suspend
 	closed    bool
 
-	closing sync.WaitGroup // leaders that stepped down
+	closing sync.WaitGroup // leaders that step down
 }
 
-// Open opens the room in dir, and makes dir and the key when there are none.
-// It takes no lock and opens no store.
+// Open opens the room in dir. It creates dir and the key if they do not exist, takes
+// no lock and opens no store.
 func Open(dir string, o Options) (*Room, error) {
 	r := &Room{dir: dir, key: o.Key, options: o}
 	if err := r.prepare(); err != nil {
-		return nil, fmt.Errorf("cannot open the room in %s: %w", dir, err)
+		return nil, fmt.Errorf("open room %s: %w", dir, err)
 	}
 	return r, nil
 }
 
 func (r *Room) prepare() error {
 	if path := r.path(socketFile); len(path) > maxSocketPath {
-		return fmt.Errorf("the path of its socket has %d bytes and the system takes %d: use a folder with a shorter path", len(path), maxSocketPath)
+		return fmt.Errorf("socket path of %d bytes is longer than %d: use a shorter directory", len(path), maxSocketPath)
 	}
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return err
 	}
 	if r.key.Len() == 0 {
-		// A store that is there was made after its key: a new one would not fit.
+		// A store is encrypted with the key that was created before it.
 		_, err := os.Stat(r.path(storeFile))
 		if errors.Is(err, fs.ErrNotExist) {
 			err = createKey(r.path(keyFile))
@@ -96,7 +97,7 @@ func (r *Room) prepare() error {
 		}
 		r.key, err = readKey(r.path(keyFile))
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s is there and its key %s is not: put it back, or set ROOMENV_ROOM_KEY", storeFile, keyFile)
+			return fmt.Errorf("%s exists but its key file %s is missing; restore it or set ROOMENV_ROOM_KEY", storeFile, keyFile)
 		} else if err != nil {
 			return err
 		}
@@ -111,22 +112,22 @@ func (r *Room) prepare() error {
 
 func (r *Room) path(file string) string { return filepath.Join(r.dir, file) }
 
-// DialContext connects to whoever serves the room, which is this process when
-// nobody else does. Network and address are not looked at, so that it stands
-// in for [net.Dialer.DialContext].
+// DialContext connects to the leader, and makes this process the leader if there is
+// none. It ignores network and address, and so replaces [net.Dialer.DialContext].
 func (r *Room) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, failoverTimeout)
 	defer cancel()
+	backoff := retry.Backoff{Min: failoverMin, Max: failoverMax}
 	locked := false
 	for {
 		conn, err := r.connect(ctx)
 		if err == nil {
 			return conn, nil
 		}
-		// The dialer may find its time over before ctx does.
+		// The dialer may notice the deadline before ctx does.
 		late := ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)
 		if !isNotListening(err) && !(locked && late) {
-			return nil, fmt.Errorf("cannot connect to the room in %s: %w", r.dir, err)
+			return nil, fmt.Errorf("connect to room %s: %w", r.dir, err)
 		}
 		taken, err := r.tryAcquire()
 		if taken {
@@ -135,10 +136,8 @@ func (r *Room) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 		if locked = errors.Is(err, ErrLocked); err != nil && !locked {
 			return nil, err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("cannot connect to the room in %s: %w, and does not serve it: %w", r.dir, ErrLocked, ctx.Err())
-		case <-time.After(failoverInterval):
+		if backoff.Wait(ctx) != nil {
+			return nil, fmt.Errorf("connect to room %s: %w and does not serve the room: %w", r.dir, ErrLocked, ctx.Err())
 		}
 	}
 }
@@ -156,21 +155,21 @@ func (r *Room) connect(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
-// isNotListening tells the state between two leaders: no socket, one that is
-// left over, or one with more callers than it takes.
+// isNotListening reports whether err is that of a room between two leaders: without
+// a socket, with that of a leader that was killed, or with a full backlog.
 func isNotListening(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN)
 }
 
-// Acquire makes this process the one that serves the room, or fails with an
-// error that wraps [ErrLocked] when another one does.
+// Acquire makes this process the leader. The error wraps [ErrLocked] if another
+// process is.
 func (r *Room) Acquire() error {
 	_, err := r.tryAcquire()
 	if !errors.Is(err, ErrLocked) {
 		return err
 	}
 	if pid := r.leaderPID(); pid != 0 {
-		return fmt.Errorf("%w: process %d", err, pid)
+		return fmt.Errorf("%w: pid %d", err, pid)
 	}
 	return err
 }
@@ -185,7 +184,7 @@ func (r *Room) leaderPID() int {
 	return pid
 }
 
-// tryAcquire reports whether it took the room, which this process may have already.
+// tryAcquire reports whether this process became the leader, which it may be already.
 func (r *Room) tryAcquire() (taken bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -202,39 +201,39 @@ func (r *Room) tryAcquire() (taken bool, err error) {
 	return err == nil, err
 }
 
-// Serve takes connections of l too, until ctx ends or the room is closed. It
-// closes l. Hold has to come before it.
+// Serve serves connections of l too, until ctx ends or the room is closed. It closes
+// l. [Room.Acquire] has to succeed before it.
 func (r *Room) Serve(ctx context.Context, l net.Listener) error {
 	defer l.Close()
 	r.mu.Lock()
 	h := r.leader
 	r.mu.Unlock()
 	if h == nil {
-		return fmt.Errorf("cannot serve the room in %s: it is not held", r.dir)
+		return fmt.Errorf("serve room %s: this process is not the leader", r.dir)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
 	if err := h.serve(ctx, l); err != nil {
-		return fmt.Errorf("cannot serve the room in %s: %w", r.dir, err)
+		return fmt.Errorf("serve room %s: %w", r.dir, err)
 	}
 	return nil
 }
 
-// Sign returns t as a token of this room's own key, whoever serves it.
+// Sign signs t with the key of the room, which every leader of it accepts.
 func (r *Room) Sign(t token.Token) (secret.Value, error) {
 	t.KeyID = KeyID
 	return t.Sign(r.tokens)
 }
 
-// Token returns a token that is good for a connection made now.
+// Token returns a participant token for a connection that is made now.
 func (r *Room) Token(room, identity string, scope *token.Scope) (secret.Value, error) {
 	return r.Sign(token.Token{Name: identity, Room: room, API: scope, Expires: time.Now().Add(tokenLifetime)})
 }
 
-// Close drops the connections that this process serves, so that their clients
-// look for the next leader, and releases the store. It waits for refresh tokens
-// that a provider is about to send (30 s at most).
+// Close drops the connections that this process serves, so that their clients find
+// the next leader, and releases the store. It first stores the refresh tokens that
+// providers are about to send, which takes 30 s at most.
 func (r *Room) Close() error {
 	r.mu.Lock()
 	r.closed = true
@@ -245,17 +244,17 @@ func (r *Room) Close() error {
 	return err
 }
 
-// Suspend is Close until resume is called, for a process that is about to be
-// stopped, which would delay others. It takes suspendTimeout at most. If a provider
-// is slower, the store stays locked until what it sends is stored: a refresh token
-// that replaces another is worth more than the time of those who wait.
+// Suspend is Close until resume is called. It is for a process that is about to be
+// stopped, and returns within a second. If a provider is slower, the store stays
+// locked until its refresh token is stored: the other processes have to wait then,
+// but no authorization is lost.
 func (r *Room) Suspend() (resume func()) {
 	r.mu.Lock()
 	r.suspended = true
 	done := r.stepDown()
 	r.mu.Unlock()
 	select {
-	case <-done: // the next leader opens the store and says what is wrong
+	case <-done: //nolint:errcheck // the next leader reports what is wrong with the store
 	case <-time.After(suspendTimeout):
 	}
 	return func() {
@@ -265,8 +264,8 @@ func (r *Room) Suspend() (resume func()) {
 	}
 }
 
-// stepDown begins to release the room, and sends the result when that is done. The
-// caller holds the lock.
+// stepDown begins to release the room, and sends the result when it is released. The
+// caller holds r.mu.
 func (r *Room) stepDown() <-chan error {
 	done, l := make(chan error, 1), r.leader
 	r.leader = nil
@@ -278,7 +277,7 @@ func (r *Room) stepDown() <-chan error {
 	return done
 }
 
-// A leader has the lock on the store and serves it.
+// A leader holds the lock of the store and serves the room.
 type leader struct {
 	store   *Store
 	server  *Server
@@ -294,11 +293,11 @@ func (r *Room) newLeader() (*leader, error) {
 	}
 	l, err := r.listen()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot serve the room in %s: %w", r.dir, err), store.Close())
+		return nil, errors.Join(fmt.Errorf("serve room %s: %w", r.dir, err), store.Close())
 	}
 	server := NewServer(ServerConfig{Store: store, Key: r.options.VerifyKey, Logger: r.options.Logger})
 	if store.torn {
-		server.log.Warn("one of the two meta pages of the store is damaged: the other one is used, which may lack the last change", "store", store.path)
+		server.log.Warn("meta page of the store is damaged; using the other one, which may lack the last change", "store", store.path)
 	}
 	h := &leader{store: store, server: server}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -306,13 +305,14 @@ func (r *Room) newLeader() (*leader, error) {
 	return h, nil
 }
 
-// serve leaves it to the server to refuse connections in its own way.
+// serve leaves the limit of connections to the server, which refuses them in a way
+// that clients understand.
 func (h *leader) serve(ctx context.Context, l net.Listener) error {
 	return httpserver.Run(ctx, corked{l}, httpserver.Config{Handler: h.server, Logger: h.server.log, MaxConnections: 2 * maxConnections})
 }
 
-// listen makes the socket. Whoever calls it holds the lock, so a socket that
-// is there is left over from a leader that was killed.
+// listen creates the socket. The caller holds the lock, so one that exists is left
+// from a leader that was killed.
 func (r *Room) listen() (*net.UnixListener, error) {
 	path := r.path(socketFile)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -329,8 +329,8 @@ func (r *Room) listen() (*net.UnixListener, error) {
 	return l, nil
 }
 
-// close lets go of the lock last: whoever takes it finds no socket, and
-// nobody removes the socket of another.
+// close releases the lock last: the next leader finds no socket, and no process
+// removes the socket of another.
 func (h *leader) close() error {
 	h.cancel()
 	h.serving.Wait() // which removes the socket

@@ -201,7 +201,7 @@ func TestHoldAndServe(t *testing.T) {
 	go func() { served <- e.Serve(t.Context(), l) }()
 
 	other := openRoom(t, dir)
-	if err := other.Acquire(); !errors.Is(err, localroom.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
+	if err := other.Acquire(); !errors.Is(err, localroom.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint("pid ", os.Getpid())) {
 		t.Errorf("held twice: %v", err)
 	}
 	jwt, err := other.Token("demo", "ann", scoped())

@@ -18,8 +18,8 @@ import (
 // KeySize is the length of a room key, in bytes.
 const KeySize = 32
 
-// What the room key is used for. Each use has a key of its own, derived by
-// HKDF (RFC 5869) with the use as info string.
+// Uses of the room key. Each has a key of its own, derived by HKDF (RFC 5869) with the
+// use as info string.
 const (
 	forSealing   = "roomenv room sealing v1"
 	forAddresses = "roomenv room addresses v1"
@@ -27,7 +27,7 @@ const (
 	forCheck     = "roomenv room check v1"
 )
 
-// A kind is what a sealed record is, so that one is not read as another.
+// A kind of sealed record. A record of one kind is not accepted as another.
 type kind string
 
 const (
@@ -36,9 +36,9 @@ const (
 	kindTotals kind = "totals"
 )
 
-var errUnsealed = errors.New("a sealed record does not open")
+var errUnsealed = errors.New("decryption failed")
 
-// A sealer keeps what the database file holds from those who have no key.
+// A sealer encrypts what is in the file of a store.
 type sealer struct {
 	aead      cipher.AEAD
 	addresses []byte
@@ -48,7 +48,7 @@ type sealer struct {
 
 func newSealer(key secret.Value) (*sealer, error) {
 	if key.Len() != KeySize {
-		return nil, fmt.Errorf("a room key of %d bytes is not of %d", key.Len(), KeySize)
+		return nil, fmt.Errorf("invalid room key: got %d bytes, want %d", key.Len(), KeySize)
 	}
 	derive := func(use string) []byte {
 		// The only error is about a length that SHA-256 cannot give.
@@ -62,8 +62,8 @@ func newSealer(key secret.Value) (*sealer, error) {
 	return &sealer{aead, derive(forAddresses), derive(forCheck), secret.New(derive(forTokens))}, nil
 }
 
-// seal returns a random nonce and the sealed plaintext. Only [sealer.open]
-// with the same kind, address and version opens it.
+// seal returns a random nonce and the encrypted plaintext. [sealer.open] needs the same
+// kind, address and version.
 func (s *sealer) seal(k kind, address []byte, version uint64, plaintext []byte) []byte {
 	box := make([]byte, chacha20poly1305.NonceSizeX, chacha20poly1305.NonceSizeX+len(plaintext)+s.aead.Overhead())
 	_, _ = rand.Read(box) // never fails
@@ -91,8 +91,8 @@ func associated(k kind, address []byte, version uint64) []byte {
 // addressPart is the length of one part of a database key.
 const addressPart = 16
 
-// part is a keyed hash of names, so that the file does not tell them. Each
-// name is preceded by its length, so that no two lists read the same.
+// part returns a keyed hash of names. Each name is hashed with its length, so that
+// different lists differ.
 func (s *sealer) part(names ...string) []byte {
 	mac := hmac.New(sha256.New, s.addresses)
 	for _, n := range names {
@@ -104,9 +104,10 @@ func (s *sealer) part(names ...string) []byte {
 	return mac.Sum(nil)[:addressPart]
 }
 
-// The key of a record is a hash of its room, of its owner in the room, and of
-// the rest of its address. The last part does not depend on the owner, so that
-// what is delegated to somebody is found without opening a record.
+// The key of a record in the database has three parts: hashes of its room, of its
+// owner in the room, and of the rest of its [RecordKey]. The last part does not depend
+// on the owner, so that secrets that are delegated to an identity are found without
+// decryption.
 
 func (s *sealer) ownerPrefix(room, owner string) []byte {
 	return append(s.part("room", room), s.part("owner", room, owner)...)
@@ -122,8 +123,8 @@ func (s *sealer) recordKey(a RecordKey) []byte {
 
 const formatVersion = 1
 
-// checkRecord tells a wrong key from damage: the format version, a derivative
-// of the key, and a checksum of both.
+// checkRecord returns the record by which a wrong key differs from damage: the format
+// version, a hash of the key, and a checksum of both.
 func (s *sealer) checkRecord() []byte {
 	b := append([]byte{formatVersion}, s.check...)
 	sum := sha256.Sum256(b)
@@ -133,14 +134,14 @@ func (s *sealer) checkRecord() []byte {
 func (s *sealer) verifyCheckRecord(record []byte) error {
 	want := s.checkRecord()
 	if len(record) != len(want) {
-		return fmt.Errorf("%w: the check record is missing or cut", ErrDamaged)
+		return fmt.Errorf("%w: missing or truncated check record", ErrDamaged)
 	}
 	body := record[:len(record)-4]
 	if sum := sha256.Sum256(body); string(sum[:4]) != string(record[len(body):]) {
-		return fmt.Errorf("%w: the check record is not what was written", ErrDamaged)
+		return fmt.Errorf("%w: invalid check record", ErrDamaged)
 	}
 	if body[0] != formatVersion {
-		return fmt.Errorf("the store has format %d, this program knows %d: use a newer roomenv", body[0], formatVersion)
+		return fmt.Errorf("unsupported store format %d, want %d; use a newer roomenv", body[0], formatVersion)
 	}
 	if !hmac.Equal(record, want) {
 		return ErrWrongKey

@@ -23,23 +23,23 @@ func secretsToolkit(store *Store, pending *pending, providers *oauthprovider.Pro
 	o := authorizations{s, providers, now, new(singleflight.Group)}
 	return toolkit{
 		title:       "Secrets",
-		description: "Values that participants store in the room, each for itself and for those it delegates them to",
+		description: "Values that participants store in the room, for themselves and for participants they delegate them to",
 		tools: map[string]tool{
-			wire.ListSecrets:  {description: "Describe the secrets of the caller", run: scoped(s.list)},
-			wire.Exists:       {description: "Tell whether there is a secret", run: scoped(with(s.exists))},
+			wire.ListSecrets:  {description: "List the secrets of the caller, without values", run: scoped(s.list)},
+			wire.Exists:       {description: "Check whether a secret exists", run: scoped(with(s.exists))},
 			wire.GetSecret:    {description: "Return a secret", run: scoped(with(s.get))},
 			wire.SetSecret:    {description: "Store a secret", run: scoped(withValue(s.set))},
-			wire.DeleteSecret: {description: "Remove a secret", run: scoped(with(s.delete))},
-			wire.Watch:        {description: "Tell which secrets of the caller, and of those delegated to it, change", run: scoped(opened), stream: s.watch},
+			wire.DeleteSecret: {description: "Delete a secret", run: scoped(with(s.delete))},
+			wire.Watch:        {description: "Report changes of the secrets of the caller and of those delegated to it", run: scoped(opened), stream: s.watch},
 
-			wire.RequestSecret:         {description: "Ask a participant for a secret, unless it has provided that before", run: scoped(with(s.request)), waits: true},
-			wire.DeleteRequestedSecret: {description: "Remove a secret that was provided", run: scoped(with(s.deleteRequested))},
-			// Who is asked may always answer.
-			wire.ProvideSecret: {description: "Provide a secret that was asked for, or reject to", run: withValue(s.provide)},
+			wire.RequestSecret:         {description: "Return a secret, which a participant is asked for unless it is stored", run: scoped(with(s.request)), waits: true},
+			wire.DeleteRequestedSecret: {description: "Delete a secret that a participant provided", run: scoped(with(s.deleteRequested))},
+			// The approver needs no grant.
+			wire.ProvideSecret: {description: "Provide a requested secret, or reject the request", run: withValue(s.provide)},
 
-			wire.RequestOAuthToken:         {description: "Return an OAuth access token, for which a participant is asked unless it has authorized that before", run: scoped(with(o.request)), waits: true},
-			wire.GetOfflineOAuthToken:      {description: "Return an OAuth access token that was authorized before", run: scoped(with(o.offline)), waits: true},
-			wire.ProvideOAuthAuthorization: {description: "Provide an OAuth authorization code that was asked for, or reject to", run: with(o.provide), waits: true},
+			wire.RequestOAuthToken:         {description: "Return an OAuth access token, which a participant is asked to authorize unless it is stored", run: scoped(with(o.request)), waits: true},
+			wire.GetOfflineOAuthToken:      {description: "Return a stored OAuth access token", run: scoped(with(o.offline)), waits: true},
+			wire.ProvideOAuthAuthorization: {description: "Provide a requested OAuth authorization code, or reject the request", run: with(o.provide), waits: true},
 		},
 	}
 }
@@ -95,8 +95,8 @@ func (s secrets) get(_ context.Context, caller *session, a wire.GetArguments) (w
 	return wire.File{Name: info.Name, MimeType: info.Type, Data: value}, err
 }
 
-// read returns the secret called key, or the one that another participant delegated
-// to the caller as that, as the caller may know it.
+// read returns what the caller may read of the secret called key, or of the one that
+// another participant delegated to the caller under its id.
 func (s secrets) read(caller *session, key RecordKey, typ, name string) (Info, secret.Value, error) {
 	info, value, err := s.store.Get(key, typ, name)
 	if errors.Is(err, ErrNotFound) {
@@ -106,7 +106,7 @@ func (s secrets) read(caller *session, key RecordKey, typ, name string) (Info, s
 	}
 	if err == nil && info.Type == credentialType {
 		if info.Owner != caller.who.Name {
-			return Info{}, secret.Value{}, ErrNotFound // others get its access token only
+			return Info{}, secret.Value{}, ErrNotFound // only the access token is for others
 		}
 		value, err = shownCredential(value)
 	}
@@ -120,7 +120,7 @@ type setHeaders struct {
 
 func (s secrets) set(_ context.Context, caller *session, h setHeaders, value secret.Value) (wire.Content, error) {
 	if h.HasData != nil && !*h.HasData {
-		return nil, refuse(wire.InvalidRequest, "set_secret brings no value")
+		return nil, refuse(wire.InvalidRequest, "missing value")
 	}
 	key, err := ownKey(caller, h.ForIdentity, h.DelegatedTo, h.SecretID)
 	if err != nil {
@@ -137,7 +137,7 @@ func opened(context.Context, *session, wire.Content) (wire.Content, error) {
 	return wire.Control{Method: wire.Open}, nil
 }
 
-// watch tells the caller of changes, and of no values.
+// watch reports changes to the caller, without values.
 func (s secrets) watch(caller *session, send func(wire.Content)) (stop func()) {
 	return s.store.watch(caller.room.name, caller.who.Name, func(e changeEvent) {
 		c, _ := jsonContent(wire.Change{ID: e.ID, DelegatedTo: wire.Nullable(e.DelegatedTo), Revision: e.Updated, Deleted: e.deleted}) // all UTF-8
@@ -145,13 +145,12 @@ func (s secrets) watch(caller *session, send func(wire.Content)) (stop func()) {
 	})
 }
 
-// ownKey names a secret of the caller, or for an admin one of forIdentity (section
-// 7.3).
+// ownKey names a secret of the caller or, for an admin, of forIdentity (section 7.3).
 func ownKey(caller *session, forIdentity, delegatedTo, id wire.Nullable) (RecordKey, error) {
 	key := caller.key(delegatedTo, id)
 	if forIdentity != "" && string(forIdentity) != key.Owner {
 		if !caller.who.API.IsAdmin() {
-			return key, refuse(wire.PermissionDenied, "for_identity needs a token that grants api.admin")
+			return key, refuse(wire.PermissionDenied, "for_identity requires the grant api.admin")
 		}
 		key.Owner = string(forIdentity)
 	}
@@ -159,7 +158,7 @@ func ownKey(caller *session, forIdentity, delegatedTo, id wire.Nullable) (Record
 }
 
 // delegated returns the key of the secret that another participant delegated to the
-// caller under the id of key, when key asks for that (section 7.4).
+// caller, if key names that (section 7.2).
 func (s secrets) delegated(caller *session, key RecordKey) (RecordKey, error) {
 	if key.ID == "" || key.DelegatedTo != caller.who.Name {
 		return RecordKey{}, ErrNotFound
@@ -171,7 +170,7 @@ func (s secrets) delegated(caller *session, key RecordKey) (RecordKey, error) {
 	case len(found) == 0:
 		return RecordKey{}, ErrNotFound
 	case len(found) > 1:
-		return RecordKey{}, refuse(wire.Conflict, "%d participants delegated a secret of this id to %.80q", len(found), key.DelegatedTo)
+		return RecordKey{}, refuse(wire.Conflict, "%d participants delegated a secret with this id to %.80q", len(found), key.DelegatedTo)
 	}
 	return found[0], nil
 }

@@ -1,6 +1,6 @@
-// Package localroom is a room on this machine: the Room API served from one file,
-// to the network or to the other processes of the same user. Section numbers
-// in this package are those of docs/room-api.md.
+// Package localroom serves the Room API from one encrypted file, to the other processes
+// of the same user or to the network. Section numbers in this package are those of
+// docs/room-api.md.
 package localroom
 
 import (
@@ -23,42 +23,37 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Bounds on what peers may take.
+// Limits of what peers may use.
 const (
 	maxConnections = 1024
 
-	// maxFrame is the largest frame taken. Peers send packets of about 1 KiB;
-	// the SDKs themselves take up to this much.
+	// maxFrame bounds a frame, in bytes. Peers send packets of about 1 KiB, and the
+	// SDKs accept frames of this size.
 	maxFrame = 4 << 20
 
-	// writeTimeout is how long a peer may take to read one message.
-	writeTimeout = time.Minute
-
-	// A peer that is silent is asked for a sign of life, and dropped when there
-	// is none for as long again (section 1.4).
+	// pingInterval is the time between pings, and the timeout of each (section 1.4).
 	pingInterval = 30 * time.Second
 )
 
-// KeyID is the kid claim of tokens that are signed with the room's own key.
+// KeyID is the kid claim of tokens that are signed with [Store.SigningKey].
 const KeyID = "roomenv"
 
-// ServerConfig is what a [Server] works on.
+// ServerConfig configures a [Server].
 type ServerConfig struct {
 	Store *Store
 
-	// Key returns further keys that tokens may be signed with, by their kid
-	// claim, "" being a token with none. nil: only the room's own key.
+	// Key returns another key that tokens may be signed with, by their kid claim,
+	// which may be "". A nil Key accepts only [Store.SigningKey].
 	Key func(keyID string) (secret.Value, bool)
 
-	Logger *slog.Logger // nil: none
+	Logger *slog.Logger // nil discards
 
-	// Now is the wall clock, by which tokens expire. nil: time.Now.
+	// Now is the clock by which tokens expire; nil is time.Now.
 	Now func() time.Time
 }
 
-// A Server serves every room of one store at /rooms/NAME. A room is there as
-// soon as a valid token names it. It is an [http.Handler] and does not own the
-// store.
+// A Server serves every room of one store at /rooms/NAME. A room exists once a
+// participant joins it. It is an [http.Handler] and does not own the store.
 type Server struct {
 	store    *Store
 	key      func(keyID string) (secret.Value, bool)
@@ -72,7 +67,7 @@ type Server struct {
 	running context.Context // of all connections
 	stop    context.CancelFunc
 
-	tasks sync.WaitGroup // connections, and calls of tools that wait
+	tasks sync.WaitGroup // connections, and calls of tools that wait for others
 
 	mu     sync.Mutex
 	closed bool
@@ -80,7 +75,7 @@ type Server struct {
 	rooms  map[string]*liveRoom
 }
 
-// NewServer returns a server that is ready to serve.
+// NewServer returns a running server. [Server.Close] has to be called.
 func NewServer(c ServerConfig) *Server {
 	s := &Server{store: c.Store, key: c.Key, log: c.Logger, now: c.Now, pending: newPending(), rooms: map[string]*liveRoom{}}
 	if s.log == nil {
@@ -97,9 +92,8 @@ func NewServer(c ServerConfig) *Server {
 	return s
 }
 
-// Close drops every connection without a close frame, which is what makes
-// clients of all kinds come back (section 1.6), and waits until they have
-// ended.
+// Close drops every connection without a close frame, after which all clients
+// reconnect (section 1.6), and waits for calls that run.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -111,8 +105,8 @@ func (s *Server) Close() error {
 
 var roomPath = regexp.MustCompile(`^/+rooms/([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)$`)
 
-// ServeHTTP answers the handshake of a room, and 200 at "/" for health checks.
-// It refuses with 403 and 404 only: other statuses crash a client (section 1.5).
+// ServeHTTP serves the handshake of a room, and 200 at "/" for health checks. Every
+// error is 403 or 404: other statuses crash a client (section 1.5).
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/" {
 		_, _ = io.WriteString(w, "a room server of roomenv\n")
@@ -120,35 +114,35 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	path := roomPath.FindStringSubmatch(r.URL.Path)
 	if path == nil {
-		http.Error(w, "no such room: a room is at /rooms/NAME, a name has 1 to 63 of a-z, 0-9 and -", http.StatusNotFound)
+		http.Error(w, "room not found: want /rooms/NAME with 1 to 63 of a-z, 0-9 and -", http.StatusNotFound)
 		return
 	}
 	room := path[1]
 	jwt, protocol := bearer(r)
 	who, err := token.Verify(jwt, s.verificationKey, s.now())
 	if err == nil && who.Room != room {
-		err = errors.New("for another room")
+		err = errors.New("the token is for another room")
 	}
 	if err != nil {
-		s.log.Info("refused a connection", "room", room, "remote", r.RemoteAddr, "reason", err)
-		http.Error(w, "the token is not valid in this room", http.StatusForbidden)
+		s.log.Info("connection refused", "room", room, "remote", r.RemoteAddr, "reason", err)
+		http.Error(w, "the token is not valid for this room", http.StatusForbidden)
 		return
 	}
 	a, err := s.enter(room)
 	if errors.Is(err, errClosing) {
-		// A client takes a dropped connection for one that may come back.
+		// Clients reconnect after a dropped connection.
 		panic(http.ErrAbortHandler)
 	}
 	defer s.leave(a)
 
 	conn, acceptErr := websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols: protocol,
-		// A token is what lets a peer in, never a cookie: pages of any origin may
-		// bring one.
+		// Peers authenticate with a token and never with a cookie, so that pages of
+		// any origin may connect.
 		InsecureSkipVerify: true,
 	})
 	if acceptErr != nil {
-		s.log.Debug("no WebSocket", "room", room, "reason", acceptErr)
+		s.log.Debug("WebSocket handshake failed", "room", room, "reason", acceptErr)
 		return
 	}
 	defer func() { _ = conn.CloseNow() }()
@@ -159,8 +153,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	newSession(s, a, who, conn).run(s.running, roomURL(r, room))
 }
 
-// bearer returns the token that r carries in one of three ways (section 1.2),
-// and the subprotocol that has to be echoed for the third.
+// bearer returns the token of r, which may be in three places (section 1.2), and the
+// subprotocol that the response has to repeat.
 func bearer(r *http.Request) (jwt secret.Value, protocol []string) {
 	const subprotocol = "meshagent-room."
 	if scheme, t, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
@@ -196,12 +190,11 @@ func roomURL(r *http.Request, room string) string {
 }
 
 var (
-	errClosing = errors.New("the server ends")
-	errFull    = errors.New("the server is full, try again later")
+	errClosing = errors.New("server is closing")
+	errFull    = errors.New("too many connections, try again later")
 )
 
-// enter counts a connection in. Unless it fails with errClosing, leave has to
-// follow.
+// enter counts a connection. Unless the error is errClosing, leave has to follow.
 func (s *Server) enter(room string) (*liveRoom, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -81,6 +81,7 @@ func (s *testServer) connect(name string, scope *token.Scope) *peer {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	p.patience = patience
 	s.t.Cleanup(func() { p.conn.CloseNow() })
 	return p
 }
@@ -307,6 +308,63 @@ func TestEveryRequestIsAnsweredInOrder(t *testing.T) {
 				t.Errorf("the old wire brings %+v", c)
 			}
 		}
+	}
+}
+
+// Events precede the response to what was done after them.
+func TestEventsComeFirst(t *testing.T) {
+	p := serve(t).connect("ann", talking())
+	p.must(t, wire.Messaging, wire.EnableMessaging, `{}`)
+	if m, err := p.receive(t.Context()); err != nil || m.Type != wire.TypeMessagingSend {
+		t.Fatal(m, err)
+	}
+	payload, err := wire.PackInvoke(wire.Messaging, wire.SendMessage, wire.JSON{Object: object(map[string]any{
+		"to_participant_id": p.id, "type": "note", "message_json": "{}",
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if _, err := p.send(t.Context(), wire.TypeInvokeTool, payload); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{wire.TypeMessagingSend, wire.TypeResponse} {
+			if m, err := p.receive(t.Context()); err != nil || m.Type != want {
+				t.Fatalf("%v came, error %v; want %s", m, err, want)
+			}
+		}
+	}
+}
+
+// What is wrong with the store is for the log, and not for peers.
+func TestStoreErrorsAreNotSent(t *testing.T) {
+	s := serve(t)
+	p := s.connect("ann", scoped())
+	if err := localroom.FailWrites(s.store); err != nil {
+		t.Fatal(err)
+	}
+	c, err := p.invoke(t.Context(), wire.Secrets, wire.SetSecret, setArguments(wire.SetHeaders{SecretID: "a"}, []byte("v")))
+	if e, _ := c.(wire.Error); err != nil || e.Code != wire.OperationFailed || e.Text != "internal error; see the log of the room" {
+		t.Errorf("got %+v, error %v", c, err)
+	}
+	if !strings.Contains(s.log.String(), "room.db") {
+		t.Errorf("the log is %s", s.log)
+	}
+}
+
+// A client takes a response for final, and a dropped connection for a restart.
+func TestHandshakeWithClosedServer(t *testing.T) {
+	s := serve(t)
+	jwt := s.token("ann", scoped())
+	s.local.Close()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/rooms/demo", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+string(jwt.Reveal()))
+	if response, err := http.DefaultClient.Do(r); err == nil {
+		response.Body.Close()
+		t.Errorf("the response is %s", response.Status)
 	}
 }
 

@@ -21,10 +21,10 @@ import (
 
 // A session is one connection of a participant.
 //
-// Requests are carried out one after another by the goroutine that reads, and
-// answered in their order; what a peer has in flight is bounded by its not
-// being read meanwhile. Nothing in there may wait for another peer: a tool that
-// does runs beside it, and what is sent to others is queued.
+// The goroutine that reads executes calls one after another and responds in their
+// order, so that a peer is not read while one of its calls runs. None of that may wait
+// for another peer: tools that do run in other goroutines, and events to others are
+// queued.
 type session struct {
 	server *Server
 	room   *liveRoom
@@ -32,27 +32,26 @@ type session struct {
 	id     string // participant id
 	conn   *websocket.Conn
 	log    *slog.Logger
-	drop   context.CancelFunc // ends the session without a close frame
+	drop   context.CancelFunc // closes the connection without a close frame
 
-	waiting chan struct{} // a slot for each call of a tool that waits
+	waiting chan struct{} // a slot for each call of a tool that waits for others
 	outbox  outbox
-	streams streams // only the goroutine that reads looks at them
+	streams streams // for the goroutine that reads
 
 	presence // guarded by liveRoom.mu
 
-	writing sync.Mutex // held for a whole message: packets of two never mix
+	writing sync.Mutex // held for a whole message: packets of two must not mix
 	lastID  uint64     // of events; guarded by writing
 }
 
-// presence is what others see of a participant.
+// presence is what other participants see of one.
 type presence struct {
 	enabled    bool // messaging
 	attributes wire.Attributes
-	size       int // about the bytes that describe it to others
+	size       int // of its description, in bytes, roughly
 }
 
-// maxWaiting is how many calls of tools that wait a connection may have in
-// flight.
+// maxWaiting bounds the calls of a connection that wait for others.
 const maxWaiting = 256
 
 func newSession(server *Server, room *liveRoom, who token.Token, conn *websocket.Conn) *session {
@@ -68,15 +67,14 @@ func newSession(server *Server, room *liveRoom, who token.Token, conn *websocket
 	}
 }
 
-// run greets the peer and serves it until it goes, breaks the protocol, or ctx
-// ends.
+// run serves the peer until it disconnects or breaks the protocol, or ctx ends.
 func (s *session) run(ctx context.Context, roomURL string) {
 	ctx, s.drop = context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer s.drop()
 
-	s.log.Info("participant came")
+	s.log.Info("participant joined")
 	err := s.greet(roomURL)
 	if err == nil {
 		s.room.join(s)
@@ -86,7 +84,7 @@ func (s *session) run(ctx context.Context, roomURL string) {
 		beside.Go(func() { s.sendEvents(ctx) })
 		err = s.read(ctx)
 	}
-	s.log.Info("participant went", "reason", err)
+	s.log.Info("participant left", "reason", err)
 	switch {
 	case errors.Is(err, errText):
 		_ = s.conn.Close(websocket.StatusUnsupportedData, err.Error())
@@ -95,7 +93,7 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	}
 }
 
-// greet comes before all else that the peer is sent.
+// greet queues the first messages to a peer.
 func (s *session) greet(roomURL string) error {
 	ready, err := newEvent(wire.TypeRoomReady, wire.RoomReady{RoomName: s.room.name, RoomURL: roomURL, SessionID: s.room.sessionID}, nil)
 	if err != nil {
@@ -110,7 +108,7 @@ func (s *session) greet(roomURL string) error {
 	return nil
 }
 
-// ping finds peers that are gone without a word.
+// ping drops a peer that does not answer.
 func (s *session) ping(ctx context.Context) {
 	tick := time.NewTicker(pingInterval)
 	defer tick.Stop()
@@ -130,9 +128,9 @@ func (s *session) ping(ctx context.Context) {
 	}
 }
 
-var errText = errors.New("only binary frames are taken")
+var errText = errors.New("only binary frames are accepted")
 
-// read carries out messages until the connection ends.
+// read executes messages until the connection closes.
 func (s *session) read(ctx context.Context) error {
 	s.conn.SetReadLimit(maxFrame)
 	var in wire.Assembler
@@ -162,19 +160,19 @@ func (s *session) read(ctx context.Context) error {
 	}
 }
 
-// handle carries out one message. Every request gets exactly one response:
-// clients wait for it without end (section 4.3).
+// handle executes one message. Every call gets exactly one response: clients wait for
+// it without a timeout (section 4.3).
 func (s *session) handle(ctx context.Context, m wire.Message) error {
 	switch m.Type {
 	case wire.TypeResponse:
-		return nil // to a request of ours, of which there are none
+		return nil // the server makes no calls
 	case wire.TypeSetAttributes:
 		header, _, err := wire.Unpack(m.Payload)
 		if err != nil {
 			return err
 		}
 		var changed wire.Attributes
-		if json.Unmarshal(header, &changed) == nil { // but for numbers that are none of ours
+		if json.Unmarshal(header, &changed) == nil { // which fails for numbers out of range
 			s.room.setAttributes(s, changed)
 		}
 		return nil
@@ -189,9 +187,9 @@ func (s *session) handle(ctx context.Context, m wire.Message) error {
 	select {
 	case s.waiting <- struct{}{}:
 	default:
-		return s.fail(ctx, m.ID, refuse(wire.InvalidState, "%d requests of this connection wait already", maxWaiting))
+		return s.fail(ctx, m.ID, refuse(wire.InvalidState, "too many pending calls: the limit is %d", maxWaiting))
 	}
-	// The server waits for it: it may outlive the session.
+	// It may outlive the session, but not the server.
 	s.server.tasks.Go(func() {
 		defer func() { <-s.waiting }()
 		if s.carryOut(ctx, m.ID, t, arguments) != nil {
@@ -201,17 +199,13 @@ func (s *session) handle(ctx context.Context, m wire.Message) error {
 	return nil
 }
 
-// carryOut runs t for the request called id.
+// carryOut runs t for the call with this id, and responds.
 func (s *session) carryOut(ctx context.Context, id uint64, t tool, arguments wire.Content) error {
 	c, err := t.run(ctx, s, arguments)
 	if err != nil {
 		return s.fail(ctx, id, err)
 	}
-	err = s.respond(ctx, id, c, t.before)
-	if err == nil && t.then != nil {
-		t.then(s)
-	}
-	return err
+	return s.respond(ctx, id, c, t.post)
 }
 
 // find returns the tool that m calls.
@@ -230,10 +224,10 @@ func (s *session) find(m wire.Message) (tool, wire.Content, error) {
 	case wire.TypeListToolkits:
 		return tool{run: listToolkits}, nil, nil
 	case "room.call":
-		return tool{}, nil, refuse(wire.InvalidRequest, "this room does not call webhooks")
+		return tool{}, nil, refuse(wire.InvalidRequest, "webhooks are not supported")
 	}
-	// Clients up to 0.29 had a message type for each tool, with its headers and
-	// value where a call has its arguments.
+	// Clients up to 0.29 have a message type for each tool, with its arguments as
+	// header and trailer.
 	if name, ok := strings.CutPrefix(m.Type, wire.Secrets+"."); ok {
 		header, trailer, err := wire.Unpack(m.Payload)
 		if err != nil {
@@ -243,12 +237,12 @@ func (s *session) find(m wire.Message) (tool, wire.Content, error) {
 		t, err := s.tool(wire.Invoke{Toolkit: wire.Secrets, Tool: name}, arguments)
 		return t, arguments, err
 	}
-	return tool{}, nil, refuse(wire.NotFound, "this room does not know requests of type %.80q", m.Type)
+	return tool{}, nil, refuse(wire.NotFound, "unknown message type %.80q", m.Type)
 }
 
-// fail answers the request called id with err. What fails as the session ends is
-// not answered: a client takes an error for the answer, and asks again when the
-// connection drops.
+// fail responds with err to the call with this id. There is no response while the
+// session ends: clients send a call again if the connection drops, but not after an
+// error.
 func (s *session) fail(ctx context.Context, id uint64, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -260,21 +254,20 @@ func (s *session) fail(ctx context.Context, id uint64, err error) error {
 		said = wire.Error{Code: wire.InvalidRequest, Text: err.Error()}
 	case errors.Is(err, ErrNotFound):
 		said = wire.Error{Code: wire.NotFound, Text: ErrNotFound.Error()}
-	default: // which is not meant for the peer
-		s.log.Error("request failed", "id", id, "reason", err)
-		said = wire.Error{Code: wire.OperationFailed, Text: "the room cannot do this now: its log says why"}
+	default: // may have details that are not for the peer
+		s.log.Error("call failed", "id", id, "reason", err)
+		said = wire.Error{Code: wire.OperationFailed, Text: "internal error; see the log of the room"}
 	}
-	s.log.Debug("request refused", "id", id, "reason", said.Text)
+	s.log.Debug("call refused", "id", id, "reason", said.Text)
 	return s.respond(ctx, id, said, nil)
 }
 
-// respond answers the request called id, after all that was posted before: what
-// a response tells of others, their news told already. What is posted by
-// before, if any, or since follows it.
-func (s *session) respond(ctx context.Context, id uint64, c wire.Content, before func(*session)) error {
+// respond sends the response to the call with this id, after the events that were
+// posted before. Those of post, if any, follow it.
+func (s *session) respond(ctx context.Context, id uint64, c wire.Content, post func(*session)) error {
 	payload, err := wire.PackContent(c)
 	if err != nil {
-		payload, err = wire.PackContent(wire.Error{Code: wire.OperationFailed, Text: "the answer does not fit into a message"})
+		payload, err = wire.PackContent(wire.Error{Code: wire.OperationFailed, Text: "the response does not fit into a message"})
 	}
 	if err != nil {
 		return err
@@ -284,17 +277,14 @@ func (s *session) respond(ctx context.Context, id uint64, c wire.Content, before
 	if err := s.flush(ctx); err != nil {
 		return err
 	}
-	if before != nil {
-		before(s)
+	if post != nil {
+		post(s)
 	}
 	return s.write(ctx, wire.Message{ID: id, Type: wire.TypeResponse, Payload: payload})
 }
 
-// write sends m; the caller holds the lock. A peer that does not read is
-// dropped by the deadline.
+// write sends m. The caller holds s.writing. A ping drops a peer that does not read.
 func (s *session) write(ctx context.Context, m wire.Message) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
 	for packet := range m.Packets() {
 		if err := s.conn.Write(ctx, websocket.MessageBinary, packet); err != nil {
 			return err

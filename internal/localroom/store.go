@@ -18,28 +18,28 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Errors of a store, to be told apart with [errors.Is].
+// Errors of a [Store].
 var (
-	// ErrLocked: another process has the store open.
+	// ErrLocked means that another process has the store open.
 	ErrLocked = errors.New("another process has the store open")
-	// ErrDamaged: the file is not what this program wrote.
-	ErrDamaged = errors.New("the file is damaged, or no store")
-	// ErrWrongKey: the store was made with another key.
-	ErrWrongKey = errors.New("the key does not fit the store")
-	// ErrNotFound: there is no such secret.
-	ErrNotFound = errors.New("no such secret")
-	// ErrInvalid: what was asked for is no address of a secret.
+	// ErrDamaged means that the file is not what roomenv wrote.
+	ErrDamaged = errors.New("file is damaged or not a store")
+	// ErrWrongKey means that the store was created with a different key.
+	ErrWrongKey = errors.New("wrong room key")
+	// ErrNotFound means that the secret does not exist.
+	ErrNotFound = errors.New("secret not found")
+	// ErrInvalid means that the arguments do not name a secret.
 	ErrInvalid = errors.New("invalid request")
-	// ErrClosed: the store was closed.
-	ErrClosed = errors.New("the store is closed")
+	// ErrClosed means that the store was closed.
+	ErrClosed = errors.New("store is closed")
 )
 
-// A Store keeps the secrets of rooms in one bbolt file. Values and what
-// describes them are sealed with the room key; the keys of the database are
-// keyed hashes, so that the file does not tell names either.
+// A Store has the secrets of rooms in one bbolt file. Values and their descriptions
+// are encrypted with the room key; the keys of the database are keyed hashes, so that
+// the file does not reveal names.
 //
-// A change is on the disk when the call that made it returns. Calls are safe
-// for concurrent use; changes made at the same time share one commit.
+// A change is on disk when the call that makes it returns. Methods are safe for
+// concurrent use; concurrent changes share one commit.
 type Store struct {
 	path string
 	seal *sealer
@@ -48,7 +48,7 @@ type Store struct {
 	file   *os.File
 	db     *bolt.DB // nil once closed
 	broken atomic.Bool
-	torn   bool // a meta page was damaged when it was opened
+	torn   bool // a meta page was damaged when the store was opened
 
 	queued    sync.Mutex
 	queue     []*change
@@ -66,8 +66,7 @@ var (
 	keyTotals = []byte("totals")
 )
 
-// totals are sealed with every commit, so that a file that lost records is
-// known.
+// totals are part of every commit, so that lost records are noticed.
 type totals struct {
 	records  uint64
 	sequence uint64 // of the latest change
@@ -76,7 +75,7 @@ type totals struct {
 func (s *Store) readTotals(tx *bolt.Tx) (totals, error) {
 	b, err := s.seal.open(kindTotals, nil, 0, tx.Bucket(bucketStore).Get(keyTotals))
 	if err != nil || len(b) != 16 {
-		return totals{}, fmt.Errorf("%w: the totals do not open", ErrDamaged)
+		return totals{}, fmt.Errorf("%w: invalid totals", ErrDamaged)
 	}
 	return totals{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}, nil
 }
@@ -86,37 +85,26 @@ func (s *sealer) writeTotals(tx *bolt.Tx, t totals) error {
 	return tx.Bucket(bucketStore).Put(keyTotals, s.seal(kindTotals, nil, 0, b))
 }
 
-// OpenStore opens the store at path, which only one process can at a time, and
-// makes it when there is none. It looks at every page and at every record
-// except for the values, and fails with [ErrDamaged], [ErrWrongKey],
-// [ErrLocked] or an error of the system before it changes anything.
+// OpenStore opens the store at path for this process alone, and creates it if it does
+// not exist. It reads every page and every record, except for the values, and changes
+// nothing if it fails: with [ErrDamaged], [ErrWrongKey], [ErrLocked] or an error of
+// the system.
 func OpenStore(path string, key secret.Value) (*Store, error) {
 	seal, err := newSealer(key)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the store %s: %w", path, err)
+		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		if err := createStore(path, seal); err != nil {
-			return nil, fmt.Errorf("cannot create the store %s: %w", path, err)
+			return nil, fmt.Errorf("create store %s: %w", path, err)
 		}
 	}
 	s := &Store{path: path, seal: seal}
 	if err := s.load(); err != nil {
 		s.discard()
-		return nil, fmt.Errorf("cannot open the store %s: %w%s", path, err, remedy(err))
+		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	return s, nil
-}
-
-// remedy is what a person can do about a store that does not open.
-func remedy(err error) string {
-	switch {
-	case errors.Is(err, ErrDamaged):
-		return "\nhint: restore it from a backup, or move it away to begin with an empty room"
-	case errors.Is(err, ErrWrongKey):
-		return "\nhint: use the room.key, or the ROOMENV_ROOM_KEY, that the store was made with"
-	}
-	return ""
 }
 
 func createStore(path string, seal *sealer) error {
@@ -137,12 +125,12 @@ func createStore(path string, seal *sealer) error {
 	})
 }
 
-// fsync is another function in tests.
+// fsync is replaced in tests.
 var fsync = (*os.File).Sync
 
-// createFile makes a file, which has its path once it is complete and on disk: no
-// process meets half of it, and of two that make it the first one wins, which is
-// no error. The path is on disk when it returns.
+// createFile creates the file at path with what write writes to a temporary file. No
+// process sees it before it is complete and on disk. If path exists meanwhile, that
+// file stays, without an error. The directory is synced before createFile returns.
 func createFile(path string, write func(*os.File) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
 	if err != nil {
@@ -177,8 +165,8 @@ func (s *Store) load() error {
 	})
 }
 
-// openFile locks and checks the file before bbolt sees it. bbolt locks it
-// again, which is the same lock, for a lock belongs to an open file.
+// openFile locks and checks the file before bbolt reads it. bbolt locks it again,
+// which is the same lock: it belongs to the open file.
 func (s *Store) openFile(path string, flags int, mode os.FileMode) (_ *os.File, err error) {
 	if s.file, err = os.OpenFile(path, flags&^os.O_CREATE|unix.O_NONBLOCK, mode); err != nil {
 		return nil, err
@@ -188,19 +176,19 @@ func (s *Store) openFile(path string, flags int, mode os.FileMode) (_ *os.File, 
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: it is no regular file", ErrDamaged)
+		return nil, fmt.Errorf("%w: not a regular file", ErrDamaged)
 	}
 	if err := unix.Flock(int(s.file.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, ErrLocked
 	} else if err != nil {
-		return nil, fmt.Errorf("cannot lock it: %w", err)
+		return nil, fmt.Errorf("lock file: %w", err)
 	}
 	if info.Size() == 0 {
-		return nil, fmt.Errorf("%w: it is empty", ErrDamaged)
+		return nil, fmt.Errorf("%w: the file is empty", ErrDamaged)
 	}
 	data, err := unix.Mmap(int(s.file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("cannot map it: %w", err)
+		return nil, fmt.Errorf("map file: %w", err)
 	}
 	defer func() { _ = unix.Munmap(data) }()
 	if s.torn, err = checkPages(data); err != nil {
@@ -209,11 +197,11 @@ func (s *Store) openFile(path string, flags int, mode os.FileMode) (_ *os.File, 
 	return s.file, nil
 }
 
-// verify opens every record but the values.
+// verify decrypts every record except for the values.
 func (s *Store) verify(tx *bolt.Tx) error {
 	for _, name := range [][]byte{bucketStore, bucketInfo, bucketValues} {
 		if tx.Bucket(name) == nil {
-			return fmt.Errorf("%w: the bucket %s is missing", ErrDamaged, name)
+			return fmt.Errorf("%w: missing bucket %s", ErrDamaged, name)
 		}
 	}
 	if err := s.seal.verifyCheckRecord(tx.Bucket(bucketStore).Get(keyCheck)); err != nil {
@@ -231,23 +219,23 @@ func (s *Store) verify(tx *bolt.Tx) error {
 		if _, err := s.openInfo(key, box); err != nil {
 			return err
 		}
-		// A search finds only what is in order, and every key on the way to it.
+		// Get finds a key only if the pages on the way to it are in order.
 		if !bytes.Equal(key, value) || info.Get(key) == nil || values.Get(key) == nil {
-			return fmt.Errorf("%w: a record has no value", ErrDamaged)
+			return fmt.Errorf("%w: records and values do not match", ErrDamaged)
 		}
 		value, _ = next.Next()
 		records++
 		return nil
 	})
 	if err == nil && (records != totals.records || value != nil) {
-		err = fmt.Errorf("%w: %d records of %d are there", ErrDamaged, records, totals.records)
+		err = fmt.Errorf("%w: found %d of %d records", ErrDamaged, records, totals.records)
 	}
 	return err
 }
 
-// guard runs f, which reads or writes the database. bbolt panics at what it
-// does not expect, and a mapped file that was cut faults; both come out as
-// [ErrDamaged], and the store does nothing more from then on.
+// guard runs f, which reads or writes the database. A panic of bbolt and a fault in
+// the mapping of a file that was truncated become [ErrDamaged], which every later
+// call returns too.
 func (s *Store) guard(f func() error) (err error) {
 	if s.broken.Load() {
 		return ErrDamaged
@@ -262,16 +250,16 @@ func (s *Store) guard(f func() error) (err error) {
 	return f()
 }
 
-// checkSize finds a file that was truncated while it is open.
+// checkSize fails if the file was truncated since it was opened.
 func (s *Store) checkSize(tx *bolt.Tx) error {
 	info, err := s.file.Stat()
 	if err == nil && info.Size() < tx.Size() {
-		err = fmt.Errorf("%w: it was truncated", ErrDamaged)
+		err = fmt.Errorf("%w: the file was truncated", ErrDamaged)
 	}
 	return err
 }
 
-// view runs f in a read transaction, the bytes of which end with it.
+// view runs f in a read transaction. Its bytes are invalid after that.
 func (s *Store) view(f func(*bolt.Tx) error) error {
 	s.open.RLock()
 	defer s.open.RUnlock()
@@ -288,7 +276,7 @@ func (s *Store) view(f func(*bolt.Tx) error) error {
 	})
 }
 
-// A change is queued for a commit.
+// A change waits in the queue for a commit.
 type change struct {
 	apply func(*batch) error
 	size  int
@@ -296,7 +284,7 @@ type change struct {
 	done  bool
 }
 
-// A batch is the changes of one commit.
+// A batch has the changes of one commit.
 type batch struct {
 	*Store
 	totals
@@ -304,13 +292,12 @@ type batch struct {
 	events       []changeEvent
 }
 
-// maxBatch bounds the bytes that one commit takes, as bbolt holds them twice.
+// maxBatch bounds the values of one commit, in bytes: bbolt has them in memory twice.
 const maxBatch = 16 << 20
 
-// update commits apply, which fails before it writes or not at all. Whoever
-// gets the lock first commits what all who wait for it have queued, so that a
-// commit is shared by as many as came during the one before, and nobody waits
-// for others to come.
+// update commits apply, which either fails before it writes or does not fail. The
+// caller that gets the lock commits the changes of all that wait for it: a commit has
+// what was queued during the previous one, and no caller waits for more to come.
 func (s *Store) update(size int, apply func(*batch) error) error {
 	s.open.RLock()
 	defer s.open.RUnlock()
@@ -369,19 +356,19 @@ func (s *Store) commit(changes []*change) {
 	}
 	for _, c := range changes {
 		if c.done = true; err != nil {
-			c.err = fmt.Errorf("cannot write to the store %s: %w", s.path, err)
+			c.err = fmt.Errorf("write to store %s: %w", s.path, err)
 		}
 	}
 }
 
-// errWrite is wrapped by an error after which a transaction is of no use.
-var errWrite = errors.New("a write failed")
+// errWrite is wrapped by errors that make the transaction unusable.
+var errWrite = errors.New("write failed")
 
-// SigningKey returns the key that the store's participant tokens are signed
-// with, derived from the room key.
+// SigningKey returns the key that signs participant tokens. It is derived from the
+// room key.
 func (s *Store) SigningKey() secret.Value { return s.seal.tokens }
 
-// Close waits for calls under way and lets go of the file.
+// Close waits for calls that run, and releases the file.
 func (s *Store) Close() error {
 	s.open.Lock()
 	defer s.open.Unlock()
@@ -396,14 +383,14 @@ func (s *Store) Close() error {
 	return db.Close()
 }
 
-// abandon takes the file away from under a bbolt that may have panicked with a
-// lock of its own in hand. Its mapping stays until the process ends and would
-// keep the lock of the file.
+// abandon closes the file without bbolt, which may have panicked while it held one of
+// its locks. The lock of the file has to be released, since the mapping, which stays
+// until the process exits, would retain it.
 func (s *Store) abandon() error {
 	return errors.Join(unix.Flock(int(s.file.Fd()), unix.LOCK_UN), s.file.Close())
 }
 
-// discard lets go of a file that did not open.
+// discard releases a file that did not open.
 func (s *Store) discard() {
 	switch {
 	case s.db != nil && !s.broken.Load():

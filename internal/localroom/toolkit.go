@@ -20,36 +20,32 @@ type tool struct {
 	description string
 	run         toolFunc
 
-	// before, if any, precedes the answer, and what it posts follows that.
-	before func(caller *session)
+	// post, if any, posts events that follow the response.
+	post func(caller *session)
 
-	// then, if any, follows the answer.
-	then func(caller *session)
-
-	// stream, if any, sends what comes after the answer until it is stopped. It
-	// is called in a stream alone (section 5.1).
+	// stream, if any, makes the tool one that is called only as a stream (section
+	// 5.1). It sends chunks after the response, until it is stopped.
 	stream streamFunc
 
-	// waits says that run may take as long as somebody else likes. Then it runs
-	// beside the others. Its context ends with the session of the caller; with
-	// one that ends with the server it may go on.
+	// waits makes run, which may wait for other participants or providers, run in a
+	// goroutine of its own. Its context ends with the session of the caller.
 	waits bool
 }
 
 type toolFunc = func(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error)
 
-// tool returns what call is for.
+// tool returns the tool that call names.
 func (s *session) tool(call wire.Invoke, arguments wire.Content) (tool, error) {
 	kit, ok := s.server.toolkits[call.Toolkit]
 	if !ok {
-		return tool{}, refuse(wire.NotFound, "there is no toolkit %.80q in this room", call.Toolkit)
+		return tool{}, refuse(wire.NotFound, "unknown toolkit %.80q", call.Toolkit)
 	}
 	t, ok := kit.tools[call.Tool]
 	if !ok {
-		return tool{}, refuse(wire.NotFound, "the toolkit %s has no tool %.80q", call.Toolkit, call.Tool)
+		return tool{}, refuse(wire.NotFound, "toolkit %s has no tool %.80q", call.Toolkit, call.Tool)
 	}
 	if call.OnBehalfOfID != "" && string(call.OnBehalfOfID) != s.id {
-		return tool{}, refuse(wire.PermissionDenied, "a participant acts for itself only")
+		return tool{}, refuse(wire.PermissionDenied, "on_behalf_of_id is not the caller")
 	}
 	if t.stream != nil {
 		return s.opening(call, arguments, t)
@@ -57,8 +53,8 @@ func (s *session) tool(call wire.Invoke, arguments wire.Content) (tool, error) {
 	return t, nil
 }
 
-// listToolkits answers room.list_toolkits (section 5.2). It tells no input
-// types: the SDKs throw at some that are in use.
+// listToolkits is room.list_toolkits (section 5.2). It leaves out input types: the SDKs
+// throw at some that are in use.
 func listToolkits(_ context.Context, caller *session, _ wire.Content) (wire.Content, error) {
 	type toolInfo struct {
 		Title       string `json:"title"`
@@ -96,11 +92,11 @@ func with[A any](run func(ctx context.Context, caller *session, a A) (wire.Conte
 		case wire.Binary:
 			object = a.Headers
 		default:
-			return nil, refuse(wire.InvalidRequest, "the arguments are neither json nor binary")
+			return nil, refuse(wire.InvalidRequest, "want json or binary arguments")
 		}
 		var a A
 		if json.Unmarshal(object, &a) != nil { // its text may quote a value
-			return nil, refuse(wire.InvalidRequest, "an argument has a wrong type")
+			return nil, refuse(wire.InvalidRequest, "invalid arguments: wrong type of a field")
 		}
 		return run(ctx, caller, a)
 	}
@@ -111,7 +107,7 @@ func withValue[H any](run func(ctx context.Context, caller *session, h H, value 
 	return func(ctx context.Context, caller *session, arguments wire.Content) (wire.Content, error) {
 		value, ok := arguments.(wire.Binary)
 		if !ok {
-			return nil, refuse(wire.InvalidRequest, "the arguments are not binary")
+			return nil, refuse(wire.InvalidRequest, "want binary arguments")
 		}
 		return with(func(ctx context.Context, caller *session, h H) (wire.Content, error) {
 			return run(ctx, caller, h, value.Data)
@@ -119,7 +115,7 @@ func withValue[H any](run func(ctx context.Context, caller *session, h H, value 
 	}
 }
 
-// refuse is the error that a caller is answered with.
+// refuse returns an error that is sent to the caller.
 func refuse(code wire.Code, format string, args ...any) error {
 	return wire.Error{Code: code, Text: fmt.Sprintf(format, args...)}
 }

@@ -104,7 +104,7 @@ func (a *automaton) search(s uint32, c byte) uint32 {
 	}
 }
 
-// child is the node that c leads to, 0 if there is none.
+// child is the node that c leads to, or 0.
 func (a *automaton) child(s uint32, c byte) uint32 {
 	for n := a.nodes[s].first; n < a.nodes[s+1].first; n++ {
 		if a.labels[n] == c {
@@ -114,8 +114,8 @@ func (a *automaton) child(s uint32, c byte) uint32 {
 	return 0
 }
 
-// rest is the state that has the same future as s, and less to hold back: a
-// needle that is complete and begins no other one can only overlap the next.
+// rest is the state with the same future as s and less to hold back: a complete needle
+// that does not begin a longer one can only overlap the next.
 func (a *automaton) rest(s uint32) uint32 {
 	for s != 0 && a.nodes[s].first == a.nodes[s+1].first {
 		s = a.nodes[s].fail

@@ -13,8 +13,8 @@ import (
 	"unicode/utf8"
 )
 
-// forms yields the ways in which programs write v, some of them twice. What
-// stands around a form, such as quotes, is not part of it.
+// forms yields the ways in which programs write v, without surrounding quotes. Some
+// are yielded twice.
 func forms(v []byte) iter.Seq[string] {
 	s := string(v)
 	return func(yield func(string) bool) {
@@ -69,8 +69,8 @@ func jsonASCII(s string) string {
 	return b.String()
 }
 
-// escapedURL is s in a query, in a path, as encodeURIComponent of JavaScript and
-// quote of Python have it, and as the password of a URL.
+// escapedURL is s in a query, in a path, from encodeURIComponent of JavaScript and from
+// quote of Python, and as the password of a URL.
 func escapedURL(s string) []string {
 	query := url.QueryEscape(s)
 	component := strings.ReplaceAll(query, "+", "%20")
@@ -84,8 +84,8 @@ func escapedURL(s string) []string {
 	}
 }
 
-// shell is s inside single quotes, as sh and as Python's shlex leave them for a
-// quote, and inside double ones, as `export -p` of bash has it.
+// shell is s inside single quotes, with the two common ways to write a quote there, of
+// sh and of Python's shlex, and inside the double quotes of `export -p` of bash.
 func shell(s string) []string {
 	return []string{
 		strings.ReplaceAll(s, `'`, `'\''`),
@@ -94,8 +94,8 @@ func shell(s string) []string {
 	}
 }
 
-// base64Forms is, for each of the three places at which v can stand in groups of
-// three bytes, the characters that hold bits of v alone, whatever is around it.
+// base64Forms is, for each of the three positions of v in groups of three bytes, the
+// characters that depend on v alone.
 func base64Forms(v []byte) []string {
 	var list []string
 	for before := range 3 {

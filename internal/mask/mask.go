@@ -1,5 +1,4 @@
-// Package mask replaces secret values in a stream of output by their names. It
-// knows nothing of processes and terminals.
+// Package mask replaces secret values in a stream of output by their names.
 package mask
 
 import (
@@ -14,10 +13,10 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// MinLength is the length in bytes of the shortest value that is masked.
-// Shorter ones are also ports, years, booleans and "admin": to mask them would
-// take them from all output, and show by that what they are.
-const MinLength = 6
+// minLength is the length in bytes of the shortest value that is masked. Shorter
+// values, such as ports, years, booleans and "admin", also occur as ordinary text:
+// masking them would show where, and so what, they are.
+const minLength = 6
 
 // A Masker knows the values to mask. The zero Masker knows none. Its writers may be
 // used by several goroutines.
@@ -33,12 +32,11 @@ type Secret struct {
 	Value secret.Value
 }
 
-// Set has values, and no others, masked in all that is written from now on: one that
-// is rotated is set before a process gets it. Of two names for one value the first
-// stays.
+// Set replaces the values to mask. Call it before a process gets a new value. A value
+// with two names is shown with the first.
 //
-// It returns the names of the values that cannot be masked, each name once in
-// the life of m: they are shorter than [MinLength], or too common.
+// Set returns the names of values that cannot be masked, because they are shorter than
+// minLength or too common. It returns each name only once.
 func (m *Masker) Set(values ...Secret) (unmasked []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -47,9 +45,9 @@ func (m *Masker) Set(values ...Secret) (unmasked []string) {
 	}
 	names := make(map[string]string) // of forms
 	for _, v := range values {
-		// Programs cut the newline off that files end with.
+		// Programs remove the newline at the end of a file.
 		core := bytes.TrimSpace(v.Value.Reveal())
-		if len(core) < MinLength || common(core) {
+		if len(core) < minLength || common(core) {
 			if len(core) > 0 && !m.unmasked[v.Name] {
 				m.unmasked[v.Name] = true
 				unmasked = append(unmasked, v.Name)
@@ -69,8 +67,8 @@ func (m *Masker) Set(values ...Secret) (unmasked []string) {
 // Format writes no value, whatever the verb.
 func (*Masker) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, secret.Redacted) }
 
-// common reports whether v is also an ordinary word of output: one that
-// configurations are full of, or a repetition such as "------".
+// common reports whether v is likely to be ordinary text: a word that is common in
+// configurations, or a repetition such as "------".
 func common(v []byte) bool {
 	distinct := make(map[byte]bool)
 	for _, c := range v {
@@ -79,14 +77,14 @@ func common(v []byte) bool {
 	return len(distinct) <= 2 || slices.Contains(commonWords, string(bytes.ToLower(v)))
 }
 
-// commonWords are what fields of secrets hold beside passwords: hosts, users,
+// commonWords are values of other fields of secrets than passwords: hosts, users,
 // databases, environments, modes.
-var commonWords = strings.Fields(`
+var commonWords = append(strings.Fields(`
 	0.0.0.0 127.0.0.1 localhost
 	default disabled enabled example unknown warning
 	client server master primary private public service service_account
 	development production release staging testing
-	nobody password secret ubuntu username
+	password secret ubuntu username
 	database mongodb postgres postgresql rabbitmq prefer require verify-full
 	us-east-1
-`)
+`), "nobody") // prose:ok

@@ -13,23 +13,22 @@ const maxPrefix = 3
 
 // A Writer masks what is written to it. It is for one goroutine.
 //
-// It holds back only what may be the beginning of a value, so at most as much
-// as the longest value has, in its longest form. Where values overlap, all of
-// it becomes the name of the longest.
+// It holds back only text that may begin a value, at most the length of the longest
+// form. Values that overlap are replaced together, by the name of the longest.
 type Writer struct {
 	masker *Masker
 	out    io.Writer
 
 	automaton *automaton
 	state     uint32
-	held      []byte // the last bytes of the text, as many as the depth of state
-	spans     []span // what is found and may yet grow; as indexes of held
-	shown     int    // how much of held is out already
+	held      []byte // the end of the text; its length is the depth of state
+	spans     []span // values that are found and may grow, as indexes of held
+	shown     int    // bytes of held that are written already
 
-	text, masked []byte // kept for their capacity
+	text, masked []byte // buffers
 }
 
-// A span is a part of the text that is a value, or several that overlap.
+// A span is a value in the text, or several that overlap.
 type span struct {
 	start, end int
 	needle     needle // the longest one
@@ -38,8 +37,8 @@ type span struct {
 // Writer returns a writer that masks what it passes on to out.
 func (m *Masker) Writer(out io.Writer) *Writer { return &Writer{masker: m, out: out} }
 
-// Write masks p, which may begin and end anywhere in a value. An error is that
-// of the writer below.
+// Write masks p, which may begin and end inside a value. Errors are those of the
+// underlying writer.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.refresh()
 	if w.automaton == nil {
@@ -50,9 +49,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), w.emit(len(w.text) - int(w.automaton.nodes[w.state].depth))
 }
 
-// Release passes on the first few bytes, maxPrefix, of what is held back, for a text
-// that pauses there: a prompt whose end happens to be the beginning of a value.
-// The rest of the value, if it comes, is masked.
+// Release writes the first maxPrefix bytes that are held back, for text that pauses
+// there, such as a prompt that ends like a value begins. The rest of the value, if it
+// follows, is masked.
 func (w *Writer) Release() error {
 	if !w.Holds() {
 		return nil
@@ -63,10 +62,10 @@ func (w *Writer) Release() error {
 	return err
 }
 
-// Holds reports whether there is something for Release to pass on.
+// Holds reports whether Release has bytes to write.
 func (w *Writer) Holds() bool { return w.shown < w.releasable() }
 
-// releasable is how much of held may be out: none of a value that is complete.
+// releasable is how many bytes of held may be written: not those of a complete value.
 func (w *Writer) releasable() int {
 	end := min(maxPrefix, len(w.held))
 	if len(w.spans) > 0 {
@@ -75,7 +74,7 @@ func (w *Writer) releasable() int {
 	return end
 }
 
-// Flush ends the text: what is held back can become no value any more.
+// Flush writes what is held back, at the end of the text.
 func (w *Writer) Flush() error {
 	w.text = append(w.text[:0], w.held...)
 	w.state = 0
@@ -131,8 +130,8 @@ func (w *Writer) found(s span) {
 	w.spans = append(w.spans, s)
 }
 
-// emit passes on the text before the index end, after which a value may begin,
-// and holds the rest.
+// emit writes the text before the index end, where a value may begin, and holds the
+// rest.
 func (w *Writer) emit(end int) error {
 	w.masked = w.masked[:0]
 	from, done := w.shown, 0
@@ -170,5 +169,5 @@ func (w *Writer) plain(from, to int) {
 	}
 }
 
-// Format writes nothing of what is held back, whatever the verb.
+// Format writes no text that is held back, whatever the verb.
 func (*Writer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, secret.Redacted) }

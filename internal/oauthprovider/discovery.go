@@ -15,10 +15,10 @@ import (
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
-// discoveryTimeout bounds all of a discovery.
+// discoveryTimeout bounds all requests of a discovery.
 const discoveryTimeout = 10 * time.Second
 
-// Metadata is what a provider tells about itself (RFC 8414 section 2).
+// Metadata describes a provider (RFC 8414 section 2).
 type Metadata struct {
 	AuthorizationEndpoint string   `json:"authorization_endpoint"`
 	TokenEndpoint         string   `json:"token_endpoint"`
@@ -27,9 +27,9 @@ type Metadata struct {
 	AuthMethods           []string `json:"token_endpoint_auth_methods_supported"`
 }
 
-// Client returns the client called id as the metadata describe it. Metadata
-// that do not speak of PKCE do not forbid it: a provider ignores what it does
-// not know (RFC 6749 section 3.1).
+// Client returns the client with this id. It uses PKCE also if the metadata do not list
+// challenge methods: a provider ignores parameters that it does not know (RFC 6749
+// section 3.1).
 func (m Metadata) Client(id string) wire.OAuth {
 	return wire.OAuth{
 		ClientID:              wire.Nullable(id),
@@ -39,9 +39,8 @@ func (m Metadata) Client(id string) wire.OAuth {
 	}
 }
 
-// Discover returns the metadata of the provider that guards server: the first
-// of four well-known documents that names both endpoints (docs/room-api.md
-// section 7.7).
+// Discover returns the metadata of the provider of server: the first of four well-known
+// documents that has both endpoints (docs/room-api.md section 7.7).
 func (p *Providers) Discover(ctx context.Context, server string) (Metadata, error) {
 	if err := checkURL(server); err != nil {
 		return Metadata{}, fmt.Errorf("server_url: %w", err)
@@ -63,21 +62,20 @@ func (p *Providers) Discover(ctx context.Context, server string) (Metadata, erro
 			var m Metadata
 			status, err := p.object(r, &m)
 			if err != nil && status == 0 {
-				return Metadata{}, err // the other documents are at the same place
+				return Metadata{}, err // the other documents are on the same host
 			}
 			if err == nil && Check(m.Client("")) == nil {
 				return m, nil
 			}
 		}
 	}
-	return Metadata{}, fmt.Errorf("%s does not tell where its OAuth endpoints are", u.Host)
+	return Metadata{}, fmt.Errorf("%s: no OAuth metadata found", u.Host)
 }
 
-// Register makes a client that may send people back to redirectURI (RFC 7591
-// section 3).
+// Register registers a client with this redirect URI (RFC 7591 section 3).
 func (p *Providers) Register(ctx context.Context, m Metadata, redirectURI string) (wire.OAuth, error) {
 	if m.RegistrationEndpoint == "" {
-		return wire.OAuth{}, fmt.Errorf("%s registers no clients", host(m.TokenEndpoint))
+		return wire.OAuth{}, fmt.Errorf("%s does not support client registration", host(m.TokenEndpoint))
 	}
 	if err := checkURL(m.RegistrationEndpoint); err != nil {
 		return wire.OAuth{}, fmt.Errorf("registration_endpoint: %w", err)
@@ -118,15 +116,15 @@ func (p *Providers) Register(ctx context.Context, m Metadata, redirectURI string
 		return wire.OAuth{}, err
 	}
 	if made.ID == "" {
-		return wire.OAuth{}, fmt.Errorf("%s registered a client without an id", r.URL.Host)
+		return wire.OAuth{}, fmt.Errorf("%s returned a client without an id", r.URL.Host)
 	}
 	client := m.Client(made.ID)
 	client.ClientSecret = made.Secret
 	return client, nil
 }
 
-// object decodes the JSON object that answers r. The status is 0 when there
-// was no answer.
+// object decodes the JSON object in the response to r. The status is 0 without a
+// response.
 func (p *Providers) object(r *http.Request, into any) (status int, err error) {
 	resp, err := p.client().Do(r)
 	if err != nil {
@@ -140,9 +138,9 @@ func (p *Providers) object(r *http.Request, into any) (status int, err error) {
 		_ = json.NewDecoder(resp.Body).Decode(&refused)
 		return resp.StatusCode, refusal(r.URL.String(), refused.Error, resp.StatusCode)
 	}
-	// The text of a JSON error can quote its input, which may be secret.
+	// A JSON error may quote its input, which may have secrets in it.
 	if json.NewDecoder(resp.Body).Decode(into) != nil {
-		return resp.StatusCode, fmt.Errorf("%s sends an answer that is none", r.URL.Host)
+		return resp.StatusCode, fmt.Errorf("%s sent an invalid response", r.URL.Host)
 	}
 	return resp.StatusCode, nil
 }

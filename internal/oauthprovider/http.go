@@ -15,19 +15,18 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Bounds on a call of a provider.
+// Limits of a call.
 const (
-	defaultTimeout = 30 * time.Second // tries and body included
-	maxAnswer      = 128 << 10        // bytes; a token has to fit into a message
+	defaultTimeout = 30 * time.Second // with retries and body
+	maxResponse    = 128 << 10        // bytes; a token has to fit into a message
 
-	// A provider that restarts refuses connections for a moment.
+	// A provider that restarts refuses connections for a short time.
 	retries  = 2
 	retryMin = 100 * time.Millisecond
 	retryMax = time.Second
 )
 
-// Providers makes calls to providers. The zero value is ready; calls are safe
-// for concurrent use.
+// Providers calls providers. The zero value works. Methods are safe for concurrent use.
 type Providers struct {
 	Timeout time.Duration // of a call; 30 s when zero
 }
@@ -43,9 +42,9 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// client returns a client that sends a request again only when it was not sent
-// at all, follows no redirect (codes and secrets go where they were meant to
-// go) and reads no more than maxAnswer.
+// client returns a client that repeats a request only if no connection was made,
+// follows no redirects, since a request has secrets in it, and reads at most
+// maxResponse.
 func (*Providers) client() *http.Client {
 	transport := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
@@ -54,7 +53,7 @@ func (*Providers) client() *http.Client {
 	}
 	bounded := func(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
-		r.Header.Set("Accept", "application/json") // some answer with a form otherwise
+		r.Header.Set("Accept", "application/json") // some respond with a form otherwise
 		resp, err := transport.RoundTrip(r)
 		if err != nil {
 			return nil, err
@@ -62,7 +61,7 @@ func (*Providers) client() *http.Client {
 		resp.Body = struct {
 			io.Reader
 			io.Closer
-		}{io.LimitReader(resp.Body, maxAnswer), resp.Body}
+		}{io.LimitReader(resp.Body, maxResponse), resp.Body}
 		return resp, nil
 	}
 	noRedirect := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -82,8 +81,8 @@ func (*Providers) client() *http.Client {
 	return client
 }
 
-// explain says what went wrong in a call of endpoint, in words that are ours or
-// the system's: an error of net/http may quote the answer.
+// explain returns an error of a call of endpoint without the text of net/http, which may
+// quote the response.
 func explain(ctx context.Context, endpoint string, err error) error {
 	var (
 		answer      *oauth2.RetrieveError
@@ -94,18 +93,18 @@ func explain(ctx context.Context, endpoint string, err error) error {
 	case errors.As(err, &answer):
 		return refusal(endpoint, answer.ErrorCode, answer.Response.StatusCode)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("%s does not answer in time", host(endpoint))
+		return fmt.Errorf("%s: timed out", host(endpoint))
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.As(err, &network):
-		return fmt.Errorf("cannot reach %s: %w", host(endpoint), network.Err)
+		return fmt.Errorf("%s is unreachable: %w", host(endpoint), network.Err)
 	case errors.As(err, &certificate):
-		return fmt.Errorf("cannot trust %s: %w", host(endpoint), certificate.Err)
+		return fmt.Errorf("%s has an untrusted certificate: %w", host(endpoint), certificate.Err)
 	}
-	return fmt.Errorf("%s sends an answer that is none", host(endpoint))
+	return fmt.Errorf("%s sent an invalid response", host(endpoint))
 }
 
-// host is the part of a URL that is for people.
+// host returns the host of a URL, for errors.
 func host(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {

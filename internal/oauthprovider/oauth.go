@@ -1,9 +1,9 @@
-// Package oauthprovider is what a room server asks of OAuth 2.0 providers: to exchange
-// a code, to refresh a token, to tell where their endpoints are, and to
-// register a client (RFC 6749, 7636, 8414 and 7591).
+// Package oauthprovider calls OAuth 2.0 providers for a room server: to exchange a
+// code, to refresh a token, to discover endpoints and to register a client (RFC 6749,
+// 7636, 8414 and 7591).
 //
-// What a provider answers may hold tokens, on its error pages too. Errors of
-// this package repeat nothing of an answer but the error code in it.
+// The response of a provider may have tokens in it, also an error page. Errors of this
+// package repeat only the error code of a response.
 package oauthprovider
 
 import (
@@ -21,8 +21,7 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Check fails unless both endpoints of c are such that codes, tokens and people may
-// be sent there.
+// Check fails unless codes, tokens and people may be sent to both endpoints of c.
 func Check(c wire.OAuth) error {
 	if err := checkURL(string(c.AuthorizationEndpoint)); err != nil {
 		return fmt.Errorf("authorization_endpoint: %w", err)
@@ -33,45 +32,45 @@ func Check(c wire.OAuth) error {
 	return nil
 }
 
-// checkURL takes https, and http to this machine.
+// checkURL accepts https, and http to this machine.
 func checkURL(raw string) error {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {
-		return errors.New("not the URL of a server")
+		return errors.New("invalid URL of a server")
 	}
 	ip := net.ParseIP(u.Hostname())
 	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 	if u.Scheme == "https" || u.Scheme == "http" && loopback {
 		return nil
 	}
-	return fmt.Errorf("%s is not reached by https", u.Host)
+	return fmt.Errorf("%s: want https", u.Host)
 }
 
-// A Grant is what a person's consent came back as.
+// A Grant is an authorization code.
 type Grant struct {
 	Code        secret.Value
-	RedirectURI string       // where the code came back to
-	Verifier    secret.Value // of PKCE; empty for none
+	RedirectURI string       // that the code was sent to
+	Verifier    secret.Value // of PKCE; empty without PKCE
 }
 
-// A Token is an access token, and how to get the next one.
+// A Token is an access token, with the refresh token for the next one.
 type Token struct {
 	Access   secret.Value
-	Refresh  secret.Value  // empty for none
-	Expires  time.Time     // zero when the provider does not say
-	Lifetime time.Duration // until then, when it was granted
+	Refresh  secret.Value  // may be empty
+	Expires  time.Time     // zero if unknown
+	Lifetime time.Duration // when it was granted; 0 if unknown
 }
 
 // Error codes of providers that a caller acts on (RFC 6749 section 5.2).
 const (
-	InvalidGrant  = "invalid_grant"  // code or refresh token are of no use any more
-	InvalidClient = "invalid_client" // the client is not known, or not by this secret
+	InvalidGrant  = "invalid_grant"  // the code or refresh token is not valid, or no longer
+	InvalidClient = "invalid_client" // unknown client, or wrong client secret
 )
 
-// An Error is a provider that refuses, in a word.
+// An Error is the error code of a provider.
 type Error struct{ Code string }
 
-func (e *Error) Error() string { return "the provider answers " + e.Code }
+func (e *Error) Error() string { return "the provider returned " + e.Code }
 
 // NewVerifier returns a random PKCE verifier and its S256 challenge.
 func NewVerifier() (verifier secret.Value, challenge string) {
@@ -79,7 +78,7 @@ func NewVerifier() (verifier secret.Value, challenge string) {
 	return secret.New([]byte(v)), oauth2.S256ChallengeFromVerifier(v)
 }
 
-// Exchange returns the token that g stands for. A code is sent once.
+// Exchange returns the token for g. It sends the code once.
 func (p *Providers) Exchange(ctx context.Context, c wire.OAuth, g Grant) (Token, error) {
 	var options []oauth2.AuthCodeOption
 	if g.Verifier.Len() > 0 {
@@ -91,9 +90,9 @@ func (p *Providers) Exchange(ctx context.Context, c wire.OAuth, g Grant) (Token,
 	})
 }
 
-// Refresh returns the token that follows the one that refresh came with, and
-// refresh itself in it when the provider sends no other. A refresh token is
-// sent once: a provider that replaces it may take a second use for a theft.
+// Refresh returns the next token, with the same refresh token unless the provider sends
+// a new one. It sends the refresh token once: a provider that replaces it may treat a
+// second use as theft.
 func (p *Providers) Refresh(ctx context.Context, c wire.OAuth, refresh secret.Value) (Token, error) {
 	return p.token(ctx, c, func(ctx context.Context, config *oauth2.Config) (*oauth2.Token, error) {
 		return config.TokenSource(ctx, &oauth2.Token{RefreshToken: string(refresh.Reveal())}).Token()
@@ -109,12 +108,12 @@ func (p *Providers) token(ctx context.Context, c wire.OAuth, fetch func(context.
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, p.client())
 	config := &oauth2.Config{
 		ClientID: string(c.ClientID), ClientSecret: string(c.ClientSecret.Reveal()),
-		// The style has to be given: x/oauth2 would find out by sending twice.
+		// Without a style, x/oauth2 would try both.
 		Endpoint: oauth2.Endpoint{TokenURL: string(c.TokenEndpoint), AuthStyle: oauth2.AuthStyleInParams},
 	}
 	t, err := fetch(ctx, config)
-	// Some take a client's secret in the header only. They refuse the client
-	// before they look at what it brings, so that this is no second use of it.
+	// Some providers accept the client secret only in the header. They reject the
+	// client before they use the code or token, which may be sent again then.
 	if answer, ok := errors.AsType[*oauth2.RetrieveError](err); ok && answer.ErrorCode == InvalidClient && c.ClientSecret.Len() > 0 {
 		config.Endpoint.AuthStyle = oauth2.AuthStyleInHeader
 		t, err = fetch(ctx, config)
@@ -130,13 +129,13 @@ func (p *Providers) token(ctx context.Context, c wire.OAuth, fetch func(context.
 	}, nil
 }
 
-// errorCode is what codes look like. Anything else may be a part of a page.
+// errorCode matches error codes. Anything else may be part of an error page.
 var errorCode = regexp.MustCompile(`^[a-z_]{1,40}$`)
 
-// refusal is for an answer that brings no token.
+// refusal returns the error of a response with an error status.
 func refusal(endpoint, code string, status int) error {
 	if errorCode.MatchString(code) {
 		return &Error{code}
 	}
-	return fmt.Errorf("%s answers with status %d and no error code", host(endpoint), status)
+	return fmt.Errorf("%s returned status %d without an error code", host(endpoint), status)
 }

@@ -1,9 +1,9 @@
-// Package peercred tells who is at the other end of a Unix socket.
+// Package peercred checks the user of the peer of a Unix socket.
 package peercred
 
 import "net"
 
-// A Listener takes connections of processes of the same user, and of root, only.
+// A Listener accepts only connections of processes of the same user and of root.
 type Listener struct{ *net.UnixListener }
 
 // Accept closes connections of others.

@@ -8,10 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Check refuses the other end of a Unix socket unless it is of the same user or
-// of root, and returns its process id: that of the process that listens, for the
-// one that connected, and 0 if it is not in our PID namespace (unix(7),
-// SO_PEERCRED).
+// Check fails unless the peer of a Unix socket is a process of the same user or of
+// root. It returns the process id of the peer, or 0 if that is not in this PID
+// namespace. The peer of a client is the process that listens (unix(7), SO_PEERCRED).
 func Check(conn *net.UnixConn) (pid int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -24,10 +23,10 @@ func Check(conn *net.UnixConn) (pid int, err error) {
 		return 0, controlErr
 	}
 	if err != nil {
-		return 0, fmt.Errorf("cannot tell whose process is at the other end: %w", err)
+		return 0, fmt.Errorf("get credentials of peer: %w", err)
 	}
 	if peer.Uid != 0 && int(peer.Uid) != os.Geteuid() {
-		return 0, fmt.Errorf("the other end is a process of user %d, not of ours", peer.Uid)
+		return 0, fmt.Errorf("peer is a process of user %d, want %d", peer.Uid, os.Geteuid())
 	}
 	return int(peer.Pid), nil
 }

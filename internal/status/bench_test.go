@@ -7,7 +7,8 @@ import (
 	"github.com/roomenv/roomenv/internal/status"
 )
 
-// BenchmarkServe is what the status costs each exec, at its start and its end.
+// BenchmarkServe is what the status costs each roomenv exec process, at its start and
+// at its exit.
 func BenchmarkServe(b *testing.B) {
 	dir, err := os.MkdirTemp("/dev/shm", "roomenv-bench-")
 	if err != nil {

@@ -116,12 +116,16 @@ func merge(entries []runner.Entry) []runner.Entry {
 		}
 		return a
 	}
+	type series struct {
+		kind runner.EntryKind
+		name string
+	}
 	var rows []runner.Entry
-	index := make(map[[2]string]int)
+	index := make(map[series]int)
 	for _, e := range entries {
-		i, ok := index[[2]string{e.Kind, e.Name}]
+		i, ok := index[series{e.Kind, e.Name}]
 		if !ok {
-			index[[2]string{e.Kind, e.Name}] = len(rows)
+			index[series{e.Kind, e.Name}] = len(rows)
 			rows = append(rows, e)
 			continue
 		}
@@ -138,7 +142,7 @@ func merge(entries []runner.Entry) []runner.Entry {
 }
 
 func labels(e runner.Entry) string {
-	return `{kind="` + e.Kind + `",name="` + escape.Replace(strings.ToValidUTF8(e.Name, "\ufffd")) + `"}`
+	return `{kind="` + string(e.Kind) + `",name="` + escape.Replace(strings.ToValidUTF8(e.Name, "\ufffd")) + `"}`
 }
 
 // escape is what the text format requires of the value of a label.

@@ -37,7 +37,7 @@ func parse(t *testing.T, text string) map[string]float64 {
 		if m := metadata.FindStringSubmatch(line); m != nil {
 			if m[1] == "TYPE" {
 				if types[m[2]] != "" {
-					t.Errorf("%s is there twice", m[2])
+					t.Errorf("%s appears twice", m[2])
 				}
 				types[m[2]], family = m[3], m[2]
 			}
@@ -53,7 +53,7 @@ func parse(t *testing.T, text string) map[string]float64 {
 			t.Errorf("%s: %v", line, err)
 		}
 		if _, twice := series[m[1]+m[2]]; twice {
-			t.Errorf("%s is there twice", m[1]+m[2])
+			t.Errorf("%s appears twice", m[1]+m[2])
 		}
 		series[m[1]+m[2]] = value
 		if m[1] != family {

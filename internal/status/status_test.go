@@ -67,10 +67,10 @@ func runtimeFolder(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", dir)
 }
 
-// find returns the processes whose sockets are in the folder of the test.
+// find returns the processes whose sockets are in the directory of the test.
 func find(t *testing.T) []status.Process {
 	t.Helper()
-	// Those of other folders are of processes that are not of this test.
+	// Those of other directories are of processes that are not of this test.
 	var mine []status.Process
 	for _, p := range status.Find(t.Context()) {
 		if strings.HasPrefix(p.Path(), os.Getenv("XDG_RUNTIME_DIR")) {
@@ -145,7 +145,7 @@ func TestServeRefuses(t *testing.T) {
 		t.Errorf("the socket is %v, error %v", info, err)
 	}
 	if info, err := os.Lstat(filepath.Dir(path)); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("its folder is %v, error %v", info, err)
+		t.Errorf("its directory is %v, error %v", info, err)
 	}
 }
 
@@ -185,7 +185,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// A process that is stopped keeps nobody waiting for ever.
+// A process that is stopped keeps no process waiting for ever.
 func TestSilent(t *testing.T) {
 	runtimeFolder(t)
 	cmd := exec.Command(os.Args[0], "serve")

@@ -1,5 +1,5 @@
-// Package tmpfs keeps the files of generations in memory, where a process can
-// read them and no disk ever holds them.
+// Package tmpfs stores the files of revisions in memory, where a process can read them
+// and they never reach a disk.
 package tmpfs
 
 import (
@@ -20,8 +20,8 @@ import (
 )
 
 // A Dir is a directory on a tmpfs or ramfs that holds the files of one revision
-// at a time, with a lock on it for as long as it is open. Its methods are for
-// one goroutine. A nil Dir holds no files.
+// at a time, with a lock on it while it is open. Its methods are for one goroutine.
+// A nil Dir has no files.
 //
 //	DIR/revision-7/tls/key.pem
 //	DIR/current -> revision-7
@@ -29,11 +29,11 @@ type Dir struct {
 	path  string
 	root  *os.Root
 	self  *os.File // the directory itself, which has the lock
-	base  *os.Root // holds it, if it is to be removed with its files
+	base  *os.Root // its parent, if Close removes the directory too
 	owner *syscall.Credential
 
-	// The revision that current leads to, and the one that it led to before.
-	// Their directories are there and complete; 0 means none.
+	// The revision that current links to, and the previous one. Their directories
+	// exist and are complete. 0 stands for none.
 	revision, previous int
 }
 
@@ -42,25 +42,24 @@ const (
 	current  = "current"
 	next     = "next"
 	revision = "revision-"
-	partial  = "partial-" // what becomes a revision
+	partial  = "partial-" // a revision that is not complete
 
 	run = "run-" // in a base: the directory of one process
 )
 
 var ours = regexp.MustCompile(`^(current|next|revision-[0-9]+|partial-[A-Z2-7]+)$`)
 
-// Open opens the folder at path, which it makes if need be. With no path it
-// makes a folder for this process alone, in the first of these that will do:
+// Open opens the directory at path, and creates it if it does not exist. Without a path
+// it creates a directory for this process alone, in the first of these that is usable:
 // $XDG_RUNTIME_DIR/roomenv, /run/roomenv and /dev/shm/roomenv-UID.
 //
-// A folder must be on a tmpfs or ramfs, belong to the user and be closed to all
-// others, and path must hold nothing else. What processes have left that were
-// killed is removed: the kernel releases their locks. If a process is alive and
-// has path, the error is [ErrInUse].
+// A directory must be on a tmpfs or ramfs, belong to the user and be closed to all
+// other users, and path must contain nothing else. Open removes what killed processes
+// have left: the kernel releases their locks. If another process has path open, the
+// error is [ErrInUse].
 //
-// The files belong to owner, as which the child runs; nil is the user itself.
-// Others than root can only name themselves. The folders above a generation let
-// the owner pass through.
+// The files belong to owner, the user of the command; nil is the current user. Only
+// root can choose another user. That user can search the directories above a revision.
 func Open(path string, owner *syscall.Credential) (*Dir, error) {
 	open := openNamed
 	if path == "" {
@@ -76,7 +75,7 @@ func Open(path string, owner *syscall.Credential) (*Dir, error) {
 		err = errors.Join(err, d.base.Chmod(".", 0o711))
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot let user %d into %s: %w", owner.Uid, d.path, text.Reason(err)), d.Close())
+		return nil, errors.Join(fmt.Errorf("give user %d access to %s: %w", owner.Uid, d.path, text.Reason(err)), d.Close())
 	}
 	return d, nil
 }
@@ -94,13 +93,13 @@ func openNamed(path string) (*Dir, error) {
 		}
 		d.release()
 	}
-	return nil, fmt.Errorf("cannot keep files in %s: %w", path, text.Reason(err))
+	return nil, fmt.Errorf("store files in %s: %w", path, text.Reason(err))
 }
 
-// ErrInUse is why a folder is refused that another process has open.
-var ErrInUse = errors.New("another roomenv keeps its files there\nhint: end that one, or name a folder for each with --dir")
+// ErrInUse reports that another process has the directory open.
+var ErrInUse = errors.New("directory is in use by another roomenv process\nhint: stop that process, or use another directory")
 
-// claim takes the lock and removes what a killed process has left.
+// claim locks the directory and removes what a killed process has left.
 func (d *Dir) claim() error {
 	if err := lock(d.self); err != nil {
 		return err
@@ -111,14 +110,14 @@ func (d *Dir) claim() error {
 	}
 	for _, name := range names {
 		if !ours.MatchString(name) {
-			return fmt.Errorf("it holds %q\nhint: name an empty folder, or one that is not there yet", name)
+			return fmt.Errorf("directory contains %q\nhint: use an empty or a new directory", name)
 		}
 	}
 	return d.clear()
 }
 
-// lock fails with ErrInUse. The kernel takes the lock back when the process
-// ends, however it ends (flock(2)).
+// lock fails with ErrInUse. The kernel releases the lock when the process exits, also
+// if it is killed (flock(2)).
 func lock(f *os.File) error {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
@@ -131,7 +130,7 @@ func lock(f *os.File) error {
 func open(path string) (*Dir, error) {
 	parent, err := os.OpenRoot(filepath.Dir(path))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s\nhint: make that folder", text.Reason(err), filepath.Dir(path))
+		return nil, fmt.Errorf("%w: %s\nhint: create that directory", text.Reason(err), filepath.Dir(path))
 	}
 	if err != nil {
 		return nil, err
@@ -149,9 +148,9 @@ func open(path string) (*Dir, error) {
 	case err != nil:
 		return nil, err
 	case entry.Mode()&fs.ModeSymlink != 0:
-		return nil, errors.New("it is a symbolic link\nhint: name the folder that it leads to")
+		return nil, errors.New("path is a symbolic link\nhint: use its target")
 	case !entry.IsDir():
-		return nil, errors.New("it is not a folder")
+		return nil, errors.New("not a directory")
 	}
 	d := &Dir{path: path}
 	if err = d.openIn(parent, name); err == nil {
@@ -171,8 +170,7 @@ func (d *Dir) openIn(parent *os.Root, name string) (err error) {
 	return err
 }
 
-// mkdir makes a directory where it will be in memory, so that none is left on a
-// disk.
+// mkdir creates a directory in memory. It creates none on a disk.
 func mkdir(parent *os.Root, name string) error {
 	self, err := parent.Open(".")
 	if err != nil {
@@ -188,7 +186,7 @@ func mkdir(parent *os.Root, name string) error {
 	return err
 }
 
-// check looks at the folder that was opened, and not at what has its name now.
+// check checks the directory that was opened, not the one with its name now.
 func check(self *os.File, entry fs.FileInfo) error {
 	info, err := self.Stat()
 	if err != nil {
@@ -197,16 +195,16 @@ func check(self *os.File, entry fs.FileInfo) error {
 	owner := info.Sys().(*syscall.Stat_t).Uid
 	switch {
 	case !os.SameFile(info, entry):
-		return errors.New("another folder took its place")
+		return errors.New("directory was replaced while roomenv opened it")
 	case owner != uint32(os.Geteuid()):
-		return fmt.Errorf("it belongs to the user %d, and roomenv runs as %d\nhint: name a folder of this user with --dir", owner, os.Geteuid())
-	case info.Mode().Perm()&0o066 != 0: // 0711 is what Open makes for another owner
-		return fmt.Errorf("its mode is %04o, so that others can read or write it\nhint: `chmod 700` it, or name a new folder in it", info.Mode().Perm())
+		return fmt.Errorf("directory belongs to user %d, and roomenv runs as user %d\nhint: use a directory of this user", owner, os.Geteuid())
+	case info.Mode().Perm()&0o066 != 0: // 0711 is what Open sets for another owner
+		return fmt.Errorf("mode %04o allows access by other users, want 0700\nhint: run `chmod 700`, or use a new directory in it", info.Mode().Perm())
 	}
 	return inMemory(self)
 }
 
-// bases are where the folders of processes are made, in order of preference.
+// bases are the parents of the directories of processes, in order of preference.
 func bases() []string {
 	var paths []string
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
@@ -215,7 +213,7 @@ func bases() []string {
 	return append(paths, "/run/roomenv", "/dev/shm/roomenv-"+strconv.Itoa(os.Geteuid()))
 }
 
-// openRun makes a directory for this process.
+// openRun creates a directory for this process.
 func openRun(string) (*Dir, error) {
 	var failed strings.Builder
 	for _, path := range bases() {
@@ -232,10 +230,10 @@ func openRun(string) (*Dir, error) {
 		why, _, _ := strings.Cut(text.Reason(err).Error(), "\n")
 		fmt.Fprintf(&failed, "\n  %s: %s", path, why)
 	}
-	return nil, fmt.Errorf("cannot keep files in memory: there is no folder for them%s\nhint: mount a tmpfs, and name a folder in it with --dir", &failed)
+	return nil, fmt.Errorf("store files in memory: no usable directory%s\nhint: mount a tmpfs, and use a directory in it", &failed)
 }
 
-// newRun makes a directory in base, whose root the new Dir closes.
+// newRun creates a directory in base, whose root the new Dir closes.
 func newRun(base *Dir) (*Dir, error) {
 	for {
 		name := run + rand.Text()
@@ -250,7 +248,7 @@ func newRun(base *Dir) (*Dir, error) {
 		case !errors.Is(err, ErrInUse) && !errors.Is(err, fs.ErrNotExist):
 			return nil, err
 		}
-		// Before it had a lock, another process took it for that of a dead one.
+		// Before the lock, another process swept it.
 	}
 }
 
@@ -262,7 +260,7 @@ func lockRun(base *os.Root, name string) (*Dir, error) {
 		err = lock(d.self)
 	}
 	if err == nil {
-		_, err = base.Lstat(name) // it may be gone since it was opened
+		_, err = base.Lstat(name) // it may have been swept since it was opened
 	}
 	if err != nil {
 		d.release()
@@ -271,8 +269,8 @@ func lockRun(base *os.Root, name string) (*Dir, error) {
 	return d, nil
 }
 
-// sweep removes the folders of processes that are dead. It is not the business
-// of this process if it cannot.
+// sweep removes the directories of processes that were killed. Errors do not concern
+// this process.
 func sweep(base *os.Root) {
 	entries, _ := fs.ReadDir(base.FS(), ".")
 	for _, e := range entries {
@@ -286,7 +284,7 @@ func sweep(base *os.Root) {
 	}
 }
 
-// Current is the path at which the files of the current generation are.
+// Current returns the path of the files of the current revision.
 func (d *Dir) Current() string {
 	if d == nil {
 		return ""
@@ -294,8 +292,8 @@ func (d *Dir) Current() string {
 	return filepath.Join(d.path, current)
 }
 
-// clear removes all that Write makes: the link first, which is the first by name, so
-// that nothing leads to a part of a revision.
+// clear removes what Write creates: the link first, which sorts first, so that it never
+// leads to a part of a revision.
 func (d *Dir) clear() error {
 	entries, err := fs.ReadDir(d.root.FS(), ".")
 	for _, e := range entries {
@@ -308,12 +306,12 @@ func (d *Dir) clear() error {
 
 func remove(root *os.Root, name string) error {
 	if err := root.RemoveAll(name); err != nil {
-		return fmt.Errorf("cannot remove %s: %w", name, text.Reason(err))
+		return fmt.Errorf("remove %s: %w", name, text.Reason(err))
 	}
 	return nil
 }
 
-// Close removes the files, and the folder if Open named it.
+// Close removes the files, and the directory if Open was given no path.
 func (d *Dir) Close() error {
 	if d == nil {
 		return nil
@@ -325,12 +323,12 @@ func (d *Dir) Close() error {
 		_ = d.base.Close()
 	}
 	if err != nil {
-		return fmt.Errorf("cannot clear %s: %w", d.path, err)
+		return fmt.Errorf("remove files from %s: %w", d.path, err)
 	}
 	return nil
 }
 
-// release gives the lock back.
+// release releases the lock.
 func (d *Dir) release() {
 	_ = d.self.Close()
 	if d.root != nil {

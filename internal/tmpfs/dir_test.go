@@ -27,7 +27,7 @@ import (
 	"github.com/roomenv/roomenv/render"
 )
 
-// memory returns a new folder on a tmpfs.
+// memory returns a new directory on a tmpfs.
 func memory(t *testing.T) string {
 	t.Helper()
 	var s unix.Statfs_t
@@ -64,7 +64,7 @@ func open(t *testing.T, path string) *tmpfs.Dir {
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("only root has another user's processes and folders")
+		t.Skip("only root has another user's processes and directories")
 	}
 }
 
@@ -313,29 +313,29 @@ func TestRefused(t *testing.T) {
 		disk = "/proc"
 	}
 	tests := map[string]string{
-		in("open"):                 "another roomenv keeps its files there\nhint: ",
-		in("group"):                "its mode is 0750, so that others can read or write it\nhint: `chmod 700`",
-		in("link"):                 "it is a symbolic link\nhint: ",
-		in("dangling"):             "it is a symbolic link\nhint: ",
-		in("file"):                 "it is not a folder",
-		in("full"):                 "it holds \"mine\"\nhint: ",
+		in("open"):                 "directory is in use by another roomenv process\nhint: ",
+		in("group"):                "mode 0750 allows access by other users, want 0700\nhint: run `chmod 700`",
+		in("link"):                 "path is a symbolic link\nhint: ",
+		in("dangling"):             "path is a symbolic link\nhint: ",
+		in("file"):                 "not a directory",
+		in("full"):                 "directory contains \"mine\"\nhint: ",
 		in("none/none"):            "no such file or directory: " + in("none") + "\nhint: ",
-		filepath.Join(disk, "new"): "it is not on a tmpfs or ramfs",
+		filepath.Join(disk, "new"): "directory is not on a tmpfs or ramfs",
 	}
 	if os.Geteuid() == 0 {
 		if err := os.Chown(in("foreign"), 4321, 4321); err != nil {
 			t.Fatal(err)
 		}
-		tests[in("foreign")] = "it belongs to the user 4321, and roomenv runs as 0\nhint: "
+		tests[in("foreign")] = "directory belongs to user 4321, and roomenv runs as user 0\nhint: "
 	} else {
-		t.Log("only root can make a folder that belongs to another user")
+		t.Log("only root can make a directory that belongs to another user")
 	}
 	for path, want := range tests {
 		d, err := tmpfs.Open(path, nil)
 		if err == nil {
 			_ = d.Close()
 		}
-		if err == nil || !strings.Contains(err.Error(), "cannot keep files in "+path+": "+want) {
+		if err == nil || !strings.Contains(err.Error(), "store files in "+path+": "+want) {
 			t.Errorf("%s: got %v, want %q", path, err, want)
 		}
 	}
@@ -343,11 +343,11 @@ func TestRefused(t *testing.T) {
 		t.Errorf("%v is not ErrInUse", err)
 	}
 	if _, err := os.Lstat(filepath.Join(disk, "new")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a folder was made on the disk: %v", err)
+		t.Errorf("a directory was made on the disk: %v", err)
 	}
 }
 
-// Without a path each process has a folder of its own.
+// Without a path each process has a directory of its own.
 func TestOpenRun(t *testing.T) {
 	dir := memory(t)
 	t.Setenv("XDG_RUNTIME_DIR", dir)
@@ -361,7 +361,7 @@ func TestOpenRun(t *testing.T) {
 		}
 	}
 	if a.Current() == b.Current() {
-		t.Error("two have the same folder")
+		t.Error("two have the same directory")
 	}
 	// One that is not in memory is passed over.
 	t.Setenv("XDG_RUNTIME_DIR", "/proc")
@@ -396,7 +396,7 @@ func TestOpenRunTogether(t *testing.T) {
 	all.Wait()
 }
 
-// startWriter runs a process that writes, and returns the folder it is in.
+// startWriter runs a process that writes, and returns the directory it is in.
 func startWriter(t *testing.T, path string) (cmd *exec.Cmd, out *bufio.Reader, dir string) {
 	t.Helper()
 	cmd = exec.Command(os.Args[0], "writer", path)
@@ -482,7 +482,7 @@ func TestKilled(t *testing.T) {
 // asAnother looks into dir as another user.
 func asAnother(t *testing.T, dir string) {
 	t.Helper()
-	// The binary of the test is in a folder that this user cannot enter.
+	// The binary of the test is in a directory that this user cannot enter.
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
@@ -547,7 +547,7 @@ func TestOwner(t *testing.T) {
 	}
 }
 
-// A full tmpfs leaves the last generation.
+// A full tmpfs leaves the last revision.
 func TestFull(t *testing.T) {
 	dir := t.TempDir()
 	cmd := exec.Command(os.Args[0], "full", dir)
@@ -565,27 +565,27 @@ func TestFull(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
-	want := "error: cannot write files to " + dir + ": large: no space left on device\nhint: the tmpfs is full: make it larger, or name a folder on another with --dir\n" +
+	want := "error: write files to " + dir + ": large: no space left on device\nhint: the tmpfs is full: enlarge it, or use a directory on another\n" +
 		"a: 1 current revision-1 then: 3\n"
 	if string(out) != want {
 		t.Errorf("got\n%s\nwant\n%s", out, want)
 	}
 }
 
-// Who opened the folder of a generation sees that one, while the next comes.
-func TestFolderOfAGeneration(t *testing.T) {
+// Who opened the directory of a revision sees that one, while the next comes.
+func TestFolderOfARevision(t *testing.T) {
 	d := open(t, filepath.Join(memory(t), "files"))
 	if err := d.Write(1, pair(1)); err != nil {
 		t.Fatal(err)
 	}
-	folder, err := os.OpenRoot(d.Current())
+	directory, err := os.OpenRoot(d.Current())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer folder.Close()
+	defer directory.Close()
 	for n := range 2 {
 		for _, name := range []string{"a", "sub/b"} {
-			if b, err := folder.ReadFile(name); err != nil || string(b) != "1" {
+			if b, err := directory.ReadFile(name); err != nil || string(b) != "1" {
 				t.Errorf("after %d swaps: %s is %q, %v", n, name, b, err)
 			}
 		}
@@ -593,15 +593,15 @@ func TestFolderOfAGeneration(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if b, err := folder.ReadFile("a"); !errors.Is(err, fs.ErrNotExist) {
+	if b, err := directory.ReadFile("a"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after 2 swaps: %q, %v", b, err)
 	}
 }
 
-// TestReaders reads two files again and again while generations come as fast as
-// they can. By the descriptor of a folder the two are never of different ones,
+// TestReaders reads two files again and again while revisions come as fast as
+// they can. By the descriptor of a directory the two are never of different ones,
 // and by the path none is older than what was there before it was opened. A
-// reader that is held up for two generations may find nothing, and tries again.
+// reader that is held up for two revisions may find nothing, and tries again.
 func TestReaders(t *testing.T) {
 	d := open(t, filepath.Join(memory(t), "files"))
 	if err := d.Write(1, pair(1)); err != nil {

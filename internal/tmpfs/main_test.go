@@ -45,7 +45,7 @@ func fatal(err error) {
 	}
 }
 
-// writer opens path, prints where, and writes generations until it is killed,
+// writer opens path, prints where, and writes revisions until it is killed,
 // with a byte to stdout for each.
 func writer(path string) {
 	if path == "-" {
@@ -61,7 +61,7 @@ func writer(path string) {
 	}
 }
 
-// reader fails if it can open a file or list a folder below path.
+// reader fails if it can open a file or list a directory below path.
 func reader(path string) {
 	for _, name := range []string{path, filepath.Join(path, "current"), filepath.Join(path, "current", "a"), filepath.Join(path, "revision-1", "sub", "b")} {
 		if f, err := os.Open(name); err == nil {
@@ -75,7 +75,7 @@ func reader(path string) {
 // full mounts a small tmpfs at path, in a mount namespace of its own.
 func full(path string) {
 	if err := unix.Mount("tmpfs", path, "tmpfs", 0, "size=128k,mode=0700"); err != nil {
-		fmt.Println("cannot mount:", err)
+		fmt.Println("mount:", err)
 		os.Exit(2)
 	}
 	d, err := tmpfs.Open(path, nil)
@@ -103,7 +103,7 @@ func file(path string, mode os.FileMode, content string) render.File {
 	return render.File{Path: path, Mode: mode, Content: secret.New([]byte(content))}
 }
 
-// pair is a generation of two files with the same content.
+// pair is a revision of two files with the same content.
 func pair(n int) []render.File {
 	text := fmt.Sprint(n)
 	return []render.File{file("a", 0o444, text), file("sub/b", 0o400, text)}

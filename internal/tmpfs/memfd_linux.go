@@ -14,10 +14,10 @@ import (
 
 const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 
-// Memfds makes the files that a child gets open: in memory, without a name on
-// any filesystem, and sealed, so that nobody changes what the child reads. The
-// one at index i is for the descriptor i+3; it is nil if there is none. The
-// caller closes them. They belong to owner; nil is the user itself.
+// Memfds creates the files that the command inherits open: in memory, without a name in
+// any filesystem, and sealed, so that no process changes what the command reads. The
+// file at index i is for descriptor i+3; it is nil for other descriptors. The caller
+// closes the files. They belong to owner; nil is the current user.
 func Memfds(files []render.File, owner *syscall.Credential) (open []*os.File, err error) {
 	defer func() {
 		if err != nil {
@@ -31,11 +31,11 @@ func Memfds(files []render.File, owner *syscall.Credential) (open []*os.File, er
 		}
 		flags, err := unix.FcntlInt(uintptr(f.Descriptor), unix.F_GETFD, 0)
 		if err == nil && flags&unix.FD_CLOEXEC == 0 {
-			return open, fmt.Errorf("cannot give the command %s: descriptor %d is inherited by it\nhint: leave memfd out, or do not hand roomenv that descriptor", f.Path, f.Descriptor)
+			return open, fmt.Errorf("pass %s as descriptor %d: the command inherits that descriptor\nhint: remove memfd, or start roomenv without that descriptor", f.Path, f.Descriptor)
 		}
 		m, err := memfd(f, owner)
 		if err != nil {
-			return open, fmt.Errorf("cannot make %s in memory: %w", f.Path, text.Reason(err))
+			return open, fmt.Errorf("create %s in memory: %w", f.Path, text.Reason(err))
 		}
 		for len(open) < f.Descriptor-3 {
 			open = append(open, nil)
@@ -58,7 +58,7 @@ func memfd(f render.File, owner *syscall.Credential) (*os.File, error) {
 		err = m.Chmod(f.Mode.Perm())
 	}
 	if err == nil {
-		// At an offset, so that who reads the descriptor itself starts at 0.
+		// At an offset, so that reads of the descriptor itself start at 0.
 		_, err = m.WriteAt(f.Content.Reveal(), 0)
 	}
 	if err == nil {

@@ -78,7 +78,7 @@ func TestMemfdsInherited(t *testing.T) {
 	a.Descriptor, b.Descriptor = inherited, 50
 	open := descriptors(t)
 	files, err := tmpfs.Memfds([]render.File{b, a}, nil)
-	want := fmt.Sprintf("cannot give the command a: descriptor %d is inherited by it\nhint: leave memfd out, or do not hand roomenv that descriptor", inherited)
+	want := fmt.Sprintf("pass a as descriptor %[1]d: the command inherits that descriptor\nhint: remove memfd, or start roomenv without that descriptor", inherited)
 	if err == nil || err.Error() != want || files != nil {
 		t.Errorf("got %v, %v", files, err)
 	}

@@ -9,9 +9,9 @@ import (
 	"runtime"
 )
 
-// ErrDisk is why a folder is refused that is not in memory.
-var ErrDisk = errors.New("roomenv knows no filesystem in memory here")
+// ErrDisk reports that a directory is not in memory.
+var ErrDisk = errors.New("filesystems in memory are unsupported")
 
 func inMemory(*os.File) error {
-	return fmt.Errorf("%w (%s)\nhint: use variables in place of files, or run it on Linux", ErrDisk, runtime.GOOS)
+	return fmt.Errorf("%w on %s\nhint: use variables instead of files, or use Linux", ErrDisk, runtime.GOOS)
 }

@@ -14,31 +14,31 @@ import (
 	"github.com/roomenv/roomenv/render"
 )
 
-// Write puts the files of a revision in the place of those of the current one,
-// all or none: when it fails, the current ones stay. Files with a descriptor are
-// for [Memfds]. The number is positive and stands for the same files each time.
+// Write replaces the files of the current revision by those of the revision number, all
+// or none: if it fails, the current files stay. Files with a descriptor are for
+// [Memfds]. The number is positive, and always has the same files.
 //
-//  1. A directory with a random name is made. No process looks into it, since
-//     nothing leads there, and a process that has the directory of an earlier
-//     revision open sees no change in it, ever.
-//  2. Each file is made in it: O_EXCL, so that it is a new one; first without any
-//     permission, then with the owner and those it is to have, by its descriptor;
-//     and only then with content. There is no moment at which content can be read
-//     by a user who may not read it in the end. Names are resolved below the
-//     directory ([os.Root]): no link leads out of it. The directory itself becomes
-//     the owner's last, so that no other process puts anything into it meanwhile.
-//  3. If a file cannot be made or written, the new directory is removed, and that
-//     is all that has happened. A full tmpfs shows here. Else it is renamed to that
-//     of its revision, which is complete from the moment that it has its name. A
-//     roll-back finds the previous revision there, and starts here.
-//  4. A link to the directory is made under another name, and renamed over the
-//     current one. rename(2) is atomic: who opens a path through the link gets a
-//     file of the one revision or of the other. Who needs several files to match
-//     opens the directory once, and the files by its descriptor (openat(2)).
+//  1. A directory with a random name is created. No process looks into it, since
+//     nothing links to it, and a process that has the directory of an earlier
+//     revision open never sees a change in it.
+//  2. Each file is created in it: with O_EXCL, so that it is a new one; first without
+//     permissions, then with its owner and mode, by its descriptor; and only then with
+//     its content. At no time can a user read the content who may not read it in the
+//     end. Names are resolved below the directory ([os.Root]): no link leads out of it.
+//     The owner gets the directory itself last, so that no other process adds files
+//     meanwhile.
+//  3. If a file cannot be created or written, for example because the tmpfs is full,
+//     the new directory is removed, and nothing has changed. Otherwise it is renamed:
+//     a directory with the name of a revision is complete. A rollback starts here,
+//     since the directory of the previous revision still exists.
+//  4. A link to the directory is created under another name, and renamed over the
+//     current one. rename(2) is atomic: a process that opens a path through the link
+//     gets a file of one revision or of the other. For several files of one revision,
+//     open the directory once, and the files by its descriptor (openat(2)).
 //  5. The revision before the previous one is removed. The previous one stays until
-//     the next Write for processes that opened its directory a moment ago: they
-//     find all of it, or from then on nothing, and never a mixture. If one cannot
-//     be removed, Close and the next Open try again.
+//     the next Write, for processes that have just opened its directory: they find all
+//     of it and later nothing, but never a mixture. If the removal fails, Close and the
+//     next Open try again.
 func (d *Dir) Write(number int, files []render.File) error {
 	files = slices.DeleteFunc(slices.Clone(files), func(f render.File) bool { return f.Descriptor != 0 })
 	if d == nil && len(files) == 0 {
@@ -57,9 +57,9 @@ func (d *Dir) Write(number int, files []render.File) error {
 		if added {
 			_ = d.root.RemoveAll(name)
 		}
-		err = fmt.Errorf("cannot write files to %s: %w", d.path, text.Reason(err))
+		err = fmt.Errorf("write files to %s: %w", d.path, text.Reason(err))
 		if errors.Is(err, syscall.ENOSPC) {
-			err = fmt.Errorf("%w\nhint: the tmpfs is full: make it larger, or name a folder on another with --dir", err)
+			err = fmt.Errorf("%w\nhint: the tmpfs is full: enlarge it, or use a directory on another", err)
 		}
 		return err
 	}
@@ -72,7 +72,7 @@ func (d *Dir) Write(number int, files []render.File) error {
 	return nil
 }
 
-// add makes the directory name with files (steps 1 to 3).
+// add creates the directory name with files (steps 1 to 3).
 func (d *Dir) add(name string, files []render.File) error {
 	temporary := partial + rand.Text()
 	err := d.fill(temporary, files)
@@ -85,44 +85,44 @@ func (d *Dir) add(name string, files []render.File) error {
 	return err
 }
 
-// fill makes the directory name with files (steps 1 and 2).
+// fill creates the directory name with files (steps 1 and 2).
 func (d *Dir) fill(name string, files []render.File) error {
 	if err := d.root.Mkdir(name, 0o700); err != nil {
 		return err
 	}
-	folder, err := d.root.OpenRoot(name)
+	dir, err := d.root.OpenRoot(name)
 	if err != nil {
 		return err
 	}
-	defer folder.Close()
+	defer dir.Close()
 	for _, f := range files {
-		if err := d.writeFile(folder, f); err != nil {
+		if err := d.writeFile(dir, f); err != nil {
 			return fmt.Errorf("%s: %w", f.Path, text.Reason(err))
 		}
 	}
 	for _, f := range files {
-		for dir := path.Dir(f.Path); dir != "."; dir = path.Dir(dir) {
-			if err := d.chown(folder, dir); err != nil {
+		for parent := path.Dir(f.Path); parent != "."; parent = path.Dir(parent) {
+			if err := d.chown(dir, parent); err != nil {
 				return err
 			}
 		}
 	}
-	return d.chown(folder, ".")
+	return d.chown(dir, ".")
 }
 
-// chown gives a folder to the owner.
-func (d *Dir) chown(folder *os.Root, name string) error {
+// chown gives a file or directory to the owner.
+func (d *Dir) chown(dir *os.Root, name string) error {
 	if d.owner == nil {
 		return nil
 	}
-	return folder.Lchown(name, int(d.owner.Uid), int(d.owner.Gid))
+	return dir.Lchown(name, int(d.owner.Uid), int(d.owner.Gid))
 }
 
-func (d *Dir) writeFile(folder *os.Root, f render.File) error {
-	if err := folder.MkdirAll(path.Dir(f.Path), 0o700); err != nil {
+func (d *Dir) writeFile(dir *os.Root, f render.File) error {
+	if err := dir.MkdirAll(path.Dir(f.Path), 0o700); err != nil {
 		return err
 	}
-	file, err := folder.OpenFile(f.Path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0)
+	file, err := dir.OpenFile(f.Path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (d *Dir) writeFile(folder *os.Root, f render.File) error {
 	return errors.Join(err, file.Close())
 }
 
-// point makes name the current revision (step 4).
+// point has current link to name (step 4).
 func (d *Dir) point(name string) error {
 	if err := d.root.RemoveAll(next); err != nil {
 		return err
@@ -149,9 +149,9 @@ func (d *Dir) point(name string) error {
 	return d.root.Rename(next, current)
 }
 
-// CloseAll closes what [Memfds] has made.
+// CloseAll closes the files of [Memfds].
 func CloseAll(files []*os.File) {
 	for _, f := range files {
-		_ = f.Close() // of nil too: an error that nobody needs
+		_ = f.Close() // f may be nil, which is an error
 	}
 }

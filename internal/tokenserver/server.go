@@ -109,7 +109,7 @@ func (s *Server) listen(network string, owner *syscall.Credential) (net.Listener
 	return nil, fmt.Errorf("unknown network %q: want %s or %s", network, TCP, Unix)
 }
 
-// Environ returns the variables of the command, as NAME=VALUE.
+// Environ returns the variables of the command: NAME=VALUE.
 func (s *Server) Environ() []string { return s.env }
 
 // Close ends the contexts of requests, waits for them, and removes the socket.

@@ -285,7 +285,7 @@ func TestConcurrent(t *testing.T) {
 	asking.Wait()
 }
 
-// A source that waits is told when the endpoint ends, or the one who asked goes.
+// The context of a source ends when the server closes, or the client disconnects.
 func TestWaits(t *testing.T) {
 	waiting, ended := make(chan struct{}), make(chan error)
 	s, err := tokenserver.Serve(tokenserver.TCP, func(ctx context.Context, _ string) (secret.Value, time.Time, error) {

@@ -1,6 +1,6 @@
-// Package roomtest serves real rooms to tests: those that roomenv has without a
-// network, with the same store, permissions and OAuth, on a port of this machine.
-// Clients of any language may use them.
+// Package roomtest serves rooms to tests: the local room of roomenv, with its store,
+// permissions and OAuth, on a port of this machine. Clients in any language can use
+// it.
 package roomtest
 
 import (
@@ -18,18 +18,18 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// A Server serves any number of rooms: one exists as soon as somebody joins it.
-// What participants store is there until the test ends.
+// A Server serves rooms of any name, which exist once a participant joins them. What
+// participants store is deleted when the test ends.
 type Server struct {
-	// URL is where the rooms are, for MESHAGENT_ROOM_URL: a room is at
-	// URL/rooms/NAME.
+	// URL is the value for MESHAGENT_ROOM_URL, without a slash at the end. The URL of
+	// a room is URL/rooms/NAME.
 	URL string
 
 	tb    testing.TB
 	store *localroom.Store
 }
 
-// New starts a server without secrets, which is closed when the test ends.
+// New starts an empty server, which is closed when the test ends.
 func New(tb testing.TB) *Server {
 	tb.Helper()
 	key := make([]byte, localroom.KeySize)
@@ -50,8 +50,7 @@ func New(tb testing.TB) *Server {
 	return &Server{URL: server.URL, tb: tb, store: store}
 }
 
-// Token signs t with the key of the server. It expires in an hour unless t says
-// when.
+// Token signs t with the key of the server. The default expiry is in an hour.
 func (s *Server) Token(t token.Token) secret.Value {
 	s.tb.Helper()
 	t.KeyID = localroom.KeyID
@@ -63,7 +62,8 @@ func (s *Server) Token(t token.Token) secret.Value {
 	return signed
 }
 
-// Config returns how identity joins a room as a user ([token.UserScope]).
+// Config returns the configuration by which identity joins a room as a user
+// ([token.UserScope]).
 func (s *Server) Config(roomName, identity string) room.Config {
 	s.tb.Helper()
 	signed := s.Token(token.Token{Name: identity, Room: roomName, API: token.UserScope()})
@@ -73,8 +73,8 @@ func (s *Server) Config(roomName, identity string) room.Config {
 	}
 }
 
-// Dial joins a room as identity, until the test ends. Each of configure may add to
-// the [Server.Config]: handlers, or a Token with other grants.
+// Dial joins a room as identity, until the test ends. The functions of configure may
+// change the [Server.Config]: set handlers, or a Token with other grants.
 func (s *Server) Dial(roomName, identity string, configure ...func(*room.Config)) *room.Client {
 	s.tb.Helper()
 	config := s.Config(roomName, identity)

@@ -69,7 +69,7 @@ func TestToken(t *testing.T) {
 		token token.Token
 		want  error
 	}{
-		"admin":        {token.Token{Name: "ann", Room: "demo", API: token.FullScope()}, nil},
+		"admin":        {token.Token{Name: "ann", Room: "demo", API: &token.Scope{Secrets: &token.SecretsScope{}, Admin: true}}, nil},
 		"no grant":     {token.Token{Name: "ann", Room: "demo"}, room.ErrPermissionDenied},
 		"another room": {token.Token{Name: "ann", Room: "other", API: token.UserScope()}, room.ErrForbidden},
 		"expired":      {token.Token{Name: "ann", Room: "demo", API: token.UserScope(), Expires: time.Now().Add(-time.Second)}, room.ErrForbidden},

@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
@@ -17,10 +18,6 @@ func TestAPIKeyVector(t *testing.T) {
 	}
 	if got.KeyID != keyID || got.ProjectID != projectID || string(got.Secret.Reveal()) != key {
 		t.Errorf("got %+v with secret %q", got, got.Secret.Reveal())
-	}
-	encoded, err := got.Encode()
-	if err != nil || string(encoded.Reveal()) != apiKey {
-		t.Errorf("encoded as %q, %v", encoded.Reveal(), err)
 	}
 }
 
@@ -41,19 +38,6 @@ func TestParseAPIKeyRefuses(t *testing.T) {
 	}
 }
 
-func TestEncodeRefuses(t *testing.T) {
-	for _, k := range []token.APIKey{
-		{},
-		{KeyID: keyID, ProjectID: projectID},
-		{KeyID: "x", ProjectID: projectID, Secret: value("s")},
-		{KeyID: keyID, ProjectID: "x", Secret: value("s")},
-	} {
-		if _, err := k.Encode(); err == nil {
-			t.Errorf("encoded %+v", k)
-		}
-	}
-}
-
 func FuzzParseAPIKey(f *testing.F) {
 	f.Add([]byte(apiKey))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -64,8 +48,8 @@ func FuzzParseAPIKey(f *testing.F) {
 			}
 			return
 		}
-		if again, err := k.Encode(); err != nil || string(again.Reveal()) != string(b) {
-			t.Errorf("%q became %q, %v", b, again.Reveal(), err)
+		if len(k.KeyID) != 36 || len(k.ProjectID) != 36 || k.Secret.Len() == 0 || !bytes.HasSuffix(b, k.Secret.Reveal()) {
+			t.Errorf("%q became %+v, %q", b, k, k.Secret.Reveal())
 		}
 	})
 }

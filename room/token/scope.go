@@ -7,51 +7,46 @@ import (
 	"strings"
 )
 
-// A Scope is what the api grant opens (section 8.3). A field that is nil is a
-// grant that is absent; one that is empty is the grant with its defaults.
+// A Scope is the scope of an api grant: the permitted operations (section 8.3). A nil
+// field permits nothing, an empty one is a grant with its defaults.
 type Scope struct {
 	Secrets   *SecretsScope
-	Admin     *AdminScope
+	Admin     bool // permits to manage what belongs to other identities
 	Messaging *MessagingScope
 
-	// Other holds the grants that roomenv does not look into, as they stand.
+	// Other has the grants that roomenv does not use, unchanged.
 	Other map[string]json.RawMessage
 }
 
-// SecretsScope opens the secrets toolkit.
+// SecretsScope permits the secrets toolkit.
 type SecretsScope struct {
-	// RequestOAuthToken lists the OAuth clients that may be asked for. nil
-	// allows all of them, an empty list none.
+	// RequestOAuthToken lists the OAuth clients that may be used. nil permits all
+	// clients, an empty list permits no client.
 	RequestOAuthToken []OAuthClient `json:"request_oauth_token,omitzero"`
 }
 
-// An OAuthClient is an entry of an allow-list: the authorization endpoint,
-// where a "*" at the end stands for anything, and the client id.
+// An OAuthClient permits a client id at an authorization endpoint, which may end in "*"
+// to match a prefix.
 type OAuthClient struct {
 	Endpoint string `json:"endpoint"`
 	ClientID string `json:"client_id"`
 }
 
-// AdminScope opens what belongs to others. Config is true when nil.
-type AdminScope struct {
-	Config *bool `json:"config,omitempty"`
-}
-
-// MessagingScope opens messaging. Each field is true when nil.
+// MessagingScope permits messaging. A nil field is true.
 type MessagingScope struct {
 	Broadcast *bool `json:"broadcast,omitempty"`
 	List      *bool `json:"list,omitempty"`
 	Send      *bool `json:"send,omitempty"`
 }
 
-// AgentScope is what the SDKs grant to an agent.
+// AgentScope returns what the SDKs grant to agents.
 func AgentScope() *Scope {
 	s := UserScope()
 	s.Other["llm"] = json.RawMessage("{}")
 	return s
 }
 
-// UserScope is what the SDKs grant to a user.
+// UserScope returns what the SDKs grant to users.
 func UserScope() *Scope {
 	s := &Scope{Secrets: &SecretsScope{}, Messaging: &MessagingScope{}, Other: map[string]json.RawMessage{}}
 	for _, name := range []string{
@@ -62,22 +57,13 @@ func UserScope() *Scope {
 	return s
 }
 
-// FullScope grants everything.
-func FullScope() *Scope {
-	s := AgentScope()
-	s.Admin = &AdminScope{}
-	s.Other["tunnels"] = json.RawMessage("{}")
-	return s
-}
-
-// IsAdmin reports whether s opens the secrets of others. A nil Scope does not.
+// IsAdmin reports whether s has the admin grant. s may be nil.
 func (s *Scope) IsAdmin() bool {
-	return s != nil && s.Admin != nil && (s.Admin.Config == nil || *s.Admin.Config)
+	return s != nil && s.Admin
 }
 
-// Allows reports whether a token may be requested for the OAuth client with
-// this authorization endpoint and client id (section 8.4). A nil SecretsScope
-// allows none.
+// Allows reports whether s permits the OAuth client with this authorization endpoint
+// and client id (section 8.4). A nil SecretsScope permits no client.
 func (s *SecretsScope) Allows(endpoint, clientID string) bool {
 	if s == nil {
 		return false
@@ -98,7 +84,7 @@ func (s *SecretsScope) Allows(endpoint, clientID string) bool {
 	return false
 }
 
-// MarshalJSON writes one object with a key for each grant.
+// MarshalJSON encodes an object with a key for each grant.
 func (s Scope) MarshalJSON() ([]byte, error) {
 	grants := make(map[string]any, len(s.Other)+3)
 	for name, grant := range s.Other {
@@ -107,8 +93,8 @@ func (s Scope) MarshalJSON() ([]byte, error) {
 	if s.Secrets != nil {
 		grants["secrets"] = s.Secrets
 	}
-	if s.Admin != nil {
-		grants["admin"] = s.Admin
+	if s.Admin {
+		grants["admin"] = struct{}{}
 	}
 	if s.Messaging != nil {
 		grants["messaging"] = s.Messaging
@@ -116,23 +102,24 @@ func (s Scope) MarshalJSON() ([]byte, error) {
 	return json.Marshal(grants)
 }
 
-// UnmarshalJSON is the inverse. A grant that is null is absent. Errors wrap
-// [ErrMalformed].
+// UnmarshalJSON is the inverse of [Scope.MarshalJSON]. A null grant permits nothing.
 func (s *Scope) UnmarshalJSON(b []byte) error {
 	*s = Scope{}
 	if json.Unmarshal(b, &s.Other) != nil {
-		return fmt.Errorf("cannot read an api scope: %w: it is not an object", ErrMalformed)
+		return fmt.Errorf("decode api scope: %w: not an object", ErrMalformed)
 	}
-	for name, grant := range map[string]any{"secrets": &s.Secrets, "admin": &s.Admin, "messaging": &s.Messaging} {
+	var admin *struct{ Config *bool }
+	for name, grant := range map[string]any{"secrets": &s.Secrets, "admin": &admin, "messaging": &s.Messaging} {
 		raw, ok := s.Other[name]
 		if !ok {
 			continue
 		}
 		if json.Unmarshal(raw, grant) != nil {
-			return fmt.Errorf("cannot read an api scope: %w: its %s grant has a wrong type", ErrMalformed, name)
+			return fmt.Errorf("decode api scope: %w: invalid grant %s", ErrMalformed, name)
 		}
 		delete(s.Other, name)
 	}
+	s.Admin = admin != nil && (admin.Config == nil || *admin.Config)
 	maps.DeleteFunc(s.Other, func(_ string, grant json.RawMessage) bool { return string(grant) == "null" })
 	return nil
 }

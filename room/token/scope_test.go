@@ -20,7 +20,7 @@ func TestPresets(t *testing.T) {
 	}{
 		{token.AgentScope(), agent},
 		{token.UserScope(), strings.Replace(agent, " llm", "", 1)},
-		{token.FullScope(), agent + " admin tunnels"},
+		{&token.Scope{Admin: true, Other: map[string]json.RawMessage{}}, "admin"},
 	} {
 		b, err := json.Marshal(test.scope)
 		if err != nil {

@@ -1,6 +1,5 @@
-// Package token is who may do what in a room: participant tokens, the grants
-// in them, and the API keys that sign them. Section numbers in this package
-// are those of docs/room-api.md.
+// Package token signs and verifies participant tokens, with the grants in them, and
+// reads API keys. Section numbers in this package are those of docs/room-api.md.
 package token
 
 import (
@@ -15,17 +14,18 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// MaxToken is the longest token that is looked at, in bytes. Tokens travel in
-// an HTTP header, and servers refuse headers that are longer.
-const MaxToken = 16 << 10
+// maxToken bounds a token, in bytes: it is sent in an HTTP header.
+const maxToken = 16 << 10
 
-// What is wrong with a token or an API key. Every error of [Verify] and
-// [ParseAPIKey] wraps one of these, and none holds a part of its input.
+// ErrMalformed means that a token, a scope or an API key has an invalid format. Errors
+// of this package do not quote their input.
+var ErrMalformed = errors.New("malformed")
+
+// Other errors of a token.
 var (
-	ErrMalformed   = errors.New("malformed")
-	ErrSignature   = errors.New("not signed with a key that is known here")
-	ErrExpired     = errors.New("expired")
-	ErrNotYetValid = errors.New("not valid yet")
+	errSignature   = errors.New("signed with an unknown key")
+	errExpired     = errors.New("expired")
+	errNotYetValid = errors.New("not valid yet")
 )
 
 // Roles of a participant.
@@ -35,24 +35,24 @@ const (
 	Tool  = "tool"
 )
 
-// A Token says who a participant is and what it may do (section 8.1).
+// A Token has the identity and the grants of a participant (section 8.1).
 type Token struct {
 	Name string // the identity; never empty
-	Room string // the room that may be joined; "" is none
+	Room string // the room that may be joined; without it, no room may be
 	Role string // [User], [Agent] or [Tool]; "" is [User]
-	API  *Scope // nil grants nothing
+	API  *Scope // permitted operations; nil permits none
 
 	ProjectID string // claim sub
-	KeyID     string // claim kid, the API key that signs; "" is the default secret
-	Version   string // of the SDK whose defaults apply; "" is the current one
+	KeyID     string // claim kid, of the API key that signs; may be ""
+	Version   string // claim version, of an SDK; has no effect
 
-	// Expires is exact to the second. A token of others may lack it; it is
-	// zero then, and the token never expires.
+	// Expires is exact to the second. It is zero in a token that never expires, which
+	// [Token.Sign] refuses.
 	Expires time.Time
 }
 
-// claims is the payload. Registered claims are checked as RFC 7519 says; what
-// is not named here is passed over.
+// claims is the payload. Registered claims are checked according to RFC 7519, and
+// unknown ones ignored.
 type claims struct {
 	Name   string  `json:"name"`
 	Grants []grant `json:"grants"`
@@ -66,19 +66,19 @@ type grant struct {
 	Scope json.RawMessage `json:"scope"`
 }
 
-// Sign returns t as a JWT, signed with HS256. It refuses what [Verify] would
-// refuse, and a token that never expires.
+// Sign returns t as a JWT, signed with HS256. It fails if [Verify] would, and without
+// Expires.
 func (t Token) Sign(key secret.Value) (secret.Value, error) {
 	switch {
 	case key.Len() == 0:
-		return secret.Value{}, errors.New("cannot sign a token: the key is empty")
+		return secret.Value{}, errors.New("sign token: empty key")
 	case t.Name == "":
-		return secret.Value{}, errors.New("cannot sign a token: it names nobody")
+		return secret.Value{}, errors.New("sign token: missing name")
 	case !utf8.ValidString(t.Name), !utf8.ValidString(t.Room):
-		// JSON would replace the bytes at fault and so name somebody else.
-		return secret.Value{}, errors.New("cannot sign a token: a name in it is not UTF-8")
+		// JSON would replace the invalid bytes, which changes the name.
+		return secret.Value{}, errors.New("sign token: name or room is not UTF-8")
 	case t.Expires.IsZero():
-		return secret.Value{}, errors.New("cannot sign a token: it has no expiry")
+		return secret.Value{}, errors.New("sign token: missing expiry")
 	}
 	c := claims{
 		Name: t.Name,
@@ -91,19 +91,19 @@ func (t Token) Sign(key secret.Value) (secret.Value, error) {
 	}
 	var err error
 	if c.Grants, err = t.grants(); err != nil {
-		return secret.Value{}, fmt.Errorf("cannot sign a token: %w", err)
+		return secret.Value{}, fmt.Errorf("sign token: %w", err)
 	}
 	signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(key.Reveal())
 	if err != nil {
-		return secret.Value{}, fmt.Errorf("cannot sign a token: %w", err)
+		return secret.Value{}, fmt.Errorf("sign token: %w", err)
 	}
-	if len(signed) > MaxToken {
-		return secret.Value{}, fmt.Errorf("cannot sign a token: it is longer than %d bytes", MaxToken)
+	if len(signed) > maxToken {
+		return secret.Value{}, fmt.Errorf("sign token: longer than %d bytes", maxToken)
 	}
 	return secret.New([]byte(signed)), nil
 }
 
-// grants writes no role grant for a user, as the SDKs do.
+// grants returns the claim grants. It has no role of a user, as in the SDKs.
 func (t Token) grants() ([]grant, error) {
 	grants := []grant{}
 	add := func(name string, scope any) error {
@@ -124,23 +124,20 @@ func (t Token) grants() ([]grant, error) {
 	return grants, errors.Join(errs...)
 }
 
-// Verify returns what a JWT says after it has checked the signature, which is
-// HS256 and nothing else, and that now is before its expiry. The key is asked
-// for by the kid claim, which is "" in a token signed with a bare secret.
-//
-// Errors wrap one of [ErrMalformed], [ErrSignature], [ErrExpired] and
-// [ErrNotYetValid].
+// Verify returns the token in a JWT, after it has checked the signature, which has to
+// be HS256, and that now is before its expiry. The function key returns the key for a
+// kid claim, which may be "".
 func Verify(token secret.Value, key func(keyID string) (secret.Value, bool), now time.Time) (Token, error) {
 	t, err := verify(token, key, now)
 	if err != nil {
-		return Token{}, fmt.Errorf("cannot accept the token: %w", err)
+		return Token{}, fmt.Errorf("invalid token: %w", err)
 	}
 	return t, nil
 }
 
 func verify(token secret.Value, key func(string) (secret.Value, bool), now time.Time) (Token, error) {
-	if token.Len() > MaxToken {
-		return Token{}, fmt.Errorf("%w: it is longer than %d bytes", ErrMalformed, MaxToken)
+	if token.Len() > maxToken {
+		return Token{}, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, maxToken)
 	}
 	parser := jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
@@ -151,7 +148,7 @@ func verify(token secret.Value, key func(string) (secret.Value, bool), now time.
 	_, err := parser.ParseWithClaims(string(token.Reveal()), &c, func(*jwt.Token) (any, error) {
 		k, ok := key(c.KeyID)
 		if !ok || k.Len() == 0 {
-			return nil, ErrSignature
+			return nil, errSignature
 		}
 		return k.Reveal(), nil
 	})
@@ -161,30 +158,30 @@ func verify(token secret.Value, key func(string) (secret.Value, bool), now time.
 	return c.token()
 }
 
-// kind drops the library's text, which can quote the token.
+// kind drops the text of the library, which can quote the token.
 func kind(err error) error {
 	switch {
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
-		return ErrSignature
+		return errSignature
 	case errors.Is(err, jwt.ErrTokenExpired):
-		return ErrExpired
+		return errExpired
 	case errors.Is(err, jwt.ErrTokenNotValidYet):
-		return ErrNotYetValid
+		return errNotYetValid
 	}
 	return ErrMalformed
 }
 
-// token reads the grants: the first room and the first api grant count, and
-// the first role grant that is not user.
+// token reads the grants: the first room grant, the first api grant and the first role
+// grant other than user apply.
 func (c claims) token() (Token, error) {
 	if c.Name == "" {
-		return Token{}, fmt.Errorf("%w: it names nobody", ErrMalformed)
+		return Token{}, fmt.Errorf("%w: missing name", ErrMalformed)
 	}
 	t := Token{Name: c.Name, ProjectID: c.Subject, KeyID: c.KeyID, Version: c.Version}
 	if c.ExpiresAt != nil {
 		t.Expires = c.ExpiresAt.Time
 		if t.Expires.Year() > 9999 {
-			return Token{}, fmt.Errorf("%w: its expiry is no date", ErrMalformed) // RFC 3339 ends there
+			return Token{}, fmt.Errorf("%w: expiry after the year 9999", ErrMalformed) // beyond RFC 3339
 		}
 	}
 	var haveRoom, haveAPI bool
@@ -201,7 +198,7 @@ func (c claims) token() (Token, error) {
 			err = json.Unmarshal(g.Scope, &t.Role)
 		}
 		if err != nil {
-			return Token{}, fmt.Errorf("%w: its %s grant has a scope of a wrong type", ErrMalformed, g.Name)
+			return Token{}, fmt.Errorf("%w: invalid scope of the grant %s", ErrMalformed, g.Name)
 		}
 	}
 	if t.Role == "" {

@@ -109,10 +109,10 @@ func TestSignVerify(t *testing.T) {
 	for _, want := range []token.Token{
 		{Name: "bob", Expires: now.Add(time.Second)},
 		{Name: "bob", Room: "r", Role: token.User, Expires: now.Add(time.Hour)},
-		{Name: "bot <&> é", Room: "r", Role: token.Tool, API: token.FullScope(), KeyID: keyID, Expires: now.Add(time.Hour)},
+		{Name: "bot <&> é", Room: "r", Role: token.Tool, API: token.AgentScope(), KeyID: keyID, Expires: now.Add(time.Hour)},
 		{Name: "bot", Room: "r", API: &token.Scope{
 			Secrets: &token.SecretsScope{RequestOAuthToken: []token.OAuthClient{}},
-			Admin:   &token.AdminScope{Config: new(false)},
+			Admin:   true,
 			Other:   map[string]json.RawMessage{"queues": json.RawMessage(`{"list":false}`)},
 		}, Expires: now.Add(time.Hour)},
 	} {
