@@ -190,3 +190,18 @@ func TestRestoreFails(t *testing.T) {
 		w.wantReported("apply revision 2 (rolled back): it does not start", "restore files of the previous revision: ")
 	})
 }
+
+// A first revision that is of no use leaves no file open.
+func TestFirstExtraFiles(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, "files: {sealed: {secret: sealed, memfd: true}}\n", map[string]any{"sealed": "s1"})
+		w.start()
+		c := w.next(1)
+		open := c.revision.ExtraFiles[0]
+		w.answer(c, errors.New("it does not start"))
+		w.awaitEnd()
+		if _, err := open.Stat(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("the file is still open: %v", err)
+		}
+	})
+}
