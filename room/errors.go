@@ -38,22 +38,22 @@ var (
 
 // Kinds of [Error], for errors.Is (section 5.4).
 var (
-	ErrPermissionDenied  = &Error{Code: wire.PermissionDenied}
-	ErrInvalidRequest    = &Error{Code: wire.InvalidRequest}
-	ErrNotFound          = &Error{Code: wire.NotFound}
-	ErrAlreadyExists     = &Error{Code: wire.AlreadyExists}
-	ErrConflict          = &Error{Code: wire.Conflict}
-	ErrInvalidState      = &Error{Code: wire.InvalidState}
-	ErrDependencyMissing = &Error{Code: wire.DependencyMissing}
-	ErrOperationFailed   = &Error{Code: wire.OperationFailed}
-	ErrTimeout           = &Error{Code: wire.Timeout}
+	ErrPermissionDenied  = &Error{Code: int(wire.PermissionDenied)}
+	ErrInvalidRequest    = &Error{Code: int(wire.InvalidRequest)}
+	ErrNotFound          = &Error{Code: int(wire.NotFound)}
+	ErrAlreadyExists     = &Error{Code: int(wire.AlreadyExists)}
+	ErrConflict          = &Error{Code: int(wire.Conflict)}
+	ErrInvalidState      = &Error{Code: int(wire.InvalidState)}
+	ErrDependencyMissing = &Error{Code: int(wire.DependencyMissing)}
+	ErrOperationFailed   = &Error{Code: int(wire.OperationFailed)}
+	ErrTimeout           = &Error{Code: int(wire.Timeout)}
 )
 
 // An Error is the error content of a response (section 5.3).
 type Error struct {
-	Op   string    // toolkit and tool: secrets.get_secret
-	Code wire.Code // 0 when the room sent none
-	Text string    // the room's, cut at 500 bytes, with control characters escaped
+	Op   string // toolkit and tool: secrets.get_secret
+	Code int    // 0 when the room sent none
+	Text string // the room's, cut at 500 bytes, with control characters escaped
 }
 
 func (e *Error) Error() string {

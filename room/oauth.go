@@ -81,7 +81,7 @@ func (s *Secrets) OfflineOAuthToken(ctx context.Context, q OfflineOAuthQuery) (s
 		return secret.Value{}, unsupported(err)
 	}
 	if token.AccessToken.Len() == 0 {
-		return secret.Value{}, &Error{Op: op(wire.GetOfflineOAuthToken), Code: wire.NotFound, Text: "token not found"}
+		return secret.Value{}, &Error{Op: op(wire.GetOfflineOAuthToken), Code: int(wire.NotFound), Text: "token not found"}
 	}
 	return token.AccessToken.Value, nil
 }

@@ -64,7 +64,7 @@ func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, c
 		timeout = DefaultRequestTimeout
 	}
 	seconds := max(1, int((timeout+time.Second-1)/time.Second))
-	silent := &Error{Code: wire.Timeout, Text: "the room did not respond in time"}
+	silent := &Error{Code: int(wire.Timeout), Text: "the room did not respond in time"}
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(seconds)*time.Second+requestGrace, silent)
 	return ctx, cancel, seconds
 }

@@ -61,7 +61,7 @@ func (c *Client) request(ctx context.Context, op string, r *request) (_ wire.Con
 		return nil, a.sent, fmt.Errorf("%w to %s: %w", ErrUnexpectedAnswer, op, err)
 	}
 	if e, failed := content.(wire.Error); failed {
-		return nil, a.sent, &Error{Op: op, Code: e.Code, Text: text.Printable(e.Text, maxText)}
+		return nil, a.sent, &Error{Op: op, Code: int(e.Code), Text: text.Printable(e.Text, maxText)}
 	}
 	return content, a.sent, nil
 }

@@ -81,7 +81,7 @@ func (s *Secrets) Get(ctx context.Context, q SecretQuery) (Secret, error) {
 	case wire.File:
 		return Secret{content.Name, content.MimeType, content.Data}, nil
 	case wire.Empty:
-		return Secret{}, &Error{Op: op(wire.GetSecret), Code: wire.NotFound, Text: "secret not found"}
+		return Secret{}, &Error{Op: op(wire.GetSecret), Code: int(wire.NotFound), Text: "secret not found"}
 	}
 	return Secret{}, unexpected(wire.GetSecret, contentType(content))
 }
@@ -174,7 +174,7 @@ func (s *Secrets) ask(ctx context.Context, tool string, arguments, result any) (
 // unsupported is for operations that have no error for a secret that does not exist:
 // their [ErrNotFound] is an operation that does not exist. Only delete_secret has both.
 func unsupported(err error) error {
-	if answer, ok := errors.AsType[*Error](err); ok && answer.Code == wire.NotFound {
+	if answer, ok := errors.AsType[*Error](err); ok && answer.Code == int(wire.NotFound) {
 		return fmt.Errorf("%w: %s", ErrUnsupported, answer.Error()) // without ErrNotFound in its chain
 	}
 	return err

@@ -31,8 +31,12 @@ func main() {
 }
 
 func greet(_ context.Context, rev *runner.Revision) error {
-	name, set := rev.Lookup("NAME") // unset while the secret is deleted
-	if set && name.Len() == 0 {
+	if rev == nil {
+		fmt.Println("suspended: NAME is not available")
+		return nil
+	}
+	name, _ := rev.Lookup("NAME")
+	if name.Len() == 0 {
 		return fmt.Errorf("NAME is empty in revision %d", rev.Number)
 	}
 	fmt.Printf("hello, %s!\n", name.Reveal())

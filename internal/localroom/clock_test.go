@@ -64,13 +64,13 @@ func TestClockJumps(t *testing.T) {
 		_, err := bot.Secrets().Request(t.Context(), room.SecretRequest{ParticipantID: bea.Session().ParticipantID, URL: "u", Type: "t"})
 		answer <- err
 	}()
-	id := <-asked
+	id := next(t, asked)
 	jump(30 * 24 * time.Hour)
 	jump(-30 * 24 * time.Hour)
 	if err := bea.Secrets().Provide(t.Context(), id, value("v")); err != nil {
 		t.Error(err)
 	}
-	if err := <-answer; err != nil {
+	if err := next(t, answer); err != nil {
 		t.Error(err)
 	}
 }

@@ -300,6 +300,18 @@ func TestSwappedRecords(t *testing.T) {
 	}
 }
 
+func TestLostRecord(t *testing.T) {
+	s, path := newStore(t)
+	for _, id := range []string{"a", "b"} {
+		mustSet(t, s, at("ann", "", id), "", "", id)
+	}
+	s.Close()
+	loseRecord(t, path)
+	if _, err := localroom.OpenStore(path, key(1)); !errors.Is(err, localroom.ErrDamaged) {
+		t.Errorf("a record is missing: %v", err)
+	}
+}
+
 func TestNoStore(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{
@@ -344,7 +356,12 @@ func TestWrongKey(t *testing.T) {
 
 func TestLocked(t *testing.T) {
 	_, path := newStore(t)
-	if _, err := localroom.OpenStore(path, key(1)); !errors.Is(err, localroom.ErrLocked) {
+	opened := make(chan error, 1)
+	go func() {
+		_, err := localroom.OpenStore(path, key(1))
+		opened <- err
+	}()
+	if err := next(t, opened); !errors.Is(err, localroom.ErrLocked) {
 		t.Errorf("open twice: %v", err)
 	}
 }
@@ -376,6 +393,38 @@ func TestCutWhileOpen(t *testing.T) {
 		if _, err := localroom.OpenStore(path, key(1)); !errors.Is(err, localroom.ErrDamaged) {
 			t.Errorf("cut to %d, opened again: %v", size, err)
 		}
+	}
+}
+
+// A set that would not meet what is missing must not go on with the rest.
+func TestCutAtTheEnd(t *testing.T) {
+	s, path := newStore(t)
+	const records = 40
+	for i := range records {
+		mustSet(t, s, at("ann", "", fmt.Sprint(i)), "", "", strings.Repeat("v", 200))
+	}
+	mustSet(t, s, at("ann", "", "large"), "", "", strings.Repeat("v", 100<<10)) // at the end
+	for i := range 3 {
+		mustSet(t, s, at("ann", "", fmt.Sprint(i)), "", "", "v") // which moves the root to free pages
+	}
+	used := localroom.UsedSize(s)
+	s.Close()
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range records {
+		if err := os.WriteFile(path, file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := openStore(t, path)
+		if err := os.Truncate(path, used-4096); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Set(at("ann", "", fmt.Sprint(i)), "", "", value("v")); !errors.Is(err, localroom.ErrDamaged) {
+			t.Errorf("set: %v", err)
+		}
+		s.Close()
 	}
 }
 

@@ -3,7 +3,10 @@ package localroom
 import (
 	"errors"
 	"os"
+	"runtime"
+	"slices"
 
+	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/internal/wire"
@@ -54,6 +57,39 @@ func FailSyncs(s *Store) error {
 	return unix.Dup3(int(null.Fd()), int(written.Fd()), unix.O_CLOEXEC)
 }
 
+// AwaitQueued returns when n changes wait for a commit.
+func AwaitQueued(s *Store, n int) {
+	for queued := 0; queued < n; runtime.Gosched() {
+		s.queued.Lock()
+		queued = len(s.queue)
+		s.queued.Unlock()
+	}
+}
+
+// Commits returns how many commits s has made.
+func Commits(s *Store) (n int) {
+	_ = s.view(func(tx *bolt.Tx) error {
+		n = tx.ID()
+		return nil
+	})
+	return n
+}
+
+// UsedSize returns the size of the pages of s that are in use, in bytes.
+func UsedSize(s *Store) (n int64) {
+	_ = s.view(func(tx *bolt.Tx) error {
+		n = tx.Size()
+		return nil
+	})
+	return n
+}
+
+// HoldCommits has changes of s wait until release.
+func HoldCommits(s *Store) (release func()) {
+	s.committed.Lock()
+	return s.committed.Unlock
+}
+
 const MaxConnections = maxConnections
 
 // SetConnections makes s believe it has n.
@@ -66,19 +102,52 @@ func SetConnections(s *Server, n int) {
 // LeaderPID returns the process that serves the room of e, 0 for none.
 func LeaderPID(e *Room) int { return e.leaderPID() }
 
-const MaxEventBytes = maxEventBytes
+const (
+	MaxEventBytes = maxEventBytes
+	MaxEvents     = maxEvents
+)
+
+// withOutbox calls f with the outbox of a participant while nothing is written.
+func withOutbox(s *Server, participantID string, f func(*outbox)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.rooms {
+		if p, err := r.find(participantID); err == nil {
+			p.writing.Lock()
+			defer p.writing.Unlock()
+			p.outbox.mu.Lock()
+			defer p.outbox.mu.Unlock()
+			f(&p.outbox)
+		}
+	}
+}
 
 // SetUnsent makes s believe that n bytes are queued for a participant.
 func SetUnsent(s *Server, participantID string, n int) {
+	withOutbox(s, participantID, func(o *outbox) { o.bytes = n })
+}
+
+// Unsent returns how many bytes are queued for a participant.
+func Unsent(s *Server, participantID string) (n int) {
+	withOutbox(s, participantID, func(o *outbox) { n = o.bytes })
+	return n
+}
+
+// FillQueue queues events for a participant until n are there, none of which is sent
+// before release.
+func FillQueue(s *Server, participantID string, n int) (release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, a := range s.rooms {
-		if p, err := a.find(participantID); err == nil {
+	for _, r := range s.rooms {
+		if p, err := r.find(participantID); err == nil {
+			p.writing.Lock()
 			p.outbox.mu.Lock()
-			p.outbox.bytes = n
-			p.outbox.mu.Unlock()
+			defer p.outbox.mu.Unlock()
+			p.outbox.queue = slices.Repeat([]event{{"note", nil}}, n)
+			return p.writing.Unlock
 		}
 	}
+	return nil
 }
 
 const (

@@ -1,7 +1,9 @@
 package localroom_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,6 +23,17 @@ const childVariable = "ROOMENV_TEST_ROOM"
 
 // patience is how long a test waits for what happens in moments.
 const patience = 20 * time.Second
+
+// next returns what comes next.
+func next[T any](t testing.TB, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatal("nothing came")
+	}
+	return v
+}
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childVariable); dir != "" {
@@ -67,15 +80,23 @@ func participate(dir string) error {
 	return nil
 }
 
-// swapRecords exchanges the first two values of a bucket.
-func swapRecords(t *testing.T, path, bucket string) {
+// updateFile changes the database of a store that is not open.
+func updateFile(t *testing.T, path string, change func(tx *bolt.Tx) error) {
 	t.Helper()
 	db, err := bolt.Open(path, 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	err = db.Update(func(tx *bolt.Tx) error {
+	if err := db.Update(change); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// swapRecords exchanges the first two values of a bucket.
+func swapRecords(t *testing.T, path, bucket string) {
+	t.Helper()
+	updateFile(t, path, func(tx *bolt.Tx) error {
 		b := tx.Bucket([]byte(bucket))
 		c := b.Cursor()
 		k1, v1 := c.First()
@@ -86,7 +107,14 @@ func swapRecords(t *testing.T, path, bucket string) {
 		}
 		return b.Put(k2, v1)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+}
+
+// loseRecord removes the first record.
+func loseRecord(t *testing.T, path string) {
+	t.Helper()
+	updateFile(t, path, func(tx *bolt.Tx) error {
+		key, _ := tx.Bucket([]byte("info")).Cursor().First()
+		key = bytes.Clone(key)
+		return errors.Join(tx.Bucket([]byte("info")).Delete(key), tx.Bucket([]byte("values")).Delete(key))
+	})
 }

@@ -14,7 +14,7 @@ func messagingToolkit() toolkit {
 		title:       "Messaging",
 		description: "Presence of participants, and messages between them",
 		tools: map[string]tool{
-			wire.EnableMessaging:  {description: "List the other participants, and be listed", run: messaging(nil, nothing), then: enable},
+			wire.EnableMessaging:  {description: "List the other participants, and be listed", run: messaging(nil, nothing), post: enable},
 			wire.DisableMessaging: {description: "Stop being listed", run: messaging(nil, disable)},
 			wire.SendMessage: {description: "Send a message to a participant", run: messaging(
 				func(m *token.MessagingScope) *bool { return m.Send }, with(send))},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -304,6 +305,35 @@ func TestParticipantThatDoesNotRead(t *testing.T) {
 	if _, err := deaf.receive(t.Context()); err == nil || websocket.CloseStatus(err) != -1 {
 		t.Errorf("its connection ended with %v", err)
 	}
+}
+
+// Events are bounded by number too, and count until they are sent.
+func TestQueueOfEvents(t *testing.T) {
+	s := serve(t)
+	ann, deaf := s.connect("ann", talking()), s.connect("deaf", talking())
+	deaf.must(t, wire.Messaging, wire.EnableMessaging, `{}`)
+	deaf.event(t, wire.TypeMessagingSend, &struct{}{})
+	if n := localroom.Unsent(s.local, deaf.id); n != 0 {
+		t.Errorf("%d bytes are queued after all were sent", n)
+	}
+	send := func(want string) {
+		t.Helper()
+		arguments := jsonObject(`{"to_participant_id":"` + deaf.id + `","type":"chat","message_json":"{}"}`)
+		if got := outcome(ann.invoke(t.Context(), wire.Messaging, wire.SendMessage, arguments)); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	release := sync.OnceFunc(localroom.FillQueue(s.local, deaf.id, localroom.MaxEvents-1))
+	defer release()
+	send("empty")
+	send("1008")
+	release()
+	for range localroom.MaxEvents {
+		if _, err := deaf.receive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send("empty")
 }
 
 // What is queued for a participant comes in the order it was sent.

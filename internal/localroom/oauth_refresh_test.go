@@ -396,7 +396,7 @@ func TestSuspendDuringRefresh(t *testing.T) {
 		_, err := offline(ctx, c, p.client(), "")
 		got <- err
 	}()
-	<-asked
+	next(t, asked)
 	suspended := make(chan func(), 1)
 	go func() { suspended <- first.Suspend() }()
 	var resume func()
@@ -413,7 +413,7 @@ func TestSuspendDuringRefresh(t *testing.T) {
 		resume = <-suspended
 	}
 	defer resume()
-	if err := <-got; err != nil {
+	if err := next(t, got); err != nil {
 		t.Error(err)
 	}
 	sent := p.sent()
@@ -465,7 +465,7 @@ func TestRefreshOverHandover(t *testing.T) {
 			}
 		})
 	}
-	<-halfway
+	next(t, halfway)
 	if err := rooms[0].Close(); err != nil {
 		t.Error(err)
 	}

@@ -457,7 +457,7 @@ func TestOAuthAnswers(t *testing.T) {
 	if err := later.Secrets().ProvideAuthorization(t.Context(), id, value("good")); err != nil {
 		t.Error(err)
 	}
-	if a := <-answers; a.token != "access-1" || a.err != nil {
+	if a := next(t, answers); a.token != "access-1" || a.err != nil {
 		t.Errorf("bot gets %q, %v", a.token, a.err)
 	}
 }

@@ -54,7 +54,7 @@ func TestOtherUser(t *testing.T) {
 			b, _ := io.ReadAll(conn)
 			answers <- answer{string(b), nil}
 		}()
-		a := <-answers
+		a := next(t, answers)
 		return a.text, a.err
 	}
 	if got, err := ask(0); err != nil || !strings.Contains(got, "200 OK") {

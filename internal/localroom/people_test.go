@@ -55,7 +55,7 @@ func TestClientsAskEachOther(t *testing.T) {
 	}
 
 	ask(0, "")
-	r := <-asked
+	r := next(t, asked)
 	if r.Request.URL != request.URL || r.Request.Type != request.Type || r.Request.Timeout != room.DefaultRequestTimeout ||
 		r.RequesterID != bot.Session().ParticipantID || r.RequesterName != "bot" {
 		t.Errorf("ann is asked %+v", r)
@@ -63,14 +63,14 @@ func TestClientsAskEachOther(t *testing.T) {
 	if err := ann.Secrets().Reject(t.Context(), r.ID, "not today"); err != nil {
 		t.Error(err)
 	}
-	err := <-answers
+	err := next(t, answers)
 	if answer, _ := errors.AsType[*room.Error](err); !errors.Is(err, room.ErrOperationFailed) || answer.Text != "not today" {
 		t.Errorf("after ann rejected: %v", err)
 	}
 
 	ask(time.Second, "")
-	r = <-asked
-	if err := <-answers; !errors.Is(err, room.ErrTimeout) {
+	r = next(t, asked)
+	if err := next(t, answers); !errors.Is(err, room.ErrTimeout) {
 		t.Errorf("after a second: %v", err)
 	}
 	if err := ann.Secrets().Provide(t.Context(), r.ID, value("late")); !errors.Is(err, room.ErrNotFound) {
@@ -79,7 +79,7 @@ func TestClientsAskEachOther(t *testing.T) {
 
 	// Whoever is ann may answer, bot may not.
 	ask(0, "sk-1")
-	r = <-asked
+	r = next(t, asked)
 	if err := bot.Secrets().Provide(t.Context(), r.ID, value("sk-0")); !errors.Is(err, room.ErrPermissionDenied) {
 		t.Errorf("an answer of bot: %v", err)
 	}
@@ -88,7 +88,7 @@ func TestClientsAskEachOther(t *testing.T) {
 	if err := again.Secrets().Provide(t.Context(), r.ID, value("sk-1")); err != nil {
 		t.Error(err)
 	}
-	if err := <-answers; err != nil {
+	if err := next(t, answers); err != nil {
 		t.Error(err)
 	}
 

@@ -355,6 +355,21 @@ func TestNotStored(t *testing.T) {
 	}
 }
 
+// An answer that came in time counts, however long it takes to store.
+func TestAnswerThatIsStoredLate(t *testing.T) {
+	s := serve(t)
+	bot, ann := s.connect("bot", scoped()), s.connect("ann", scoped())
+	asking := bot.ask(t, ann, dbURL, `,"timeout":1`)
+	id := ann.asked(t).RequestID
+	release := sync.OnceFunc(localroom.HoldCommits(s.store))
+	defer release()
+	time.AfterFunc(1500*time.Millisecond, release)
+	ann.call(t, wire.ProvideSecret, provided(id, "v"))
+	if got := outcome(bot.response(t, asking), nil); got != "v" {
+		t.Errorf("bot gets %s", got)
+	}
+}
+
 // Equal requests of one identity are sent once, and answered together.
 func TestEqualRequests(t *testing.T) {
 	s := serve(t)
@@ -634,7 +649,7 @@ func TestKill9WhileARequestWaits(t *testing.T) {
 	}
 	provide := func(url string) {
 		t.Helper()
-		r := <-asked
+		r := next(t, asked)
 		if r.Request.URL != url {
 			t.Fatalf("ann is asked for %s, not %s", r.Request.URL, url)
 		}
@@ -644,7 +659,7 @@ func TestKill9WhileARequestWaits(t *testing.T) {
 	}
 	want := func(answers chan answer, v string) {
 		t.Helper()
-		if a := <-answers; a.err != nil || a.value != v {
+		if a := next(t, answers); a.err != nil || a.value != v {
 			t.Errorf("bot gets %q, %v", a.value, a.err)
 		}
 	}
@@ -652,7 +667,7 @@ func TestKill9WhileARequestWaits(t *testing.T) {
 	provide("kept")
 	want(kept, "v of kept")
 	waits := ask(before.ID, "waits")
-	lost := <-asked
+	lost := next(t, asked)
 	if err := holder.end(holder.Process.Kill); err != nil {
 		t.Fatal(err)
 	}

@@ -287,7 +287,7 @@ func TestKeyFile(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	fails("no key", "ROOMENV_ROOM_KEY")
+	fails("no key", "key file room.key is missing")
 
 	// Put back, or given in another form, it fits.
 	k, err := localroom.ParseKey(secret.New(good))

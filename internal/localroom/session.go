@@ -205,11 +205,7 @@ func (s *session) carryOut(ctx context.Context, id uint64, t tool, arguments wir
 	if err != nil {
 		return s.fail(ctx, id, err)
 	}
-	err = s.respond(ctx, id, c, t.before)
-	if err == nil && t.then != nil {
-		t.then(s)
-	}
-	return err
+	return s.respond(ctx, id, c, t.post)
 }
 
 // find returns the tool that m calls.
@@ -266,9 +262,9 @@ func (s *session) fail(ctx context.Context, id uint64, err error) error {
 	return s.respond(ctx, id, said, nil)
 }
 
-// respond sends the response to the call with this id. Events that were posted before
-// are sent first; those that before, if any, or others post from now on follow it.
-func (s *session) respond(ctx context.Context, id uint64, c wire.Content, before func(*session)) error {
+// respond sends the response to the call with this id, after the events that were
+// posted before. Those of post, if any, follow it.
+func (s *session) respond(ctx context.Context, id uint64, c wire.Content, post func(*session)) error {
 	payload, err := wire.PackContent(c)
 	if err != nil {
 		payload, err = wire.PackContent(wire.Error{Code: wire.OperationFailed, Text: "the response does not fit into a message"})
@@ -281,8 +277,8 @@ func (s *session) respond(ctx context.Context, id uint64, c wire.Content, before
 	if err := s.flush(ctx); err != nil {
 		return err
 	}
-	if before != nil {
-		before(s)
+	if post != nil {
+		post(s)
 	}
 	return s.write(ctx, wire.Message{ID: id, Type: wire.TypeResponse, Payload: payload})
 }

@@ -85,6 +85,10 @@ func TestSetAndGet(t *testing.T) {
 	wantSecret(t, s, at("ann", "bob", "db"), "", "", octets, "db", "delegated")
 	wantSecret(t, s, at("ann", "", "db"), "", "", "text/plain", "database", "4")
 
+	mustSet(t, s, at("ann", "a", "bc"), "", "", "a to bc")
+	mustSet(t, s, at("ann", "ab", "c"), "", "", "ab to c")
+	wantSecret(t, s, at("ann", "a", "bc"), "", "", octets, "bc", "a to bc")
+
 	// With no id: the latest that fits, in the same delegation.
 	mustSet(t, s, at("ann", "", "a"), "text/x", "twin", "a")
 	mustSet(t, s, at("ann", "", "b"), "text/x", "twin", "b")
@@ -235,6 +239,24 @@ func TestConcurrentChangesAllHappen(t *testing.T) {
 	s = openStore(t, path)
 	if list, err := s.List("demo", "ann"); len(list) != writers*each/2 || err != nil {
 		t.Errorf("%d secrets are there, error %v", len(list), err)
+	}
+}
+
+// Changes that wait share a commit, but for what would take too much memory.
+func TestCommitIsBounded(t *testing.T) {
+	s, _ := newStore(t)
+	for size, want := range map[int]int{10: 1, 7 << 20: 2} {
+		before, release := localroom.Commits(s), localroom.HoldCommits(s)
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() { mustSet(t, s, at("ann", "", fmt.Sprint(i)), "", "", strings.Repeat("v", size)) })
+		}
+		localroom.AwaitQueued(s, 4)
+		release()
+		wg.Wait()
+		if got := localroom.Commits(s) - before; got != want {
+			t.Errorf("%d commits of 4 values of %d bytes, want %d", got, size, want)
+		}
 	}
 }
 

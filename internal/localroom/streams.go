@@ -40,7 +40,7 @@ func (s *session) opening(call wire.Invoke, arguments wire.Content, t tool) (too
 	case len(s.streams) >= maxStreams:
 		return tool{}, refuse(wire.InvalidState, "too many open streams: the limit is %d", maxStreams)
 	}
-	t.before = func(s *session) {
+	t.post = func(s *session) {
 		s.streams[id] = t.stream(s, func(c wire.Content) { s.sendChunk(id, c) })
 	}
 	return t, nil
@@ -76,7 +76,7 @@ func (s *session) requestChunk(payload []byte) (tool, error) {
 			delete(s.streams, id)
 			return wire.Empty{}, nil
 		},
-		then: func(s *session) {
+		post: func(s *session) {
 			s.sendChunk(id, wire.Control{Method: wire.Close, StatusCode: wire.CloseNormal})
 		},
 	}, nil

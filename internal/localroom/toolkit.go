@@ -20,12 +20,8 @@ type tool struct {
 	description string
 	run         toolFunc
 
-	// before, if any, is called before the response is sent; what it posts follows the
-	// response.
-	before func(caller *session)
-
-	// then, if any, is called after the response was sent.
-	then func(caller *session)
+	// post, if any, posts events that follow the response.
+	post func(caller *session)
 
 	// stream, if any, makes the tool one that is called only as a stream (section
 	// 5.1). It sends chunks after the response, until it is stopped.
