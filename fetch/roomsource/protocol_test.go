@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -393,15 +394,16 @@ func TestRedialStartsOver(t *testing.T) {
 func TestReconnectWhileDialing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tokens []string
-		token := "old"
+		var token atomic.Value
+		token.Store("old")
 		s := roomsource.New(func(context.Context, string) (*room.Client, error) {
-			tokens = append(tokens, token)
+			tokens = append(tokens, token.Load().(string))
 			time.Sleep(10 * time.Second)
 			return nil, room.ErrForbidden
 		})
 		go func() {
 			time.Sleep(time.Second)
-			token = "new"
+			token.Store("new")
 			s.Reconnect()
 		}()
 		for range 2 {
