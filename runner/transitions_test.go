@@ -382,6 +382,7 @@ func TestUndoUnusable(t *testing.T) {
 		w.consumer.refuseWith(errors.New("no space"), 0)
 		w.set("key", "v3")
 		time.Sleep(time.Minute)
+		w.settle()
 		if n := len(w.consumer.offered); n > 60 {
 			t.Errorf("prepared %d times in a minute", n)
 		}
