@@ -259,11 +259,16 @@ func TestKeysReachTheRoom(t *testing.T) {
 					return file
 				})
 				s := roomsource.New(p.dial)
+				reported := 0
+				s.OnRequest = func(roomsource.RequestStatus) { reported++ }
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				_, err := s.Resolve(ctx, target)
 				if !errors.Is(err, test.err) {
 					t.Errorf("got %v, want %v", err, test.err)
+				}
+				if err == nil && reported > 0 {
+					t.Errorf("%d reports of what the room answers by itself", reported)
 				}
 				if got := p.calls(); strings.Join(got, "\n") != strings.Join(test.want, "\n") {
 					t.Errorf("asked\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(test.want, "\n"))
@@ -274,6 +279,32 @@ func TestKeysReachTheRoom(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a client's secret lacks is said of the secret, and the reason of a refusal does
+// not have the name of the call: it is the same for all rows of a table.
+func TestReasons(t *testing.T) {
+	client := written(t, "room:oauth/gh", `{gh: {client_id: c, client_secret: "room:secret/cs", authorization_endpoint: "https://x.test/a", token_endpoint: "https://x.test/t"}}`)
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, func(_, arguments string) wire.Content {
+			if strings.Contains(arguments, `"cs"`) {
+				return wire.Empty{}
+			}
+			return wire.Error{Code: wire.PermissionDenied, Text: "not for you"}
+		})
+		s := roomsource.New(p.dial)
+		_, missing := s.Resolve(t.Context(), client)
+		_, denied := s.Resolve(t.Context(), target("a"))
+		if missing == nil || !errors.Is(missing, fetch.ErrMissing) || !strings.HasPrefix(missing.Error(), "client_secret room:secret/cs: missing: ") {
+			t.Errorf("got %v", missing)
+		}
+		if want := "denied: not for you"; denied == nil || !strings.HasPrefix(denied.Error(), want) || strings.Contains(denied.Error(), "get_secret") {
+			t.Errorf("got %v, want %s", denied, want)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Whoever leaves and returns soon, as a browser does that was at a provider, is not
