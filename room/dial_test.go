@@ -33,7 +33,7 @@ func TestReady(t *testing.T) {
 		"room_ready first": func(p *peer) { p.roomReady(); p.connected() },
 		"connected first":  func(p *peer) { p.connected(); p.roomReady() },
 		"among others": func(p *peer) {
-			p.event(wire.TypeStatus, wire.Status{Status: "starting", Message: "…"}, "")
+			p.event("room.status", map[string]string{"status": "starting", "message": "…"}, "")
 			p.roomReady()
 			p.send(wire.Message{Type: "unheard.of", Payload: []byte("not packed")})
 			p.answer(1, wire.Empty{})

@@ -599,9 +599,9 @@ func TestReconnectDelay(t *testing.T) {
 		t.Run(lasts.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				enough := make(chan time.Duration)
-				var dropped time.Time
+				var dropped atomic.Int64 // Unix time in ns
 				c := dial(t, listenInBubble(t, scripted(t, func(p *peer, n int) {
-					delay := time.Since(dropped)
+					delay := time.Since(time.Unix(0, dropped.Load()))
 					p.ready()
 					if n == 10 {
 						enough <- delay
@@ -609,7 +609,7 @@ func TestReconnectDelay(t *testing.T) {
 						defer time.AfterFunc(lasts, func() { _ = p.ws.CloseNow() }).Stop()
 					}
 					p.hold()
-					dropped = time.Now()
+					dropped.Store(time.Now().UnixNano())
 				})))
 				if delay := <-enough; delay < within[0] || delay > within[1] {
 					t.Errorf("after 10 connections the delay is %v", delay)

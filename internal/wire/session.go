@@ -9,7 +9,6 @@ import (
 const (
 	TypeRoomReady         = "room_ready"
 	TypeConnected         = "connected"
-	TypeStatus            = "room.status"
 	TypeSetAttributes     = "set_attributes"
 	TypeInvokeTool        = "room.invoke_tool"
 	TypeListToolkits      = "room.list_toolkits"
@@ -33,12 +32,6 @@ type Connected struct {
 	Type          string         `json:"type"`
 	ParticipantID string         `json:"participantId"`
 	Attributes    map[string]any `json:"attributes"`
-}
-
-// Status is progress, for people.
-type Status struct {
-	Status  string `json:"status"`
-	Message string `json:"message"`
 }
 
 // An Invoke is the header of a room.invoke_tool request (section 5.1). The
