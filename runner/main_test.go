@@ -126,6 +126,13 @@ func (c *consumer) refuseWith(err error, revision int) {
 	c.refuse, c.refuseRevision = err, revision
 }
 
+// prepared returns how often Prepare was called.
+func (c *consumer) prepared() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.offered)
+}
+
 func (c *consumer) Prepare(rev *runner.Revision) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

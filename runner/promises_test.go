@@ -183,7 +183,7 @@ func TestUnusableSuspended(t *testing.T) {
 		refuse := func(err error) {
 			w.consumer.mu.Lock()
 			defer w.consumer.mu.Unlock()
-			w.consumer.refuse = err
+			w.consumer.refuseWith(err, 0)
 		}
 		w.remove("key")
 		w.answer(w.next(0), nil)
@@ -205,13 +205,13 @@ func TestUnusableSuspended(t *testing.T) {
 func TestPauses(t *testing.T) {
 	run(t, oneKey, oneValue(), func(w *world) {
 		prepared := func(during time.Duration) int {
-			before := len(w.consumer.offered)
+			before := w.consumer.prepared()
 			time.Sleep(during)
 			w.none()
-			return len(w.consumer.offered) - before
+			return w.consumer.prepared() - before
 		}
 		for n := range 2 {
-			w.consumer.refuse = errors.New("too large")
+			w.consumer.refuseWith(errors.New("too large"), 0)
 			w.set("key", fmt.Sprint("v", n+2))
 			if n := prepared(4 * time.Second); n < 2 || n > 7 {
 				t.Errorf("tried %d times in 4 s", n)
@@ -219,7 +219,7 @@ func TestPauses(t *testing.T) {
 			if n := prepared(10 * time.Minute); n < 55 || n > 130 {
 				t.Errorf("tried %d times in 10 minutes", n)
 			}
-			w.consumer.refuse = nil
+			w.consumer.refuseWith(nil, 0)
 			time.Sleep(time.Minute)
 			w.answer(w.next(n+2), nil)
 		}

@@ -308,7 +308,7 @@ func TestUnusable(t *testing.T) {
 		w.consumer.refuseWith(errors.New("too large"), 0)
 		w.set("key", "v2")
 		w.quiet()
-		if n := len(w.consumer.offered); n < 20 || n > 1000 {
+		if n := w.consumer.prepared(); n < 20 || n > 1000 {
 			t.Errorf("prepared %d times in 10 minutes", n)
 		}
 		w.wantReported("apply new values (keeping the previous values): too large")
@@ -383,7 +383,7 @@ func TestUndoUnusable(t *testing.T) {
 		w.set("key", "v3")
 		time.Sleep(time.Minute)
 		w.settle()
-		if n := len(w.consumer.offered); n > 60 {
+		if n := w.consumer.prepared(); n > 60 {
 			t.Errorf("prepared %d times in a minute", n)
 		}
 		w.consumer.refuseWith(errors.New("too large"), 3)
@@ -543,7 +543,7 @@ func TestFirstFails(t *testing.T) {
 	})
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t, oneKey, oneValue())
-		w.consumer.refuse = errors.New("too large")
+		w.consumer.refuseWith(errors.New("too large"), 0)
 		w.start()
 		w.awaitEnd()
 		if !errors.Is(w.err, w.consumer.refuse) {
