@@ -535,7 +535,7 @@ func TestOAuthQuestionsThatDiffer(t *testing.T) {
 			}
 		})
 	}
-	for _, id := range []string{<-ids, <-ids, <-ids} {
+	for _, id := range []string{next(t, ids), next(t, ids), next(t, ids)} {
 		if err := ann.Secrets().ProvideAuthorization(t.Context(), id, value("good")); err != nil {
 			t.Error(err)
 		}

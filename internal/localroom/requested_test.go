@@ -622,6 +622,8 @@ func TestRequestsAreNotAnsweredByTheEnd(t *testing.T) {
 // come back and ask again, under new ids; what was provided is not asked for
 // twice.
 func TestKill9WhileARequestWaits(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	dir := t.TempDir()
 	holder := startChild(t, dir)
 	holder.advance(t, 1)
@@ -630,7 +632,7 @@ func TestKill9WhileARequestWaits(t *testing.T) {
 	ann := dialAs(t, e, "ann", func(c *room.Config) {
 		c.OnSecretRequested = func(_ context.Context, _ *room.Client, r room.SecretRequested) { asked <- r }
 	})
-	if err := ann.Messaging().Enable(t.Context()); err != nil {
+	if err := ann.Messaging().Enable(ctx); err != nil {
 		t.Fatal(err)
 	}
 	bot := dialAs(t, e, "bot", unasked)
@@ -642,7 +644,7 @@ func TestKill9WhileARequestWaits(t *testing.T) {
 	ask := func(id, url string) chan answer {
 		answers := make(chan answer, 1)
 		go func() {
-			v, err := bot.Secrets().Request(t.Context(), room.SecretRequest{ParticipantID: id, URL: url, Type: "text/plain"})
+			v, err := bot.Secrets().Request(ctx, room.SecretRequest{ParticipantID: id, URL: url, Type: "text/plain"})
 			answers <- answer{string(v.Reveal()), err}
 		}()
 		return answers
@@ -653,7 +655,7 @@ func TestKill9WhileARequestWaits(t *testing.T) {
 		if r.Request.URL != url {
 			t.Fatalf("ann is asked for %s, not %s", r.Request.URL, url)
 		}
-		if err := ann.Secrets().Provide(t.Context(), r.ID, value("v of "+url)); err != nil {
+		if err := ann.Secrets().Provide(ctx, r.ID, value("v of "+url)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -672,14 +674,14 @@ func TestKill9WhileARequestWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if a := <-waits; !errors.Is(a.err, room.ErrNotFound) { // ann has another id now
+	if a := next(t, waits); !errors.Is(a.err, room.ErrNotFound) { // ann has another id now
 		t.Errorf("after the kill bot gets %q, %v", a.value, a.err)
 	}
-	after, err := bot.Messaging().Find(t.Context(), func(p room.Participant) bool { return p.Name() == "ann" && p.ID != before.ID })
+	after, err := bot.Messaging().Find(ctx, func(p room.Participant) bool { return p.Name() == "ann" && p.ID != before.ID })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := ann.Secrets().Provide(t.Context(), lost.ID, value("late")); !errors.Is(err, room.ErrNotFound) {
+	if err := ann.Secrets().Provide(ctx, lost.ID, value("late")); !errors.Is(err, room.ErrNotFound) {
 		t.Errorf("an answer to what was lost: %v", err)
 	}
 	want(ask(after.ID, "kept"), "v of kept")

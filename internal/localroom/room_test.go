@@ -22,6 +22,7 @@ import (
 
 	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/room"
+	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -49,6 +50,7 @@ func mustEnter(t testing.TB, e *localroom.Room, identity string) *peer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.patience = patience
 	t.Cleanup(func() { p.conn.CloseNow() })
 	return p
 }
@@ -241,6 +243,23 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	cancel()
 	if err := e.Serve(ctx, l); err != nil {
 		t.Error(err)
+	}
+}
+
+// The tokens of the room itself are for a connection that is made at once.
+func TestTokenLifetime(t *testing.T) {
+	s, path := newStore(t)
+	e, err := localroom.Open(filepath.Dir(path), localroom.Options{Key: key(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwt, err := e.Token("demo", "ann", scoped())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := token.Verify(jwt, func(string) (secret.Value, bool) { return s.SigningKey(), true }, time.Now())
+	if left := time.Until(got.Expires); err != nil || got.Name != "ann" || got.Room != "demo" || left < time.Minute || left > 5*time.Minute {
+		t.Errorf("got %+v, error %v", got, err)
 	}
 }
 

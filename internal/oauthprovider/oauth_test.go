@@ -161,6 +161,7 @@ func TestFaults(t *testing.T) {
 		"no token":                {answer(200, "application/json", `{"refresh_token":"`+canary+`"}`), "an invalid response", ""},
 		"a wrong type":            {answer(200, "application/json", `{"access_token":["`+canary+`"]}`), "an invalid response", ""},
 		"too much":                {answer(200, "application/json", `{"access_token":"`+strings.Repeat("x", 1<<20)+`"}`), "an invalid response", ""},
+		"more than is read":       {answer(200, "application/json", `{"access_token":"a","padding":"`+strings.Repeat("x", 128<<10)+`"}`), "an invalid response", ""},
 		"unavailable":             {answer(503, "application/json", `{"error":"temporarily_unavailable"}`), "returned temporarily_unavailable", "temporarily_unavailable"},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://127.0.0.1:1/"+canary, http.StatusTemporaryRedirect)
@@ -210,10 +211,14 @@ func TestNoAnswer(t *testing.T) {
 			gone <- struct{}{}
 		})
 		p := oauthprovider.Providers{Timeout: 50 * time.Millisecond}
-		err := second(p.Refresh(t.Context(), client, value("r")))
+		ctx, cancel := context.WithCancel(t.Context())
+		late := time.AfterFunc(10*time.Second, cancel)
+		err := second(p.Refresh(ctx, client, value("r")))
 		if err == nil || !strings.Contains(err.Error(), "timed out") {
 			t.Errorf("%s: %v", name, err)
 		}
+		late.Stop()
+		cancel()
 		<-gone
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -166,6 +166,8 @@ func TestSignRefuses(t *testing.T) {
 
 var badScope = &token.Scope{Other: map[string]json.RawMessage{"queues": json.RawMessage("{")}}
 
+const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" // of base64url
+
 func TestVerifyRefuses(t *testing.T) {
 	unsigned := func(header, payload string) string {
 		return base64.RawURLEncoding.EncodeToString([]byte(header)) + "." +
@@ -177,6 +179,9 @@ func TestVerifyRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	parts := strings.Split(vector, ".")
+	// The last character of a signature has two bits that are not part of it.
+	last := strings.IndexByte(alphabet, vector[len(vector)-1])
+	spareBits := vector[:len(vector)-1] + alphabet[last^1:last^1+1]
 	for _, test := range []struct {
 		name, token string
 		want        error
@@ -185,6 +190,8 @@ func TestVerifyRefuses(t *testing.T) {
 		{"one part", "a", token.ErrMalformed},
 		{"four parts", vector + ".a", token.ErrMalformed},
 		{"too long", strings.Repeat("a", token.MaxToken+1), token.ErrMalformed},
+		{"too long, and signed", sign(t, `{"name":"a","other":"`+strings.Repeat("a", token.MaxToken)+`"}`, "default"), token.ErrMalformed},
+		{"spare bits", spareBits, token.ErrMalformed},
 		{"not base64", "!." + parts[1] + "." + parts[2], token.ErrMalformed},
 		{"not JSON", sign(t, `{`, "default"), token.ErrMalformed},
 		{"no object", sign(t, `[]`, "default"), token.ErrMalformed},
