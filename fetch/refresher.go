@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/manifest"
 )
 
@@ -75,10 +76,7 @@ func (r *Refresher) Run(ctx context.Context, m *manifest.Manifest, last *Snapsho
 // wait for the answers.
 func (r *Refresher) Refresh() {
 	r.init()
-	select {
-	case r.refresh <- struct{}{}:
-	default:
-	}
+	notify.Send(r.refresh)
 }
 
 // Latest returns what is known now: Run may not have published all of it, nor that a
@@ -96,5 +94,5 @@ func (r *Refresher) Latest(ctx context.Context) *Snapshot {
 }
 
 func (r *Refresher) init() {
-	r.once.Do(func() { r.refresh, r.calls = make(chan struct{}, 1), make(chan func(*refreshLoop)) })
+	r.once.Do(func() { r.refresh, r.calls = notify.Slot(), make(chan func(*refreshLoop)) })
 }

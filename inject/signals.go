@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/notify"
 )
 
 // Signals receives every signal to roomenv from [NotifySignals] on. None is lost, and
@@ -60,7 +62,7 @@ func (e SignalError) ExitCode() int { return 128 + int(e.Signal) }
 // whether they were ignored: the command has their default action.
 func NotifySignals(parent context.Context) (context.Context, *Signals) {
 	ctx, cancel := context.WithCancelCause(parent)
-	hangup := make(chan struct{}, 1)
+	hangup := notify.Slot()
 	s := &Signals{
 		Hangup: hangup,
 		hangup: hangup,
@@ -142,10 +144,7 @@ func (s *Signals) run() {
 // child.
 func (s *Signals) forChild(sig syscall.Signal) bool {
 	if sig == unix.SIGHUP {
-		select {
-		case s.hangup <- struct{}{}:
-		default:
-		}
+		notify.Send(s.hangup)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/secret"
@@ -116,7 +117,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 		done:      make(chan struct{}),
 		handlers:  config.handlers(),
 		events:    make(chan wire.Message, maxEvents),
-		wake:      make(chan struct{}, 1),
+		wake:      notify.Slot(),
 		pending:   make(map[uint64]*request),
 		streams:   make(map[string]*stream),
 	}
@@ -170,10 +171,7 @@ func (c *Client) Session() Session {
 func (c *Client) Reconnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	select {
-	case c.current.renew <- struct{}{}:
-	default:
-	}
+	notify.Send(c.current.renew)
 }
 
 // errRenew closes a connection that [Client.Reconnect] replaces.

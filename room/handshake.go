@@ -14,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/roomenv/roomenv/internal/cork"
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
@@ -122,7 +123,7 @@ func (c *Client) handshake(ctx context.Context) (*connection, error) {
 	switch {
 	case err == nil:
 		ws.SetReadLimit(wire.DefaultMaxMessage)
-		return &connection{ws: ws, cork: line, renew: make(chan struct{}, 1)}, nil
+		return &connection{ws: ws, cork: line, renew: notify.Slot()}, nil
 	case line != nil:
 		return nil, lasting{fmt.Errorf("the server is not a MeshAgent room: %w", cause(err))}
 	}

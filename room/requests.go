@@ -9,6 +9,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/internal/wire"
 )
@@ -113,10 +114,7 @@ func (c *Client) enqueue(r *request) error {
 }
 
 func (c *Client) wakeWriter() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
+	notify.Send(c.wake)
 }
 
 // dequeue returns the next request to write, or nil.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
@@ -25,7 +26,7 @@ var errBehind = errors.New("stream reader is too slow")
 
 // openStream opens a stream of tool. The caller closes it.
 func (c *Client) openStream(ctx context.Context, toolkit, tool string) (*stream, error) {
-	s := &stream{op: toolkit + "." + tool, id: rand.Text(), wake: make(chan struct{}, 1)}
+	s := &stream{op: toolkit + "." + tool, id: rand.Text(), wake: notify.Slot()}
 	payload, err := wire.PackOpen(toolkit, tool, s.id)
 	if err != nil {
 		return nil, err
@@ -122,8 +123,5 @@ func (c *Client) endStreams(err error) {
 }
 
 func (s *stream) wakeReader() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	notify.Send(s.wake)
 }

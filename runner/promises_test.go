@@ -180,20 +180,15 @@ func TestRevokedSince(t *testing.T) {
 // offered to it: it is not suspended again.
 func TestUnusableSuspended(t *testing.T) {
 	run(t, oneKey, oneValue(), func(w *world) {
-		refuse := func(err error) {
-			w.consumer.mu.Lock()
-			defer w.consumer.mu.Unlock()
-			w.consumer.refuseWith(err, 0)
-		}
 		w.remove("key")
 		w.answer(w.next(0), nil)
-		refuse(errors.New("too large"))
+		w.consumer.refuseWith(errors.New("too large"), 0)
 		w.set("key", "v2")
 		w.quiet()
 		w.wantStatus(runner.CommandStopped, 1, 0, 1)
 		w.remove("key")
 		w.quiet()
-		refuse(nil)
+		w.consumer.refuseWith(nil, 0)
 		w.set("key", "v2")
 		c := w.next(2)
 		w.wantChange(c, "KEY", true, "")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/internal/tmpfs"
 	"github.com/roomenv/roomenv/manifest"
@@ -146,12 +147,12 @@ func (l *loop) run(ctx context.Context) (cause error) {
 	defer running.Wait()
 	running.Go(l.work)
 	defer close(l.calls)
-	changed := make(chan struct{}, 1)
+	changed := notify.Slot()
 	var snapshots <-chan *fetch.Snapshot
 	if l.HasReferences() {
 		watching, cancel := context.WithCancel(ctx)
 		defer cancel()
-		running.Go(func() { l.watch(watching, func() { notify(changed) }) })
+		running.Go(func() { l.watch(watching, func() { notify.Send(changed) }) })
 		l.startSession(ctx)
 		defer l.endSession()
 	}

@@ -31,6 +31,7 @@ import (
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/internal/filewatch"
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/internal/tmpfs"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
@@ -127,7 +128,7 @@ func New(c Config) (*Runner, error) {
 		watch:     filewatch.New(c.Files...).Watch, // before they are read
 		hasher:    secret.NewHasher(),
 		opened:    make(fetch.Mux),
-		refreshes: make(chan struct{}, 1),
+		refreshes: notify.Slot(),
 	}
 	m, err := r.load()
 	if err != nil {
@@ -250,7 +251,7 @@ const exitFailure = 125
 
 // Refresh has all values fetched again now, except those that a person would be
 // asked for, and the manifest read again if it could not be used. It does not wait.
-func (r *Runner) Refresh() { notify(r.refreshes) }
+func (r *Runner) Refresh() { notify.Send(r.refreshes) }
 
 // Reconnect makes sources reconnect, with credentials that are read then, and
 // refreshes.
@@ -260,14 +261,6 @@ func (r *Runner) Reconnect() {
 	r.mu.Unlock()
 	sources.Reconnect()
 	r.Refresh()
-}
-
-// notify fills the only slot of a channel.
-func notify(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }
 
 // Close closes the sources and removes the files. Call it when Run and Token have
