@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
@@ -60,7 +59,7 @@ func FuzzExpiry(f *testing.F) {
 // A token is fetched anew before it ends; one that does not say when is asked for
 // in each round, even of a room that tells of changes.
 func TestRenewal(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		oauth := func(id string) manifest.Expr {
 			return manifest.Expr{{Reference: &manifest.Reference{Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "oauth/" + id}}}}
 		}

@@ -280,7 +280,6 @@ func (l *refreshLoop) fetchChanged(g *groupState, changed func(manifest.Target) 
 		if t.refused() || t.request() && !g.pushes || changed != nil && !changed(t.Target) {
 			continue
 		}
-		t.skip = 0
 		if next := t.fetchedAt.Add(tokenPause); t.token() && changed != nil && l.now().Before(next) {
 			t.due = next
 			continue

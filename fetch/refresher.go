@@ -7,13 +7,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/manifest"
 )
 
-// Defaults of a [Refresher]. That of MaxWait is ten times Debounce.
 const (
-	DefaultInterval = time.Minute
-	DefaultDebounce = 500 * time.Millisecond
+	defaultInterval = time.Minute
+	defaultDebounce = 500 * time.Millisecond
 )
 
 // A Refresher keeps the values of a manifest current: by the changes that a group
@@ -25,11 +25,11 @@ type Refresher struct {
 	// own. A group that pushes no changes is polled for all values, one that does for
 	// one value, in turns, which shows whether it is reachable. What takes a participant
 	// is not polled. A source has as much time to answer, but no more than 30 s and no
-	// less than one, and is unreachable after it.
+	// less than one, and is unreachable after it. 0 means a minute.
 	Interval time.Duration
 	// The first change after a quiet period is published at once. Those that follow it
 	// within Debounce are published together at the end of a quiet period of that
-	// length, and after MaxWait at the latest.
+	// length, and after MaxWait at the latest. 0 means 500 ms, and ten times Debounce.
 	Debounce, MaxWait time.Duration
 	// Log gets the reason why a group pushes no changes; nil discards it.
 	Log *slog.Logger
@@ -52,8 +52,8 @@ func (r *Refresher) Run(ctx context.Context, m *manifest.Manifest, last *Snapsho
 		Refresher: r,
 		ctx:       ctx,
 		manifest:  m,
-		interval:  cmp.Or(r.Interval, DefaultInterval),
-		debounce:  cmp.Or(r.Debounce, DefaultDebounce),
+		interval:  cmp.Or(r.Interval, defaultInterval),
+		debounce:  cmp.Or(r.Debounce, defaultDebounce),
 		now:       r.now,
 		log:       r.Log,
 	}
@@ -76,10 +76,7 @@ func (r *Refresher) Run(ctx context.Context, m *manifest.Manifest, last *Snapsho
 // wait for the answers.
 func (r *Refresher) Refresh() {
 	r.init()
-	select {
-	case r.refresh <- struct{}{}:
-	default:
-	}
+	notify.Send(r.refresh)
 }
 
 // Latest returns what is known now: Run may not have published all of it, nor that a
@@ -97,5 +94,5 @@ func (r *Refresher) Latest(ctx context.Context) *Snapshot {
 }
 
 func (r *Refresher) init() {
-	r.once.Do(func() { r.refresh, r.calls = make(chan struct{}, 1), make(chan func(*refreshLoop)) })
+	r.once.Do(func() { r.refresh, r.calls = notify.Slot(), make(chan func(*refreshLoop)) })
 }

@@ -139,7 +139,7 @@ func wantValue(t *testing.T, s *fetch.Snapshot, id, want string) {
 // A room that tells of nothing is asked for everything in rounds, and what it
 // answers is no news unless it is another value.
 func TestPoll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{}}
 		var values []manifest.Expr
 		for i := range 100 {
@@ -178,7 +178,7 @@ func TestPoll(t *testing.T) {
 
 // What a room does not hold, or denies, is asked for less and less.
 func TestBackOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"here": "v", "missing": fetch.ErrMissing, "denied": "v", "away": "v"}}
 		m := file(manifest.Expr{ref("here")}, manifest.Expr{optional("missing")}, manifest.Expr{ref("denied")}, manifest.Expr{ref("away")})
 		snapshots := follow(t, &fetch.Refresher{Sources: mux(h), Interval: time.Minute}, m)
@@ -206,7 +206,7 @@ func TestBackOff(t *testing.T) {
 // A question without an answer ends when it is time for the next one, and holds up
 // nothing.
 func TestHang(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"good": "1", "hangs": "v"}}
 		snapshots := follow(t, &fetch.Refresher{Sources: mux(h), Interval: 10 * time.Second}, file(manifest.Expr{ref("good")}, manifest.Expr{ref("hangs")}))
 		h.put("hangs", nil)
@@ -229,7 +229,7 @@ func TestHang(t *testing.T) {
 
 // The first change is told at once and the others together.
 func TestDebounce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "0"})
 		snapshots := follow(t, &fetch.Refresher{Sources: mux(h)}, file(manifest.Expr{ref("a")}))
 		settle(0)
@@ -269,7 +269,7 @@ func TestDebounce(t *testing.T) {
 // What changes while the snapshot before is dealt with is one snapshot, and does
 // not hold up who tells of it.
 func TestSlowLoop(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "0"})
 		m := file(manifest.Expr{ref("a")})
 		last, err := fetch.Resolve(t.Context(), m, mux(h))
@@ -308,7 +308,7 @@ func TestSlowLoop(t *testing.T) {
 // A room that tells of changes is asked for what they concern, and for one value
 // now and then.
 func TestPush(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "a", "b": "b", "c": "c", "client": "t"})
 		token := manifest.Target{Scheme: manifest.SchemeRoom, Path: "oauth/client"}
 		m := file(manifest.Expr{ref("a")}, manifest.Expr{ref("b")}, manifest.Expr{ref("c")}, manifest.Expr{{Reference: &manifest.Reference{Target: token}}})
@@ -398,7 +398,7 @@ func TestRevoked(t *testing.T) {
 		"asked anew":           {&fetch.PendingError{From: "bob"}, true, true, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
 				h := newPushing(map[string]any{"a": "1"})
 				m := file(manifest.Expr{{Reference: &manifest.Reference{Target: target("a"), Optional: test.optional}}})
 				snapshots := follow(t, &fetch.Refresher{Sources: mux(h)}, m)
@@ -437,7 +437,7 @@ func TestRevoked(t *testing.T) {
 
 // What an optional reference lacks stays that way while the room is away.
 func TestAbsentStays(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": fetch.ErrMissing})
 		snapshots := follow(t, &fetch.Refresher{Sources: mux(h)}, file(manifest.Expr{optional("a")}))
 		synctest.Wait()
@@ -450,7 +450,7 @@ func TestAbsentStays(t *testing.T) {
 
 // A value is too stale at a time of its own, by what its entry says.
 func TestMaxStale(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"a": "a", "b": "b"}}
 		m := file(manifest.Expr{ref("a")}, manifest.Expr{ref("a")}, manifest.Expr{ref("b"), ref("b")})
 		m.Entries[0].UpdatePolicy = manifest.UpdatePolicy{MaxStale: 20 * time.Minute, OnStale: manifest.ActionExit, OnRevoked: manifest.ActionKeep}
@@ -504,7 +504,7 @@ func TestMaxStale(t *testing.T) {
 func TestSuspend(t *testing.T) {
 	for name, jump := range map[string]time.Duration{"forward": 8 * time.Hour, "backward": -8 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
 				var mu sync.Mutex
 				var offset time.Duration
 				h := &house{holds: map[string]any{"a": "old"}}
@@ -539,7 +539,7 @@ func TestSuspend(t *testing.T) {
 // A target that the snapshot before does not know is asked for, and all of it has
 // ended with the loop.
 func TestFollowFromNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "1", "b": nil})
 		f := &fetch.Refresher{Sources: mux(h)}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -581,7 +581,7 @@ func (p people) Resolve(ctx context.Context, t manifest.Target) (secret.Value, e
 
 // What is pending is waited for, and nobody is asked again in a round.
 func TestFollowPending(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		s := people{"slow": {after: 3 * time.Hour}, "quick": {after: time.Second}, "unwilling": {after: time.Hour, err: fetch.ErrRejected}}
 		values := make([]manifest.Expr, 0, 3)
 		for _, id := range []string{"slow", "quick", "unwilling"} {
@@ -627,7 +627,7 @@ func TestFollowPending(t *testing.T) {
 
 // Who refused is not asked again because something else changes.
 func TestRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		h := newPushing(map[string]any{"a": "1", "bob": fetch.ErrRejected, "client": fetch.ErrNoAnswer})
 		asked := func(kind manifest.Kind, id string) manifest.Expr {
 			return manifest.Expr{{Reference: &manifest.Reference{Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: string(kind) + "/" + id}, Optional: true}}}
@@ -647,7 +647,7 @@ func TestRefused(t *testing.T) {
 
 // That a value was confirmed is no snapshot, but is known to who asks.
 func TestLatest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"a": "a"}}
 		f := &fetch.Refresher{Sources: mux(h), Interval: time.Minute}
 		ended, cancel := context.WithCancel(t.Context())
@@ -667,7 +667,7 @@ func TestLatest(t *testing.T) {
 
 // What somebody else was told later is known, too.
 func TestWith(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		h := &house{holds: map[string]any{"a": "a1", "b": "b1", "c": "c1"}}
 		resolve := func(m *manifest.Manifest) *fetch.Snapshot {
 			s, err := fetch.Resolve(t.Context(), m, mux(h))

@@ -26,9 +26,10 @@ const maxInFlight = 1024
 // in any way, since it may not be needed; [Snapshot.Err] has the reason for the
 // caller that finds that it is.
 //
-// The error is an [*Error] that holds every reference without a value. When ctx
-// is cancelled it wraps the cause of that instead. References that have no
-// answer at the deadline of ctx are unreachable.
+// The error is an [*Error] that holds every reference without a value; the snapshot has
+// what is known of each. When ctx is cancelled the error wraps the cause of that
+// instead, and there is no snapshot. References that have no answer at the deadline of
+// ctx are unreachable.
 func Resolve(ctx context.Context, m *manifest.Manifest, sources Mux) (*Snapshot, error) {
 	targets, needed := distinct(m)
 	states := make([]State, len(targets))
@@ -55,7 +56,7 @@ func Resolve(ctx context.Context, m *manifest.Manifest, sources Mux) (*Snapshot,
 		snapshot.states[t] = states[i]
 	}
 	if failures := snapshot.failures(m); len(failures) > 0 {
-		return nil, &Error{failures}
+		return snapshot, &Error{failures}
 	}
 	return snapshot, nil
 }

@@ -122,7 +122,7 @@ func TestEachTargetIsAskedForOnce(t *testing.T) {
 // A round trip for each of 1,000 references in turn would be a deadlock here,
 // which synctest reports.
 func TestAThousandReferencesAreOneRound(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		const n = 1000
 		var all sync.WaitGroup
 		all.Add(n)
@@ -299,7 +299,7 @@ func wait(ctx context.Context, _ manifest.Target) (secret.Value, error) {
 }
 
 func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		enough := errors.New("enough")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		go func() {
@@ -314,7 +314,7 @@ func TestCancel(t *testing.T) {
 }
 
 func TestDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_, err := fetch.Resolve(ctx, file(manifest.Expr{ref("a")}, manifest.Expr{ref("slow")}),

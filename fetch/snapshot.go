@@ -54,8 +54,8 @@ const (
 	Failed  Status = "failed"  // it was never fetched
 )
 
-// A State is what is known of a target. Its times are of the wall clock, and zero
-// when what they are the time of has not happened.
+// A State is what is known of a target. A time is of the wall clock, and zero if its
+// event has not happened.
 type State struct {
 	// Since is when this value came.
 	Since time.Time

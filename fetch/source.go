@@ -57,11 +57,11 @@ type Reconnector interface {
 // A Mux has a Source for each scheme. It is a [TryResolver] and a [Reconnector].
 type Mux map[string]Source
 
-// Resolve resolves t by the source of its scheme. Without one the error wraps
-// [ErrUnsupported].
+// Resolve resolves t by the source of its scheme. Without one, or with nil, the error
+// wraps [ErrUnsupported].
 func (m Mux) Resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
-	s, ok := m[t.Scheme]
-	if !ok {
+	s := m[t.Scheme]
+	if s == nil {
 		return secret.Value{}, fmt.Errorf("%w: no source for the scheme %s", ErrUnsupported, t.Scheme)
 	}
 	return s.Resolve(ctx, t)

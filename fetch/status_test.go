@@ -34,7 +34,7 @@ func TestStatus(t *testing.T) {
 		"gone, then there":     {[]any{"v", fetch.ErrMissing, "v"}, fetch.Current},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
 				h := newPushing(map[string]any{"a": test.says[0]})
 				m := file(manifest.Expr{ref("a")})
 				f := &fetch.Refresher{Sources: mux(h)}
@@ -63,7 +63,7 @@ func (h pollingHouse) PollInterval() time.Duration { return h.every }
 // Sources do not affect each other: each is polled at its own interval, none is the
 // probe of another one, and what one says or does not say has no effect beyond it.
 func TestSchemes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		room := newPushing(map[string]any{"a": "1", "b": "1"})
 		files := pollingHouse{&house{holds: map[string]any{"a": "f"}}, 10 * time.Second}
 		of := func(scheme string) manifest.Target { return manifest.Target{Scheme: scheme, Path: "secret/a"} }

@@ -1,26 +1,31 @@
 package inject
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/internal/mask"
+	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
 	"github.com/roomenv/roomenv/runner"
 )
 
 // A Consumer runs a command with the revisions of a [runner.Runner]: a [Supervisor]
-// restarts it, signals it or runs hooks, as the manifest asks for. The code that Run
-// of the runner returns is then that of [Supervisor.Run].
+// restarts it, signals it or runs hooks, as on_change of the manifest says. What the
+// manifest says of the command under exec takes effect by [Consumer.Configure] alone.
+// Run of the runner returns the exit code and error of [Supervisor.Run].
 type Consumer struct {
 	Supervisor Supervisor
 
@@ -36,6 +41,7 @@ type Consumer struct {
 	Log *slog.Logger
 
 	masker  mask.Masker
+	recent  recent
 	started bool
 	applied Command // what the supervisor has
 	updates chan Update
@@ -52,19 +58,58 @@ type Consumer struct {
 	crashes  int
 }
 
+// Configure takes the settings of a manifest that are for the command: mask,
+// stop_signal, stop_timeout, restart, ready and restart_on_failure. Those that the
+// manifest leaves out do not change c. The error is a [*manifest.Error]. Call it before
+// Run of the runner, with the Exec of [runner.Runner.Manifest].
+func (c *Consumer) Configure(e manifest.Exec) error {
+	if e.StopSignal != "" {
+		signal, err := ParseSignal(e.StopSignal)
+		if err != nil {
+			return &manifest.Error{Pos: e.Pos["stop_signal"], Message: "stop_signal: " + err.Error()}
+		}
+		c.Command.StopSignal = signal
+	}
+	c.Command.StopTimeout = cmp.Or(e.StopTimeout, c.Command.StopTimeout)
+	c.Mask = c.Mask || e.Mask
+	s := &c.Supervisor
+	s.RestartOnFailure = s.RestartOnFailure || e.RestartOnFailure
+	if e.Overlap {
+		s.Overlap, s.Ready = true, Readiness(e.Ready)
+	}
+	return nil
+}
+
 // Prepare refuses a revision that is too large for execve(2), and has its secrets
 // masked.
-func (c *Consumer) Prepare(rev *runner.Revision, secrets []render.Variable) error {
+func (c *Consumer) Prepare(rev *runner.Revision) error {
 	if c.Mask {
-		values := make([]mask.Secret, len(secrets))
-		for i, s := range secrets {
-			values[i] = mask.Secret{Name: s.Name, Value: s.Value}
-		}
-		if names := c.masker.Set(values...); names != nil {
+		if names := c.masker.Set(c.recent.with(rev.Secrets)...); names != nil {
 			c.log().Warn("values not masked", "reason", "too short or too common", "names", strings.Join(names, " "))
 		}
 	}
 	return render.CheckSize(c.Command.Args, rev.Result)
+}
+
+// maxRecent is of how many revisions the secrets are masked. The command may still
+// print old ones; to retain all of them would take more and more memory.
+const maxRecent = 100
+
+// recent are the secrets of the last revisions in which they differ.
+type recent [][]mask.Secret
+
+// with returns all, with secrets as the newest.
+func (r *recent) with(secrets []render.Variable) []mask.Secret {
+	newest := make([]mask.Secret, len(secrets))
+	for i, s := range secrets {
+		newest[i] = mask.Secret{Name: s.Name, Value: s.Value}
+	}
+	same := func(a, b mask.Secret) bool { return a.Name == b.Name && a.Value.Equal(b.Value) }
+	if n := len(*r); n == 0 || !slices.EqualFunc((*r)[n-1], newest, same) {
+		*r = append(*r, newest)
+		*r = (*r)[max(0, len(*r)-maxRecent):]
+	}
+	return slices.Concat(*r...)
 }
 
 // Apply has the supervisor apply rev. The first one starts it.
@@ -169,7 +214,8 @@ func (c *Consumer) doneChannel() chan struct{} {
 	return c.done
 }
 
-// Stop stops the command, if it runs, and returns what [Supervisor.Run] did.
+// Stop stops the command, if it runs, and returns its exit code, such as 143 after
+// SIGTERM, and nil; without a command, the error of [Supervisor.Run] or cause.
 func (c *Consumer) Stop(cause error) (int, error) {
 	if !c.started {
 		return exitCode(cause), cause
@@ -211,17 +257,22 @@ func (c *Consumer) observe(e Event) {
 		c.crashes++
 	}
 	c.mu.Unlock()
+	wait := e.Wait.Round(time.Millisecond)
 	switch e.Kind {
 	case EventRestarted:
 		c.log().Info("command restarted")
 	case EventCrashed:
-		c.log().Warn("command crashed", "exit_code", e.Code, "error", e.Err, "retry_in", e.Wait)
+		attrs := []any{"exit_code", e.Code, "retry_in", wait}
+		if e.Err != nil {
+			attrs = append(attrs, "error", e.Err)
+		}
+		c.log().Warn("command crashed", attrs...)
 	case EventHookFailed:
 		level := slog.LevelWarn
 		if e.Failures > 1 { // it was logged
 			level = slog.LevelInfo
 		}
-		c.log().Log(context.Background(), level, "hook failed", "hook", e.Hook[0], "error", e.Err, "retry_in", e.Wait)
+		c.log().Log(context.Background(), level, "hook failed", "hook", e.Hook[0], "error", e.Err, "retry_in", wait)
 	}
 }
 

@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/inject"
+	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
 	"github.com/roomenv/roomenv/runner"
 	"github.com/roomenv/roomenv/secret"
@@ -34,6 +38,9 @@ func consume(t *testing.T, s inject.Supervisor, script string) *consumed {
 	}
 	r, out, err := os.Pipe()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil { // so that expect fails
 		t.Fatal(err)
 	}
 	c := &consumed{&inject.Consumer{Supervisor: s, Command: sh(script)}, t, bufio.NewReader(r), stdin}
@@ -181,6 +188,36 @@ func TestConsumerSuperseded(t *testing.T) {
 	<-stopped
 }
 
+// A command that is being stopped for a revision that was given up is started again
+// when its own revision is applied, which asks for nothing.
+func TestConsumerUndo(t *testing.T) {
+	c := consume(t, inject.Supervisor{}, `trap 'echo asked $N; read word; exit 0' TERM; echo start $N
+		while :; do read word || exit; done`)
+	c.apply("1", restart, nil)
+	c.expect("start 1")
+	why := errors.New("newer values")
+	for _, n := range []string{"2", "3"} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		applied := make(chan error)
+		go func() { applied <- c.Apply(ctx, revision(n), restart) }()
+		c.expect("asked 1")
+		cancel(why)
+		if err := <-applied; !errors.Is(err, why) {
+			t.Errorf("Apply of %s: %v", n, err)
+		}
+		go func() { applied <- c.Apply(t.Context(), revision("1"), runner.Change{}) }()
+		_, _ = c.stdin.WriteString("go\n")
+		c.expect("start 1")
+		if err := <-applied; err != nil {
+			t.Error(err)
+		}
+	}
+	c.apply("1", runner.Change{}, nil) // no restart without need
+	go func() { _ = c.Suspend(t.Context(), why) }()
+	c.expect("asked 1")
+	_, _ = c.stdin.WriteString("go\n")
+}
+
 // A new command that does not get ready leaves the old one. Suspend waits for neither.
 func TestConsumerOverlap(t *testing.T) {
 	c := consume(t, inject.Supervisor{Overlap: true, Ready: never}, serve)
@@ -252,17 +289,63 @@ func TestConsumerPrepare(t *testing.T) {
 	c := consume(t, inject.Supervisor{}, `echo $N`)
 	c.Mask = true
 	first, second := revision(canary), revision(canary+"2")
-	if err := c.Prepare(first, first.Secrets); err != nil {
+	if err := c.Prepare(first); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Prepare(second, append(first.Secrets, second.Secrets...)); err != nil {
+	if err := c.Prepare(second); err != nil {
 		t.Fatal(err)
 	}
 	c.apply(canary, restart, nil)
 	c.expect("[N]")
 	large := revision(strings.Repeat("x", 10<<20))
-	if err := c.Prepare(large, nil); err == nil || !strings.Contains(err.Error(), "the variable N is") {
+	if err := c.Prepare(large); err == nil || !strings.Contains(err.Error(), "the variable N is") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// What the manifest leaves out stays, and an unknown signal is an error with its place.
+func TestConsumerConfigure(t *testing.T) {
+	c := inject.Consumer{Command: inject.Command{StopTimeout: time.Minute, StopSignal: unix.SIGINT}, Mask: true}
+	if err := c.Configure(manifest.Exec{}); err != nil || !c.Mask || c.Command.StopTimeout != time.Minute || c.Command.StopSignal != unix.SIGINT || c.Supervisor.Overlap {
+		t.Errorf("got %+v, %v", c.Command, err)
+	}
+	ready := manifest.Readiness{TCP: "127.0.0.1:1", Timeout: time.Second}
+	m := manifest.Exec{Mask: true, StopSignal: "QUIT", StopTimeout: time.Second, Overlap: true, Ready: ready, RestartOnFailure: true}
+	c = inject.Consumer{}
+	err := c.Configure(m)
+	s := &c.Supervisor
+	if err != nil || !c.Mask || c.Command.StopSignal != unix.SIGQUIT || c.Command.StopTimeout != time.Second ||
+		!s.Overlap || s.Ready.TCP != ready.TCP || s.Ready.Timeout != ready.Timeout || !s.RestartOnFailure {
+		t.Errorf("got %+v, %+v, %v", s, c.Command, err)
+	}
+	m = manifest.Exec{StopSignal: "NONE", Pos: map[string]manifest.Position{"stop_signal": {File: "m.yaml", Line: 3, Column: 16}}}
+	if err := c.Configure(m); err == nil || err.Error() != `m.yaml:3:16: stop_signal: unknown signal "NONE"` {
+		t.Errorf("error %v", err)
+	}
+}
+
+// The log has no error where there is none, and no nanoseconds.
+func TestConsumerLog(t *testing.T) {
+	c := consume(t, inject.Supervisor{RestartOnFailure: true}, `echo start; read word; exit $word`)
+	var log strings.Builder
+	started := make(chan struct{}, 1)
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	c.Supervisor.Observe = func(e inject.Event) {
+		if e.Kind == inject.EventStarted {
+			started <- struct{}{}
+		}
+	}
+	c.apply("1", restart, nil)
+	<-started
+	c.expect("start")
+	if _, err := c.stdin.WriteString("3\n"); err != nil {
+		t.Fatal(err)
+	}
+	c.expect("start")
+	<-started // the crash was logged before
+	c.Stop(nil)
+	if got := log.String(); !regexp.MustCompile(`level=WARN msg="command crashed" exit_code=3 retry_in=\d+ms\n`).MatchString(got) {
+		t.Errorf("got %s", got)
 	}
 }
 
@@ -272,4 +355,19 @@ func TestParseSignal(t *testing.T) {
 			t.Errorf("%q: got %d, %v", text, got, err)
 		}
 	}
+}
+
+// The secrets of the last 100 revisions that had different ones are masked.
+func TestConsumerMasksRecent(t *testing.T) {
+	c := consume(t, inject.Supervisor{}, "echo secret-001 secret-002 secret-101")
+	c.Mask = true
+	for n := 1; n <= 101; n++ {
+		for range 2 { // the same secrets count once
+			if err := c.Prepare(revision(fmt.Sprintf("secret-%03d", n))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c.apply("secret-101", restart, nil)
+	c.expect("secret-001 [N] [N]")
 }

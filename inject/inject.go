@@ -16,7 +16,7 @@ type Command struct {
 	Args []string // Args[0] is looked for in the PATH of Env
 	Env  []string // complete, NAME=VALUE
 
-	// The files that the child inherits; nil is roomenv's own.
+	// The files that the process inherits; nil is roomenv's own.
 	Stdin, Stdout, Stderr *os.File
 
 	// ExtraFiles are inherited too: entry i as descriptor 3+i, nil as a closed one.
@@ -27,8 +27,8 @@ type Command struct {
 	// catches signals only while Run runs.
 	Signals *Signals
 
-	// To stop the child, its process group gets StopSignal and, after StopTimeout,
-	// SIGKILL. 0 means SIGTERM and 10 s. The child is stopped when the context ends
+	// To stop the process, its process group gets StopSignal and, after StopTimeout,
+	// SIGKILL. 0 means SIGTERM and 10 s. The process is stopped when the context ends
 	// and, if one of the two is set, by a SIGTERM to roomenv, which is otherwise
 	// passed on like any other signal.
 	StopSignal  syscall.Signal
@@ -38,7 +38,7 @@ type Command struct {
 	NoNewPrivs bool                // PR_SET_NO_NEW_PRIVS of prctl(2); Linux only
 
 	// Monitor is this program with arguments that make it call [RunMonitor]
-	// with those that follow, which are Args. It runs the child when its output is
+	// with those that follow, which are Args. It runs the command when its output is
 	// masked on a terminal ([Consumer].Mask); nil has that go through pipes.
 	Monitor []string
 

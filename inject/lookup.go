@@ -10,11 +10,15 @@ import (
 	"syscall"
 )
 
-// Kinds of [StartError].
+// Errors. The first three are the kinds of [StartError].
 var (
 	ErrNotFound      = errors.New("command not found")
 	ErrNotExecutable = errors.New("command not executable")
 	ErrNoProcess     = errors.New("process not started")
+
+	// ErrDropped reports that an [Update] was not applied because a later one replaced
+	// it, or because Run ended.
+	ErrDropped = errors.New("update dropped")
 )
 
 // A StartError reports which command did not start, and why. It wraps [ErrNotFound],

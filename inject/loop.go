@@ -37,10 +37,12 @@ type loop struct {
 	candidate     *instance        // replaces current once it is ready
 	queuedSignals []syscall.Signal // for the next child
 
-	command Command       // what is started next
-	next    *Update       // pending
-	backoff retry.Backoff // of children that fail
-	retry   *alarm        // starts the next child
+	command Command // what is started next
+	next    *Update // pending
+	// The current instance is being stopped for an Update that was withdrawn.
+	interrupted bool
+	backoff     retry.Backoff // of children that fail
+	retry       *alarm        // starts the next child
 
 	auxProcesses map[*auxProcess]bool
 	hooks        []*hook // not succeeded yet

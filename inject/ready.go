@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Readiness is the probe for a new child. It is ready when Command, in the child's
-// environment, exits with code 0, or when TCP, an address, accepts a connection; with
-// neither, when it has run for a second.
+// Readiness is the probe for a new process. It is ready when Command, in the
+// environment of the process, exits with code 0, or when TCP, an address, accepts a
+// connection; with neither, when it has run for a second.
 type Readiness struct {
 	Command []string
 	TCP     string

@@ -11,14 +11,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/notify"
 )
 
 // Signals receives every signal to roomenv from [NotifySignals] on. None is lost, and
-// none ends the process without its child.
+// none ends roomenv without the command.
 //
-// While there is no child, SIGHUP, SIGINT, SIGQUIT and SIGTERM cancel the context of
+// While no command runs, SIGHUP, SIGINT, SIGQUIT and SIGTERM cancel the context of
 // NotifySignals, with a [SignalError] as the cause; SIGTSTP stops roomenv; the others
-// are queued for the child that [Supervisor.Run] starts. While there is a child, all
+// are queued for the command that [Supervisor.Run] starts. While one runs, all
 // signals are passed on to it.
 type Signals struct {
 	// Hangup receives a value after SIGHUP, besides the other effects of the signal.
@@ -54,13 +56,13 @@ func (e SignalError) ExitCode() int { return 128 + int(e.Signal) }
 // NotifySignals starts to catch signals. main calls it first, and passes both results
 // to [Supervisor.Run]. Close ends it.
 //
-// SIGHUP and SIGINT stay ignored, by roomenv and by the child, if they are ignored at
+// SIGHUP and SIGINT stay ignored, by roomenv and by the command, if they are ignored at
 // the start, for example because of nohup or of & in a shell. Hangup receives nothing
 // then. For the other signals, which the Go runtime has handled by then, it is unknown
-// whether they were ignored: the child has their default action.
+// whether they were ignored: the command has their default action.
 func NotifySignals(parent context.Context) (context.Context, *Signals) {
 	ctx, cancel := context.WithCancelCause(parent)
-	hangup := make(chan struct{}, 1)
+	hangup := notify.Slot()
 	s := &Signals{
 		Hangup: hangup,
 		hangup: hangup,
@@ -142,10 +144,7 @@ func (s *Signals) run() {
 // child.
 func (s *Signals) forChild(sig syscall.Signal) bool {
 	if sig == unix.SIGHUP {
-		select {
-		case s.hangup <- struct{}{}:
-		default:
-		}
+		notify.Send(s.hangup)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,7 +176,7 @@ func withoutChild(sig syscall.Signal, interrupt context.CancelCauseFunc, stop fu
 	return false
 }
 
-// OnSuspend has suspend called before roomenv stops itself, with or without a child, to
+// OnSuspend has suspend called before roomenv stops itself, with or without a command, to
 // release what other processes need. resume is called when roomenv continues. Signals
 // are handled meanwhile, and roomenv stops after a second even if suspend has not
 // returned. A SIGSTOP from another process stops roomenv without suspend.

@@ -2,7 +2,6 @@ package inject
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"syscall"
 	"time"
@@ -12,21 +11,22 @@ import (
 
 // A Supervisor runs a command that may change while it runs.
 type Supervisor struct {
-	// Overlap has a restart start the new child first, and stop the old child only
-	// when the new one is Ready. If the new child exits or is not ready in time, it is
-	// stopped and the old one stays. Masked output goes through pipes, also on a
-	// terminal, which cannot have two children.
+	// Overlap makes a restart start the new process while the old one runs, and stop the
+	// old one when the new one is ready. If the new process exits, or is not ready in
+	// time, it is stopped and the old one stays. Masked output goes through pipes, also on
+	// a terminal, which cannot have two processes.
 	//
-	// Until the new child is ready, the old one gets the signals and has the terminal.
-	// If the old child fails meanwhile (see RestartOnFailure), the new one replaces it
+	// Until the new process is ready, the old one gets the signals and has the terminal.
+	// If the old process fails meanwhile (see RestartOnFailure), the new one replaces it
 	// at once.
 	Overlap bool
-	Ready   Readiness
+	// Ready says when the new process is ready, with Overlap.
+	Ready Readiness
 
-	// RestartOnFailure has a child that fails started again, after a delay that
+	// RestartOnFailure starts a process that fails again, after a delay that
 	// doubles from 100 ms to 30 s, less a random part of up to a half. The delay starts
-	// over once a child has run for 10 s. Before, the rest of the process group is
-	// stopped. A child has not failed if its exit code is 0, if SIGHUP, SIGINT, SIGQUIT
+	// over once a process has run for 10 s. Before, the rest of the process group is
+	// stopped. A process has not failed if its exit code is 0, if SIGHUP, SIGINT, SIGQUIT
 	// or SIGTERM ended it (128 + N), or if SIGINT or SIGTERM was passed on to it.
 	RestartOnFailure bool
 
@@ -42,7 +42,7 @@ type Supervisor struct {
 type Event struct {
 	Kind     EventKind
 	Code     int           // exit code: EventCrashed
-	Err      error         // why; nil for a child that started and then crashed
+	Err      error         // why; nil for a process that started and then crashed
 	Hook     []string      // arguments: EventHookFailed
 	Wait     time.Duration // until the next try: EventCrashed, EventHookFailed
 	Failures int           // in a row: EventHookFailed
@@ -53,20 +53,20 @@ type EventKind int
 
 // Kinds of [Event].
 const (
-	EventStarted    EventKind = iota // a child runs and gets the signals
-	EventRestarted                   // that child was started for an Update
-	EventStopped                     // the child was stopped for an Update
-	EventRolledBack                  // the new child exited or was not ready in time; the old one stays
-	EventCrashed                     // the child failed, or did not start; it is started again
+	EventStarted    EventKind = iota // a process runs and gets the signals
+	EventRestarted                   // that process was started for an Update
+	EventStopped                     // the process was stopped for an Update
+	EventRolledBack                  // the new process exited or was not ready in time; the old one stays
+	EventCrashed                     // the process failed, or did not start; it is started again
 	EventHookFailed                  // a hook failed; it is run again
 )
 
-// An Update is the command to run from now on, and what to do with the running child.
+// An Update is the command to run from now on, and what to do with the running process.
 type Update struct {
 	Command Command
 	Action  Action
 
-	// Signals are sent to the child, with [ActionKeep].
+	// Signals are sent to the process, with [ActionKeep].
 	Signals []syscall.Signal
 
 	// Hooks are commands to run, one after the other, when the update is applied: with
@@ -79,15 +79,11 @@ type Update struct {
 
 	// Applied is called once, by the goroutine of Run, for which it must not wait:
 	// with nil when the update is in effect, with [ErrDropped], or with the reason why
-	// the old child stays. It may be nil.
+	// the old process stays. It may be nil.
 	Applied func(error)
 }
 
-// ErrDropped reports that an [Update] was not applied because a later one replaced it,
-// or because Run ended.
-var ErrDropped = errors.New("update dropped")
-
-// An Action is what to do with the running child.
+// An Action is what to do with the running process.
 type Action int
 
 // Actions of an [Update].
@@ -97,8 +93,9 @@ const (
 	ActionStop                  // stop it; a later ActionRestart starts Command
 
 	// ActionWithdraw withdraws the Update that is not applied yet, whose Applied gets
-	// [ErrDropped] at once. A new child that is not ready is stopped; a child that is
-	// being stopped is still stopped. The other fields of the Update are not used.
+	// [ErrDropped] at once. A new process that is not ready is stopped. A process that is
+	// being stopped stays so, and the next Update starts its Command, also with
+	// ActionKeep. The rest of the Update is not used.
 	ActionWithdraw
 )
 
@@ -124,18 +121,18 @@ func (u *Update) applied(err error) {
 // have a pipe open. updates may be nil.
 //
 // Run is always ready to receive an Update, and does what the newest says: while a
-// child is being stopped, an Update that comes is the one whose Command is started
-// next. A child that exits ends Run, and so does a Command that does not start once
-// the previous child is gone, unless RestartOnFailure is set.
+// process is being stopped, an Update that comes is the one whose Command is started
+// next. A process that exits ends Run, and so does a Command that does not start once
+// the previous process is gone, unless RestartOnFailure is set.
 //
-// A child is stopped when ctx ends. It is killed after its StopTimeout, or when
+// A process is stopped when ctx ends. It is killed after its StopTimeout, or when
 // SIGTERM or SIGINT comes meanwhile. Run then returns when its process group, if it has
-// one of its own, is gone. The exit code is the child's. SIGTERM or SIGINT that comes
-// while a child is stopped for an Update is passed on to it, and no other child is
-// started. While there is no child, SIGINT, SIGQUIT, SIGTERM and, on a terminal, SIGHUP
+// one of its own, is gone. The exit code is the process's. SIGTERM or SIGINT that comes
+// while a process is stopped for an Update is passed on to it, and no other process is
+// started. While there is no process, SIGINT, SIGQUIT, SIGTERM and, on a terminal, SIGHUP
 // end Run, with [SignalError].
 //
-// The error is the reason why there was no child: [*StartError], or the cause of ctx,
+// The error is the reason why there was no process: [*StartError], or the cause of ctx,
 // which may be [SignalError]. The code is that of the error: 127, 126, 128 + the
 // signal, or 125.
 //
@@ -154,7 +151,7 @@ func (s *Supervisor) Run(ctx context.Context, c Command, updates <-chan Update) 
 	return l.run(ctx, updates)
 }
 
-// newBackoff paces the restarts of a child, and of a hook.
+// newBackoff paces the restarts of a process, and of a hook.
 func newBackoff() retry.Backoff {
 	return retry.Backoff{Min: 100 * time.Millisecond, Max: 30 * time.Second}
 }

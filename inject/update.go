@@ -18,6 +18,9 @@ func (l *loop) update(u *Update) {
 		u.applied(nil)
 		return
 	}
+	if u.Action == ActionKeep && l.interrupted {
+		u.Action = ActionRestart
+	}
 	if l.next != nil {
 		u = u.replacing(l.next)
 	}
@@ -28,6 +31,7 @@ func (l *loop) update(u *Update) {
 // withdraw drops the update that is not applied yet.
 func (l *loop) withdraw() {
 	if l.next != nil {
+		l.interrupted = l.interrupted || l.next.Action != ActionKeep && l.current != nil && l.current.stopping
 		l.next.applied(ErrDropped)
 		l.next = nil
 	}
@@ -85,6 +89,7 @@ func (l *loop) apply(u *Update) {
 	if u == l.next {
 		l.next = nil
 	}
+	l.interrupted = l.interrupted && u.Action == ActionKeep
 	l.command = u.Command
 	l.addHooks(u.Hooks)
 	u.applied(nil)

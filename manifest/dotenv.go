@@ -1,9 +1,6 @@
 package manifest
 
-import (
-	"regexp"
-	"strings"
-)
+import "strings"
 
 // A dotenv reads a .env-style file:
 //
@@ -16,17 +13,6 @@ type dotenv struct{ scanner }
 
 // blanks are white space within a line.
 const blanks = " \t\v\f\r"
-
-var (
-	// entryHead has export, which lets a shell read the file too, the name and what
-	// separates it from the value.
-	entryHead = regexp.MustCompile(`^(export[ \t\v\f\r]+\b)?([A-Za-z0-9_]*)([ \t\v\f\r]*)(=|:[ \t\v\f\r\n]|:$)?`)
-	// quotedText are texts in quotes, which a backslash keeps from ending, except in back
-	// quotes.
-	quotedText = regexp.MustCompile("(?s)^(?:'(?:[^'\\\\]|\\\\.)*'|\"(?:[^\"\\\\]|\\\\.)*\"|`[^`]*`)")
-	// comment is what ends a value without quotes.
-	comment = regexp.MustCompile(`[ \t\v\f\r]#`)
-)
 
 func parseDotenv(s *source) []item {
 	d := dotenv{scanner{src: s, text: s.text, at: func(off int) int { return off }}}
@@ -54,20 +40,18 @@ func parseDotenv(s *source) []item {
 // entry reads one entry. ok is false if its name is at fault.
 func (d *dotenv) entry() (it item, ok bool) {
 	const write = "write NAME=value; a value of several lines needs quotes around it"
-	head := entryHead.FindStringSubmatch(d.text[d.off:])
-	export, name, space, separator := head[1], head[2], head[3], head[4]
-	d.show(d.off, d.off+len(export))
-	at := d.off + len(export)
+	d.export()
+	at := d.off
+	name, space := d.skip(isName), d.skip(isBlank)
 	it = item{Entry: Entry{Name: name, Pos: d.src.position(at)}, place: place{d.src, at}}
-	d.off = at + len(name) + len(space)
 	switch c := d.peek(); {
-	case name == "" && separator == "=":
+	case name == "" && c == '=':
 		d.fail(at, "missing name before =", "write NAME=value")
 	case name == "":
 		d.fail(at, "expected the name of a variable", write)
 	case !isNameStart(name[0]):
 		d.fail(at, "a name starts with a digit", nameHint)
-	case separator != "":
+	case c == '=' || c == ':' && (d.off+1 == len(d.text) || d.text[d.off+1] == '\n' || isBlank(d.text[d.off+1])):
 		d.show(at, d.off+1)
 		d.off++
 		it.Value = d.value()
@@ -86,26 +70,38 @@ func (d *dotenv) entry() (it item, ok bool) {
 	return it, false
 }
 
+// export reads the word that lets a shell read the file too, which may be a name as well.
+func (d *dotenv) export() {
+	after, ok := strings.CutPrefix(d.text[d.off:], "export")
+	name := strings.TrimLeft(after, blanks)
+	if ok && len(name) < len(after) && name != "" && isName(name[0]) {
+		at := len(d.text) - len(name)
+		d.show(d.off, at)
+		d.off = at
+	}
+}
+
 func (d *dotenv) value() Expr {
 	start := d.off
-	for isBlank(d.peek()) {
-		d.off++
-	}
+	d.skip(isBlank)
 	from := d.off
-	if strings.IndexByte("'\"`", d.peek()) >= 0 && d.peek() != 0 {
-		text := quotedText.FindString(d.text[from:])
-		if text == "" {
+	if quote := d.peek(); quote == '\'' || quote == '"' || quote == '`' {
+		end := from + 1
+		for ; end < len(d.text) && d.text[end] != quote; end++ {
+			if d.text[end] == '\\' && quote != '`' {
+				end++ // whatever it is
+			}
+		}
+		if end >= len(d.text) {
 			d.fail(from, "the quote is not closed", "write the same quote at the end of the value")
 			d.off = len(d.text)
 			return nil
 		}
-		end := from + len(text)
 		d.show(from, from+1)
-		d.show(end-1, end)
-		value := d.quoted(text[0], from+1, end-1)
-		for d.off = end; isBlank(d.peek()); {
-			d.off++
-		}
+		d.show(end, end+1)
+		value := d.quoted(quote, from+1, end)
+		d.off = end + 1
+		d.skip(isBlank)
 		if c := d.peek(); c != 0 && c != '\n' && c != '#' {
 			d.fail(d.off, "text after the closing quote", `write quotes around the whole value, or \" for a quote in it`)
 		}
@@ -114,8 +110,10 @@ func (d *dotenv) value() Expr {
 	}
 	d.off = d.find('\n')
 	text := d.text[start:d.off]
-	if i := comment.FindStringIndex(text); i != nil {
-		text = text[:i[0]]
+	for i := 1; i < len(text); i++ {
+		if text[i] == '#' && isBlank(text[i-1]) {
+			text = text[:i]
+		}
 	}
 	return d.scan(from, max(from, start+len(strings.TrimRight(text, blanks))), false)
 }

@@ -177,20 +177,21 @@ func collectFiles(sources []*source, items []item) ([]item, []fileItem) {
 			files = append(files, f)
 		}
 	}
-	names := map[string]bool{}
+	names := make(map[string]bool, len(items))
 	for _, it := range items {
 		names[it.Name] = true
 	}
-	var out []item
+	out := make([]item, 0, len(items))
 	for _, it := range items {
-		out = append(out, it.expand(names, func(f fileItem) {
+		it, more := it.expand(names, func(f fileItem) {
 			if _, ok := index[f.Path]; ok {
 				f.fail(f.label()+" is defined twice", "give one of them another path; ${NAME} is the path in the variable NAME")
 				return
 			}
 			index[f.Path] = len(files)
 			files = append(files, f)
-		})...)
+		})
+		out = append(append(out, it), more...)
 	}
 	for i := range files {
 		files[i].check(index)
@@ -200,7 +201,7 @@ func collectFiles(sources []*source, items []item) ([]item, []fileItem) {
 
 // expand does what the references of an entry say of it. It returns the entry and those
 // that file=true and expires_at=true add, whose names no other entry may have.
-func (it item) expand(names map[string]bool, add func(fileItem)) (all []item) {
+func (it item) expand(names map[string]bool, add func(fileItem)) (_ item, more []item) {
 	sibling := func(suffix, because string, value Expr) item {
 		e := it
 		e.Name, e.Value = it.Name+suffix, value
@@ -227,7 +228,7 @@ func (it item) expand(names map[string]bool, add func(fileItem)) (all []item) {
 			if said.file != "" && e.onChange == nil {
 				e.onChange = &OnChange{Kind: ChangeNone} // as the file
 			}
-			all = append(all, e)
+			more = append(more, e)
 		}
 		if said.file == "" {
 			it.join(said.policy, it.fail)
@@ -247,10 +248,10 @@ func (it item) expand(names map[string]bool, add func(fileItem)) (all []item) {
 	if own {
 		// NAME itself is not set: programs that know NAME_FILE take it for an error if
 		// both are.
-		all = append(all, sibling("_FILE", "file=true", it.Value))
+		more = append(more, sibling("_FILE", "file=true", it.Value))
 		it.Value, it.Unset = nil, true
 	}
-	return append([]item{it}, all...)
+	return it, more
 }
 
 // check records a file within a file, and references in the content of f that ask for what

@@ -50,7 +50,7 @@ func Load(files, environ []string, also ...string) (*Manifest, error) {
 		return nil, errs
 	}
 	settings.exec.Pos = settings.pos()
-	m := &Manifest{OAuth: clients, Refresh: settings.refresh, Exec: settings.exec}
+	m := &Manifest{Entries: make([]Entry, 0, len(items)), OAuth: clients, Refresh: settings.refresh, Exec: settings.exec}
 	for _, f := range contents {
 		f.UpdatePolicy = f.policy.over(settings.policy)
 		m.Files = append(m.Files, f.File)
@@ -135,7 +135,7 @@ func duplicateHint(first Position) string {
 // checkNames records variables that one file sets twice, as under env and as the
 // env of a file.
 func checkNames(items []item) {
-	first := map[string]Position{}
+	first := make(map[string]Position, len(items))
 	for _, it := range items {
 		if p, twice := first[it.Name]; twice {
 			it.fail(it.Name+" is set twice", duplicateHint(p))
@@ -192,7 +192,7 @@ const maxCycle = 10
 // checkCycles records each cycle of entries that use each other. A name in its
 // own value is the inherited variable, so no cycle.
 func checkCycles(items []item) {
-	index := map[string]int{}
+	index := make(map[string]int, len(items))
 	for i, it := range items {
 		index[it.Name] = i
 	}

@@ -114,7 +114,7 @@ func TestLoadBadFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for file, want := range map[string]string{
-		"missing.env": "missing.env: no such file or directory\n  hint: name another",
+		"missing.env": "missing.env: no such file or directory\n  hint: write NAME=value lines",
 		"folder":      "folder: is a directory",
 		"empty.env":   "empty.env: is empty\n  hint: ",
 		"blank.env":   "is empty",

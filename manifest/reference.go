@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -110,18 +111,29 @@ var (
 		return strconv.FormatUint(n, 10)
 	}}
 
-	schemePattern = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`)
-	reserved      = regexp.MustCompile(`^` + reservedScheme + `:[a-z]+/`)
+	schemePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`) })
+	reserved      = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z]+/`) })
 )
 
 // param is a key of a target.
 func param(name string, k kind[string], doc string) key[spec] {
-	return on(name, k, doc, func(v *spec, value string) { v.params.Set(name, value) })
+	return on(name, k, doc, func(v *spec, value string) { v.set(name, value) })
+}
+
+// set stores a parameter of the target.
+func (v *spec) set(name, value string) {
+	if v.params == nil {
+		v.params = url.Values{}
+	}
+	v.params.Set(name, value)
 }
 
 // setParams ends a spec: the parameters of a target of a room are in the order in which
 // they are documented, those of another scheme sorted.
 func (v *spec) setParams() {
+	if v.params == nil {
+		return
+	}
 	names := slices.Sorted(maps.Keys(v.params))
 	if v.Scheme == SchemeRoom {
 		names = targetKeys[v.Kind()].names()
@@ -156,7 +168,7 @@ type schemes []string
 
 // of returns the scheme of a text that is one reference, or "".
 func (k schemes) of(text string) string {
-	if reserved.MatchString(text) {
+	if kind, ok := strings.CutPrefix(text, reservedScheme+":"); ok && reserved().MatchString(kind) {
 		return reservedScheme
 	}
 	for _, scheme := range k {
@@ -180,7 +192,7 @@ func (k schemes) hint(scheme string) string {
 // fault is into text; its message does not quote text.
 func (k schemes) parseReference(text string) (Reference, *fault) {
 	s := &source{schemes: k}
-	v := spec{params: url.Values{}}
+	var v spec
 	s.reference(&v, text)
 	if len(s.fault) > 0 {
 		first := slices.MinFunc(s.fault, func(a, b fault) int { return a.off - b.off })
@@ -195,7 +207,7 @@ func (s *source) reference(v *spec, text string) {
 	switch written, _, ok := strings.Cut(text, ":"); {
 	case v.Scheme == reservedScheme:
 		s.fail(0, "the scheme account: is reserved", "write single quotes around a text in a .env-style file, or {value: TEXT} in YAML")
-	case v.Scheme == "" && ok && schemePattern.MatchString(written):
+	case v.Scheme == "" && ok && schemePattern().MatchString(written):
 		s.fail(0, "unknown scheme", s.hint(written))
 	case v.Scheme == "":
 		s.fail(0, "a reference starts with room:", hints[""])
@@ -205,24 +217,23 @@ func (s *source) reference(v *spec, text string) {
 	if len(s.fault) > 0 {
 		return
 	}
-	at := referencePattern.FindStringSubmatchIndex(text) // matches each text with a colon
-	part := func(i int) (off int, part string, ok bool) {
-		if at[2*i] < 0 {
-			return 0, "", false
-		}
-		return at[2*i], text[at[2*i]:at[2*i+1]], true
-	}
-	if off, group, ok := part(1); ok {
+	path, fragment, hasFragment := strings.Cut(text, "#")
+	path, query, hasQuery := strings.Cut(path, "?")
+	off := len(v.Scheme) + 1
+	if after, ok := strings.CutPrefix(path[off:], "//"); ok {
+		off += len("//")
+		group, _, _ := strings.Cut(after, "/")
 		groupKeys.find("room").set(s, v, queryField("room", group, off))
+		off = min(off+len(group)+1, len(path))
 	}
-	off, kind, _ := part(2)
+	kind, id, _ := strings.Cut(path[off:], "/")
 	switch {
 	case kind == "":
 		s.fail(off, "missing kind in reference", hints[""])
 	case v.Scheme == SchemeRoom && !slices.Contains(kinds, kind):
 		s.fail(off, "unknown kind of reference", didYouMean(kind, kinds...))
 	}
-	off, id, _ := part(3)
+	off = min(off+len(kind)+1, len(path))
 	id, ok := decode(id)
 	switch {
 	case !ok:
@@ -236,20 +247,19 @@ func (s *source) reference(v *spec, text string) {
 		ks = roomQuery[v.Kind()]
 	}
 	var fields []field
-	if off, query, ok := part(4); ok {
-		fields = s.queryFields(query, off, ks)
+	if hasQuery {
+		fields = s.queryFields(query, len(path)+1, ks)
 	}
 	s.query(v, field{kind, off, node{fields: fields}}, ks)
-	if off, fragment, ok := part(5); ok {
-		if fragment, ok = decode(fragment); !ok {
+	if hasFragment {
+		off := len(text) - len(fragment)
+		fragment, ok := decode(fragment)
+		if !ok {
 			s.fail(off, "invalid field: want text", textOnly)
 		}
 		groupKeys.find("field").set(s, v, queryField("field", fragment, off))
 	}
 }
-
-// referencePattern has the group, kind, ID, query and fragment of a reference.
-var referencePattern = regexp.MustCompile(`^[^:]*:(?://([^/?#]*)/?)?([^/?#]*)/?([^?#]*)(?:\?([^#]*))?(?:#(.*))?$`)
 
 // queryField returns a field whose value is text, whatever its key wants.
 func queryField(key, text string, off int) field {
@@ -297,7 +307,7 @@ func (s *source) query(v *spec, query field, ks keys[spec]) {
 		case !ok:
 			s.fail(f.off, "invalid key: want text", textOnly)
 		default:
-			v.params.Set(name, f.value.text)
+			v.set(name, f.value.text)
 		}
 	})
 	s.checkStale(query.value.fields, v.policy)

@@ -101,7 +101,7 @@ func open(name string) *source {
 	const rightFile = "is this the right file? a manifest is NAME=value lines or YAML"
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fail(text.Reason(err).Error(), "name another file with -m, or create this one with NAME=value lines")
+		return fail(text.Reason(err).Error(), "write NAME=value lines into a file of this name")
 	case err != nil:
 		return fail(text.Reason(err).Error(), "")
 	case len(b) > maxSize:

@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"regexp"
 	"strings"
 	"unicode"
 )
@@ -100,23 +99,28 @@ func (t *scanner) dollar() Part {
 		return t.braced(start)
 	case isNameStart(t.text[t.off]):
 		// Not shown: it may be the end of a password with a dollar sign.
-		name := bracedHead.FindStringSubmatch(t.text[t.off:])[1]
-		t.off += len(name)
-		return Part{Variable: &Variable{Name: name}}
+		return Part{Variable: &Variable{Name: t.skip(isName)}}
 	}
 	return Part{Literal: "$"}
 }
-
-// bracedHead has the name of a variable and its operator, or what else follows "${".
-var bracedHead = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)?(:?[-+?]|:)?`)
 
 // braced reads the rest of "${…}"; "${" is at start.
 func (t *scanner) braced(start int) Part {
 	const write = "write ${NAME} or ${NAME:-word}, and $$ for a dollar sign"
 	t.show(start, t.off)
 	at, end := t.off, t.find('}')
-	head := bracedHead.FindStringSubmatch(t.text[at:])
-	v := &Variable{Name: head[1], Operator: head[2]}
+	v := &Variable{}
+	if isNameStart(t.peek()) {
+		v.Name = t.skip(isName)
+	}
+	operator := t.off
+	if t.peek() == ':' {
+		t.off++
+	}
+	if c := t.peek(); c == '-' || c == '+' || c == '?' {
+		t.off++
+	}
+	v.Operator = t.text[operator:t.off]
 	// fail goes past the next "}".
 	fail := func(off int, message, hint string) Part {
 		t.fail(off, message, hint)
@@ -128,6 +132,7 @@ func (t *scanner) braced(start int) Part {
 		t.off = end
 		return fail(start, `"${" is not closed`, closeHint)
 	case t.src.of(t.text[at:]) != "" && (v.Operator == "" || v.Operator == ":"):
+		t.off = at
 		r := t.reference(end)
 		t.show(end, end+1)
 		t.off = end + 1
@@ -137,7 +142,6 @@ func (t *scanner) braced(start int) Part {
 	case v.Operator == ":":
 		return fail(at, "unknown scheme", t.src.hint(v.Name)+"; a default is ${NAME:-word}")
 	}
-	t.off += len(head[0])
 	if v.Operator != "" {
 		t.show(at, t.off)
 		if t.depth++; t.depth > maxDepth {
@@ -177,9 +181,6 @@ func (t *scanner) reference(end int) *Reference {
 	return &r
 }
 
-// queryPair has a key of a query and its value, or what follows "=" in a fragment.
-var queryPair = regexp.MustCompile(`[?&]([^=&#]*)(=[^&#]*)?|#[^=]*=(.*)`)
-
 // showReference shows names in a reference. A default is a value, the value of an
 // unknown key may be one, and a text that is not a URI may not be a reference.
 func (t *scanner) showReference(from int, text string) {
@@ -191,16 +192,25 @@ func (t *scanner) showReference(from int, text string) {
 		text = text[:i]
 	}
 	t.show(from, from+len(text))
-	for _, m := range queryPair.FindAllStringSubmatchIndex(text, -1) {
-		switch {
-		case m[6] >= 0:
-			t.hide(from+m[6], from+m[7])
-		case isQueryKey(text[m[2]:m[3]]):
-		case m[4] >= 0:
-			t.hide(from+m[4]+1, from+m[5])
-		default:
-			t.hide(from+m[2], from+m[3])
+	path, fragment, _ := strings.Cut(text, "#")
+	if _, value, ok := strings.Cut(fragment, "="); ok {
+		t.hide(from+len(text)-len(value), from+len(text))
+		text = path
+	}
+	for i := strings.IndexAny(text, "?&"); i >= 0; i = strings.IndexAny(text, "?&") {
+		from, text = from+i+1, text[i+1:]
+		pair := text
+		if end := strings.IndexAny(text, "&#"); end >= 0 {
+			pair = text[:end]
 		}
+		switch key, _, ok := strings.Cut(pair, "="); {
+		case isQueryKey(key):
+		case ok:
+			t.hide(from+len(key)+1, from+len(pair))
+		default:
+			t.hide(from, from+len(pair))
+		}
+		from, text = from+len(pair), text[len(pair):]
 	}
 }
 
@@ -210,6 +220,15 @@ func (t *scanner) peek() byte {
 		return t.text[t.off]
 	}
 	return 0
+}
+
+// skip returns the bytes from here on that are so, and goes past them.
+func (t *scanner) skip(is func(c byte) bool) string {
+	from := t.off
+	for t.off < len(t.text) && is(t.text[t.off]) {
+		t.off++
+	}
+	return t.text[from:t.off]
 }
 
 // find returns where the next c is, or the end.

@@ -119,7 +119,7 @@ func idKey(kind Kind, doc string) key[spec] {
 
 // readForm reads a mapping that has one of some forms.
 func (s *source) readForm(forms []form, f field) spec {
-	v := spec{params: url.Values{}}
+	var v spec
 	i := slices.IndexFunc(forms, func(c form) bool { return has(f.value.fields, c.name) })
 	if i < 0 {
 		s.withoutForm(forms, f)

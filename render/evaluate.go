@@ -220,8 +220,8 @@ func (e *evaluation) variable(b []byte, r *result, v *manifest.Variable, depth i
 	return e.text(b, r, value)
 }
 
-// lookup returns the value that name has within r. It is not ok when there is
-// none because of an error.
+// lookup returns the value that name has within r. It is not ok when an error is the
+// reason that it has no value.
 func (e *evaluation) lookup(r *result, name string, depth int) (value []byte, set, ok bool) {
 	other := e.results[name]
 	if other == nil || other == r {

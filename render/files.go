@@ -31,8 +31,8 @@ type fileResult struct {
 	descriptor int
 }
 
-// newFiles numbers the files that the child gets open from 3 on, as
-// [os/exec.Cmd.ExtraFiles] does; one that is absent leaves a gap.
+// newFiles numbers the files that the command gets open, from 3 on like
+// [os/exec.Cmd.ExtraFiles]; one that is absent leaves a gap.
 func newFiles(m *manifest.Manifest) map[string]*fileResult {
 	files := make(map[string]*fileResult, len(m.Files))
 	descriptor := firstDescriptor

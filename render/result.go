@@ -26,7 +26,7 @@ type Variable struct {
 }
 
 // Environ returns Env as NAME=VALUE for execve(2). The strings hold the values
-// in the clear: call it when the child starts and not before.
+// in the clear: call it when the command starts and not before.
 func (g *Result) Environ() []string {
 	environ := make([]string, len(g.Env))
 	for i, v := range g.Env {

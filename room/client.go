@@ -1,8 +1,8 @@
-// Package room is a client of the Room API: a room's secrets, and who is in it,
-// over one WebSocket. Section numbers in this package are those of docs/room-api.md.
+// Package room is a client of the Room API: secrets and participants of a room, over
+// one WebSocket. Section numbers in this package are those of docs/room-api.md.
 //
-// A [Client] stays connected: when the connection drops it comes back by
-// itself, and requests wait for that as long as their contexts allow.
+// A [Client] stays connected: it reconnects with exponential backoff, and calls wait
+// for that as long as their contexts allow.
 package room
 
 import (
@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/secret"
@@ -38,12 +39,11 @@ type Config struct {
 	// URL is {base}/rooms/{name}; its scheme is http, https, ws or wss.
 	// Errors and logs leave out its query.
 	URL string
-	// Token returns the participant token. It is asked anew for each attempt
-	// to connect; nil sends none.
+	// Token returns the participant token. It is called for each attempt to connect;
+	// nil sends no token.
 	Token func(context.Context) (secret.Value, error)
-	// DialContext connects. Nil means TCP, through the proxy that the
-	// environment names. [Dial] does not repeat what fails with an error that
-	// is no [net.Error].
+	// DialContext connects. Nil is TCP, through the proxy of the environment. [Dial]
+	// does not repeat an attempt that fails with an error other than a [net.Error].
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// OnSecretRequested and OnOAuthRequested handle requests of other participants,
 	// which are rejected, with the reason [NoHandler], where there is no handler.
@@ -53,16 +53,16 @@ type Config struct {
 	// waits for its handlers. A handler can run before [Dial] has returned.
 	OnSecretRequested func(context.Context, *Client, SecretRequested)
 	OnOAuthRequested  func(context.Context, *Client, OAuthRequested)
-	// Logger hears of connections lost and found; nil is none.
+	// Logger gets disconnects and reconnects; nil discards them.
 	Logger *slog.Logger
 }
 
-// A Client is in a room. Its methods may be called by several goroutines at
-// once; their requests share one connection, and none waits for another.
+// A Client is connected to a room. Its methods may be called by several goroutines at
+// once; their calls share one connection, and do not wait for each other.
 type Client struct {
 	config    Config
 	dialURL   string
-	url       string // dialURL without its secrets
+	url       string // dialURL without query and user
 	transport *http.Transport
 	log       *slog.Logger
 
@@ -70,34 +70,34 @@ type Client struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	wg     sync.WaitGroup
-	tries  int // since the connection was lost, with the one that was; run's
+	tries  int // failures since the last connection was ready; of run
 
 	handlers   map[string]handler
 	events     chan wire.Message
 	eventBytes atomic.Int64
 	eventsLost atomic.Bool   // since a handler last returned
-	wake       chan struct{} // one slot: there is something in queue
+	wake       chan struct{} // one slot: queue is not empty
 
 	presence presence
 
 	mu      sync.Mutex
 	session Session
-	current *connection // that there is, or was last
-	lost    error       // why there is no connection; nil when there is one
-	err     error       // why the client has ended
+	current *connection // the last one that was ready
+	lost    error       // why there is no connection; nil if there is one
+	err     error       // why the client is closed
 	lastID  uint64
-	pending map[uint64]*request // all that are not answered
-	queue   []*request          // those of them to write, in order of id
-	streams map[string]*stream  // that the connection carries
+	pending map[uint64]*request // without a response
+	queue   []*request          // pending, to be written, in order of id
+	streams map[string]*stream  // of the connection
 }
 
-// Dial enters a room and returns when the room is ready.
+// Dial joins a room and returns when the room is ready.
 //
-// What may pass, from a connection refused to a status of 503, it tries again
-// twice, within about a second, before it fails with [ErrUnreachable].
+// After an error that may pass, such as a refused connection or the status 503, it
+// makes two more attempts within about a second, and then fails with [ErrUnreachable].
 // It fails at once with [ErrForbidden], [ErrNoRoom], [ErrRoomDisabled] and
 // [ErrClosed], and when ctx ends. A ctx without a deadline gets one of 30 seconds.
-// After Dial has returned ctx has no effect.
+// ctx has no effect after Dial returned.
 func Dial(ctx context.Context, config Config) (*Client, error) {
 	dialURL, shown, err := roomURL(config.URL)
 	if err != nil {
@@ -117,7 +117,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 		done:      make(chan struct{}),
 		handlers:  config.handlers(),
 		events:    make(chan wire.Message, maxEvents),
-		wake:      make(chan struct{}, 1),
+		wake:      notify.Slot(),
 		pending:   make(map[uint64]*request),
 		streams:   make(map[string]*stream),
 	}
@@ -140,46 +140,42 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 	return c, nil
 }
 
-// Close leaves the room. It returns when nothing of the client runs any more,
-// so a handler does not call it. Requests that are not answered fail with
-// [ErrClosed].
+// Close leaves the room, and returns when no goroutine of the client runs, so a handler
+// must not call it. Calls without a response fail with [ErrClosed].
 func (c *Client) Close() error {
 	c.cancel()
 	c.wg.Wait()
 	return nil
 }
 
-// Done is closed when the client has ended for good.
+// Done is closed when the client is closed for good.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err says why the client has ended: [ErrClosed], [ErrForbidden], [ErrNoRoom]
-// or [ErrRoomDisabled]. It is nil before that.
+// Err returns why the client is closed for good: [ErrClosed], [ErrForbidden],
+// [ErrNoRoom] or [ErrRoomDisabled]. Before, it is nil.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// Session describes the connection that there is, or was last.
+// Session describes the current connection or, without one, the last.
 func (c *Client) Session() Session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.session
 }
 
-// Reconnect drops the connection, if there is one, and comes back on a new one
-// with a new token. Requests fare as they do whenever a connection drops.
+// Reconnect replaces the connection, if there is one, by a new one with a new token.
+// For calls it is as if the connection had dropped.
 func (c *Client) Reconnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	select {
-	case c.current.renew <- struct{}{}:
-	default:
-	}
+	notify.Send(c.current.renew)
 }
 
-// errRenew ends a connection for another one.
-var errRenew = errors.New("the connection is being renewed")
+// errRenew closes a connection that [Client.Reconnect] replaces.
+var errRenew = errors.New("connection renewed")
 
 // connect makes attempts until a room is ready, paced by b, for as long as the
 // errors are not final and may be followed by another attempt.
@@ -219,7 +215,7 @@ func (c *Client) attempt(ctx context.Context) (*connection, error) {
 	return k, nil
 }
 
-// annotate says where err happened and what that means.
+// annotate adds the address of the room, and [ErrUnreachable] unless err is final.
 func (c *Client) annotate(err error) error {
 	if final(err) {
 		return fmt.Errorf("%s: %w", c.url, err)
@@ -227,9 +223,9 @@ func (c *Client) annotate(err error) error {
 	return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.url, err)
 }
 
-// logDisconnect notes why there is no connection. One that drops is often back at once,
-// as when a local room changes hands, and an outage is worth one warning. While
-// [Dial] runs nothing is news: it says so itself in the end.
+// logDisconnect notes why there is no connection. The first failure is often followed
+// by a reconnect at once, as when the local room fails over, so an outage is one
+// warning. Dial returns its errors, and logs them for debugging only.
 func (c *Client) logDisconnect(err error) {
 	c.mu.Lock()
 	c.lost = err
@@ -243,7 +239,7 @@ func (c *Client) logDisconnect(err error) {
 			level = slog.LevelWarn
 		}
 	}
-	c.log.Log(context.Background(), level, "no connection to the room", "error", err)
+	c.log.Log(context.Background(), level, "disconnected", "error", err, "attempt", c.tries)
 }
 
 // run keeps the client connected until it ends.
@@ -255,7 +251,7 @@ func (c *Client) run(k *connection) {
 		since := time.Now()
 		err := c.serve(k)
 		if time.Since(since) > maxDelay {
-			b.Reset() // else a room that drops us at once would be hammered
+			b.Reset() // not for a room that drops each connection at once
 		}
 		c.presence.change(c.presence.off)
 		c.requeue()
@@ -273,11 +269,11 @@ func (c *Client) run(k *connection) {
 			return
 		}
 		c.tries = 0
-		c.log.Info("the room is back")
+		c.log.Info("reconnected")
 	}
 }
 
-// serve lives with k until it drops, and returns why.
+// serve uses k until it drops, and returns why.
 func (c *Client) serve(k *connection) error {
 	g, ctx := errgroup.WithContext(c.ctx)
 	g.Go(func() error { return c.read(k) })

@@ -17,22 +17,21 @@ import (
 const (
 	// readyTimeout bounds the wait for room_ready and connected.
 	readyTimeout = 30 * time.Second
-	// pingInterval is also how long a pong may take: a room that is silent
-	// for twice as long is gone.
+	// pingInterval is also the timeout of a pong: a connection without one for twice
+	// as long is closed.
 	pingInterval = 30 * time.Second
-	// closeTimeout bounds the wait for a room that reads no more to take our
-	// close frame.
+	// closeTimeout bounds the write of a close frame to a room that does not read.
 	closeTimeout = time.Second
 )
 
-// A Session is what a room says of itself and of us when we enter. All but
-// Name change when the room or the connection is a new one.
+// A Session is what a room reports when a client joins. All but Name may change with
+// each connection.
 type Session struct {
 	RoomName      string
 	RoomURL       string
-	SessionID     string // the same for all who are in the room at a time
-	ParticipantID string // ours, on this connection
-	Name          string // our identity, of the token
+	SessionID     string // the same for all participants at a time
+	ParticipantID string // of this connection
+	Name          string // identity in the token
 }
 
 // A connection is one WebSocket, from handshake to drop. One goroutine reads
@@ -67,8 +66,8 @@ func (k *connection) next(ctx context.Context) (wire.Message, error) {
 	}
 }
 
-// enter reads until the room is ready, which two messages say, in either order
-// (section 4.1). Everything else goes to other.
+// enter reads until the room is ready, which two messages report, in either order
+// (section 4.1). It passes all others to other.
 func (k *connection) enter(ctx context.Context, other func(wire.Message)) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
@@ -80,11 +79,11 @@ func (k *connection) enter(ctx context.Context, other func(wire.Message)) error 
 		case websocket.CloseStatus(err) == websocket.StatusNormalClosure:
 			return fmt.Errorf("%w by the room before it was ready", ErrClosed)
 		case errors.Is(err, context.DeadlineExceeded) && !ready:
-			return fmt.Errorf("it is not ready, no %s came: %w", wire.TypeRoomReady, err)
+			return fmt.Errorf("not ready: no %s: %w", wire.TypeRoomReady, err)
 		case errors.Is(err, context.DeadlineExceeded):
-			return fmt.Errorf("it is not ready, no %s came: %w", wire.TypeConnected, err)
+			return fmt.Errorf("not ready: no %s: %w", wire.TypeConnected, err)
 		case err != nil:
-			return fmt.Errorf("it went away before it was ready: %w", peerError{err})
+			return fmt.Errorf("disconnected before the room was ready: %w", peerError{err})
 		}
 		switch m.Type {
 		case wire.TypeRoomReady:
@@ -115,7 +114,7 @@ func unpackJSON(m wire.Message, v any) error {
 	return nil
 }
 
-// ping keeps the connection alive and returns when the room is not.
+// ping keeps the connection alive, and returns when the room does not respond.
 func (k *connection) ping(ctx context.Context) error {
 	ticker := time.NewTicker(pingInterval)
 	defer ticker.Stop()
@@ -129,16 +128,15 @@ func (k *connection) ping(ctx context.Context) error {
 		err := k.ws.Ping(pong)
 		cancel()
 		if err != nil {
-			return fmt.Errorf("the room is silent: %w", err)
+			return fmt.Errorf("no response to a ping: %w", err)
 		}
 	}
 }
 
-// close ends the connection, with a close frame when we part in peace: a room
-// that sees none expects us back. The room's own close frame is not waited
-// for; it says nothing new and costs a round trip.
-func (k *connection) close(inPeace bool) {
-	if inPeace {
+// close closes the connection, with a close frame if the client will not reconnect. It
+// does not wait for the close frame of the room, which would cost a round trip.
+func (k *connection) close(forGood bool) {
+	if forGood {
 		timer := time.AfterFunc(closeTimeout, func() { _ = k.cork.Close() })
 		defer timer.Stop()
 		k.cork.HangUp()

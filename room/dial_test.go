@@ -33,7 +33,7 @@ func TestReady(t *testing.T) {
 		"room_ready first": func(p *peer) { p.roomReady(); p.connected() },
 		"connected first":  func(p *peer) { p.connected(); p.roomReady() },
 		"among others": func(p *peer) {
-			p.event(wire.TypeStatus, wire.Status{Status: "starting", Message: "…"}, "")
+			p.event("room.status", map[string]string{"status": "starting", "message": "…"}, "")
 			p.roomReady()
 			p.send(wire.Message{Type: "unheard.of", Payload: []byte("not packed")})
 			p.answer(1, wire.Empty{})
@@ -169,7 +169,7 @@ func TestDialGivesUp(t *testing.T) {
 		"hangs up": func(testing.TB) http.Handler {
 			return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 		},
-		"try again later": play(func(p *peer) { _ = p.ws.Close(websocket.StatusTryAgainLater, "later") }),
+		"try again later": play(func(p *peer) { _ = p.ws.Close(websocket.StatusTryAgainLater, "later\x1b[2J") }),
 		"drops":           play(func(*peer) {}),
 		"drops half-way":  play(func(p *peer) { p.roomReady() }),
 		"text frame":      play(func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageText, []byte("{}")) }),
@@ -190,8 +190,8 @@ func TestDialGivesUp(t *testing.T) {
 					return pipe(ctx, network, address)
 				}
 				_, err := room.Dial(t.Context(), config)
-				if !errors.Is(err, room.ErrUnreachable) {
-					t.Error(err)
+				if !errors.Is(err, room.ErrUnreachable) || strings.Contains(err.Error(), "\x1b") {
+					t.Errorf("%q", err)
 				}
 				if len(dials) != 3 {
 					t.Fatalf("%d attempts", len(dials))
@@ -299,6 +299,33 @@ func TestDialEndlessBody(t *testing.T) {
 	}
 }
 
+// The headers of a refusal are not read without a bound.
+func TestDialEndlessHeader(t *testing.T) {
+	config := listen(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X", strings.Repeat("x", 256<<10))
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	if _, err := room.Dial(soon(t), config); !errors.Is(err, room.ErrUnreachable) || len(err.Error()) > 1000 {
+		t.Errorf("%.1000v", err)
+	}
+}
+
+// An error repeats little of what answers.
+func TestDialLongWords(t *testing.T) {
+	config := listen(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "HTTP/1.1 %s\r\n\r\n", strings.Repeat("x", 32<<10))
+	}))
+	if _, err := room.Dial(soon(t), config); err == nil || !strings.Contains(err.Error(), "xxx") || len(err.Error()) > 1000 {
+		t.Errorf("%.1000v", err)
+	}
+}
+
 // A token goes to the room's address only.
 func TestDialFollowsNoRedirect(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -350,7 +377,7 @@ func TestDialNoRoom(t *testing.T) {
 			w.WriteHeader(http.StatusSwitchingProtocols)
 		}))
 		_, err := room.Dial(t.Context(), config)
-		if !errors.Is(err, room.ErrUnreachable) || !strings.Contains(err.Error(), "no room") || attempts.Load() != 1 {
+		if !errors.Is(err, room.ErrUnreachable) || !strings.Contains(err.Error(), "not a MeshAgent room") || attempts.Load() != 1 {
 			t.Errorf("%v after %d attempts", err, attempts.Load())
 		}
 	})

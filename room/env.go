@@ -22,22 +22,22 @@ import (
 const (
 	defaultURL = "https://api.meshagent.com"
 
-	// maxToken bounds what is read of a token file, in bytes.
+	// maxToken is the maximum size of a token file, in bytes.
 	maxToken = 64 << 10
 
-	// tokenLifetime is enough for one attempt to connect; each gets a token of its own.
+	// tokenLifetime of a signed token, which is for one attempt to connect.
 	tokenLifetime = 5 * time.Minute
 )
 
-// Env is what variables of the environment say of a room (docs/environment.md). The
-// containers of a room have them.
+// Env is how to reach a room, by variables of the environment (docs/environment.md).
+// The containers of a room have them.
 type Env struct {
 	Room      string       // MESHAGENT_ROOM: name
 	Token     secret.Value // MESHAGENT_TOKEN
 	TokenFile string       // ROOMENV_TOKEN_FILE: path; overrides Token, and is read for each attempt to connect
-	APIKey    secret.Value // MESHAGENT_API_KEY: signs a token for each attempt to connect where there is none
+	APIKey    secret.Value // MESHAGENT_API_KEY: signs a token for each attempt to connect, unless Token or TokenFile is set
 	RoomURL   string       // MESHAGENT_ROOM_URL: base URL
-	APIURL    string       // MESHAGENT_API_URL: base URL where RoomURL is ""
+	APIURL    string       // MESHAGENT_API_URL: base URL, used if RoomURL is ""
 	Identity  string       // ROOMENV_IDENTITY: for tokens that APIKey signs
 }
 
@@ -55,8 +55,7 @@ func FromEnv() Env {
 }
 
 // Config returns how to connect to the room. It fails with [ErrMissingRoom] or
-// [ErrMissingToken] when e says too little, and when the token file or the API key
-// cannot be used.
+// [ErrMissingToken], and if the token file or the API key is invalid.
 func (e Env) Config() (Config, error) {
 	sign, err := e.token()
 	switch {
@@ -84,7 +83,7 @@ func (e Env) Dial(ctx context.Context, name string) (*Client, error) {
 	return Dial(ctx, c)
 }
 
-// token returns how to get a token; nil is not at all.
+// token returns a function that returns a token; nil if no variable is set.
 func (e Env) token() (func() (secret.Value, error), error) {
 	switch {
 	case e.TokenFile != "":
@@ -97,7 +96,7 @@ func (e Env) token() (func() (secret.Value, error), error) {
 	}
 	key, err := token.ParseAPIKey(e.APIKey)
 	if err != nil {
-		return nil, fmt.Errorf("cannot use MESHAGENT_API_KEY: %w", err)
+		return nil, fmt.Errorf("MESHAGENT_API_KEY: %w", err)
 	}
 	return func() (secret.Value, error) {
 		return token.Token{
@@ -115,7 +114,7 @@ func (e Env) token() (func() (secret.Value, error), error) {
 // readToken reads the token file.
 func (e Env) readToken() (secret.Value, error) {
 	failed := func(err error) (secret.Value, error) {
-		return secret.Value{}, fmt.Errorf("cannot use the token file %s: %w", e.TokenFile, text.Reason(err))
+		return secret.Value{}, fmt.Errorf("read token file %s: %w", e.TokenFile, text.Reason(err))
 	}
 	f, err := os.Open(e.TokenFile)
 	if err != nil {
@@ -128,15 +127,15 @@ func (e Env) readToken() (secret.Value, error) {
 	case err != nil:
 		return failed(err)
 	case len(b) == 0:
-		return failed(errors.New("it is empty"))
+		return failed(errors.New("empty file"))
 	case len(b) > maxToken:
-		return failed(fmt.Errorf("it has more than %d KiB", maxToken>>10))
+		return failed(fmt.Errorf("larger than %d KiB", maxToken>>10))
 	}
 	return secret.New(b), nil
 }
 
-// Name returns the identity of tokens that roomenv signs: Identity or, without one,
-// the user of the operating system, by number where it has no name.
+// Name returns the identity in signed tokens: Identity or, if unset, the user name of
+// the operating system, or else "uid-" and the number of the user.
 func (e Env) Name() string {
 	if e.Identity != "" {
 		return e.Identity

@@ -8,7 +8,7 @@ import (
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
-// What is held for handlers that are slower than the room.
+// Bounds of the queue of events for handlers.
 const (
 	maxEvents     = 1024
 	maxEventBytes = wire.DefaultMaxMessage
@@ -62,7 +62,7 @@ func (c *Client) rejectUnhandled(ctx context.Context, reject func(ctx context.Co
 	ctx, cancel := context.WithTimeout(ctx, rejectTimeout)
 	defer cancel()
 	if err := reject(ctx, id, NoHandler); err != nil {
-		c.log.Warn("cannot reject a request, which nobody handles", "error", err)
+		c.log.Warn("rejecting request failed", "error", err)
 	}
 }
 
@@ -84,7 +84,7 @@ func (c *Client) event(m wire.Message) {
 	}
 	c.eventBytes.Add(-size)
 	if !c.eventsLost.Swap(true) {
-		c.log.Error("dropping events: their handlers are too slow", "first", m)
+		c.log.Error("dropping events, handler too slow", "first", m)
 	}
 }
 
@@ -98,7 +98,7 @@ func (c *Client) handleEvents() {
 		}
 		header, _, err := wire.Unpack(m.Payload)
 		if c.ctx.Err() == nil && (err != nil || !c.handlers[m.Type](c.ctx, c, header)) {
-			c.log.Warn("dropped an event that is malformed", "event", m)
+			c.log.Warn("dropped malformed event", "event", m)
 		}
 		c.eventBytes.Add(-int64(len(m.Payload)))
 		c.eventsLost.Store(false)

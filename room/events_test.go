@@ -113,7 +113,9 @@ func TestSlowHandler(t *testing.T) {
 			}()
 			_ = c.Close()
 			close(last)
-			if n := strings.Count(log.String(), "dropping events"); n != 1 {
+			// Not for each of them: once, and once more for each "last" that came
+			// while a handler had returned and the queue was still full.
+			if n := strings.Count(log.String(), "dropping events"); n < 1 || n > 10 {
 				t.Errorf("logged %d times", n)
 			}
 		})

@@ -14,22 +14,23 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/roomenv/roomenv/internal/cork"
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
-// protocolVersion is the query parameter v (section 1.3): the SDK whose
-// dialect we speak.
+// protocolVersion is the query parameter v (section 1.3): the version of the SDK that
+// this client behaves like.
 const protocolVersion = "0.44.11"
 
 // handshakeTimeout bounds each of TLS and HTTP within one attempt.
 const handshakeTimeout = 10 * time.Second
 
-// roomURL is the address to dial, and the same without what may be secret in
-// it, for people.
+// roomURL returns the address to dial, and the same without query and user, which may
+// be secret, for messages.
 func roomURL(raw string) (dial, shown string, err error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return "", "", fmt.Errorf("the room's address is not a URL: %w", cause(err))
+		return "", "", fmt.Errorf("invalid room URL: %w", cause(err))
 	}
 	switch {
 	case u.Scheme == "ws":
@@ -37,10 +38,10 @@ func roomURL(raw string) (dial, shown string, err error) {
 	case u.Scheme == "wss":
 		u.Scheme = "https"
 	case u.Scheme != "http" && u.Scheme != "https":
-		return "", "", fmt.Errorf("the room's address has the scheme %q: use https, http, wss or ws", u.Scheme)
+		return "", "", fmt.Errorf("invalid room URL: scheme %q, want https, http, wss or ws", u.Scheme)
 	}
 	if u.Host == "" {
-		return "", "", errors.New("the room's address names no host")
+		return "", "", errors.New("invalid room URL: missing host")
 	}
 	shown = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 	query := u.Query()
@@ -76,8 +77,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// A lasting error is one that does not pass soon: a token that cannot be had, or a
-// server that is not a room.
+// A lasting error does not pass soon: no token, or a server that is not a room.
 type lasting struct{ error }
 
 func (l lasting) Unwrap() error { return l.error }
@@ -95,7 +95,7 @@ func (c *Client) handshake(ctx context.Context) (*connection, error) {
 	if c.config.Token != nil {
 		token, err := c.config.Token(ctx)
 		if err != nil {
-			return nil, lasting{fmt.Errorf("cannot get a token for the room: %w", err)}
+			return nil, lasting{fmt.Errorf("get token: %w", err)}
 		}
 		header.Set("Authorization", "Bearer "+string(token.Reveal()))
 	}
@@ -109,7 +109,7 @@ func (c *Client) handshake(ctx context.Context) (*connection, error) {
 		}
 		rwc, ok := resp.Body.(io.ReadWriteCloser)
 		if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
-			_ = resp.Body.Close() // the status says it all
+			_ = resp.Body.Close() // which may be endless
 			return nil, statusError(resp.StatusCode)
 		}
 		line = cork.New(rwc)
@@ -123,24 +123,24 @@ func (c *Client) handshake(ctx context.Context) (*connection, error) {
 	switch {
 	case err == nil:
 		ws.SetReadLimit(wire.DefaultMaxMessage)
-		return &connection{ws: ws, cork: line, renew: make(chan struct{}, 1)}, nil
+		return &connection{ws: ws, cork: line, renew: notify.Slot()}, nil
 	case line != nil:
-		return nil, lasting{fmt.Errorf("what answers is no room: %w", cause(err))}
+		return nil, lasting{fmt.Errorf("the server is not a MeshAgent room: %w", cause(err))}
 	}
 	return nil, cause(err)
 }
 
-// statusError repeats nothing of what the server wrote.
+// statusError includes no text of the server.
 func statusError(status int) error {
 	switch status {
 	case http.StatusForbidden:
-		return fmt.Errorf("%w (status 403): check that it has not expired and is for this room", ErrForbidden)
+		return fmt.Errorf("%w (status 403): it may be expired or for a different room", ErrForbidden)
 	case http.StatusNotFound:
-		return fmt.Errorf("%w (status 404): check the name and the address", ErrNoRoom)
+		return fmt.Errorf("%w (status 404)", ErrNoRoom)
 	case http.StatusLocked:
 		return fmt.Errorf("%w (status 423)", ErrRoomDisabled)
 	}
-	return fmt.Errorf("it answers with status %d %s", status, http.StatusText(status))
+	return fmt.Errorf("status %d %s", status, http.StatusText(status))
 }
 
 // cause is err without the URLs that net/http puts around it: their query may

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Messaging is a room's messaging toolkit (section 9): who is in the room. Only
-// participants who have it enabled see each other.
+// Messaging is a room's messaging toolkit (section 9): the participants of the
+// room. Only those that have it enabled see each other.
 type Messaging struct{ client *Client }
 
 // Messaging returns the room's messaging.
@@ -25,16 +25,16 @@ func (p Participant) Name() string {
 	return name
 }
 
-// Enable enables messaging, on this connection and all that follow it, and returns
-// when the room has said who is here.
+// Enable enables messaging, on this connection and all that follow, and returns when
+// the room has sent the list of participants.
 func (m *Messaging) Enable(ctx context.Context) error {
 	p := &m.client.presence
 	p.change(func() { p.wanted, p.err = true, nil })
 	return m.client.waitFor(ctx, func() (bool, error) { return p.here, p.enabled() })
 }
 
-// Participants returns who else is here, in the order they appeared. Without a
-// connection nobody is.
+// Participants returns the other participants, in the order they appeared. Without a
+// connection the list is empty.
 func (m *Messaging) Participants() []Participant {
 	p := &m.client.presence
 	p.mu.Lock()
@@ -42,8 +42,8 @@ func (m *Messaging) Participants() []Participant {
 	return slices.Clone(p.list)
 }
 
-// Find returns the first participant that is wanted, and waits until there is
-// one. Messaging has to be enabled.
+// Find waits for a participant that is wanted, and returns the first one. Messaging
+// must be enabled.
 func (m *Messaging) Find(ctx context.Context, wanted func(Participant) bool) (found Participant, err error) {
 	err = m.Await(ctx, func(here []Participant) bool {
 		i := slices.IndexFunc(here, wanted)
@@ -55,8 +55,8 @@ func (m *Messaging) Find(ctx context.Context, wanted func(Participant) bool) (fo
 	return found, err
 }
 
-// Await waits until those who are here are as wanted, which does not keep them
-// and calls nothing of the client. Messaging has to be enabled.
+// Await waits until wanted returns true for the list of participants. It must not
+// retain the list or call the client. Messaging must be enabled.
 func (m *Messaging) Await(ctx context.Context, wanted func(here []Participant) bool) error {
 	p := &m.client.presence
 	return m.client.waitFor(ctx, func() (bool, error) { return wanted(p.list), p.enabled() })

@@ -115,6 +115,25 @@ func TestPresence(t *testing.T) {
 	close(steps)
 }
 
+// What a room says of who is here is bounded.
+func TestPresenceOfMany(t *testing.T) {
+	var all []string
+	for i := range 10_500 {
+		all = append(all, fmt.Sprintf(`{"id":"p%d"}`, i))
+	}
+	c := dial(t, listen(t, scripted(t, func(p *peer, _ int) {
+		p.ready()
+		enableIn(p, strings.Join(all, ","))
+		p.hold()
+	})))
+	if err := c.Messaging().Enable(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(c.Messaging().Participants()); n != 10_000 {
+		t.Errorf("%d participants are here", n)
+	}
+}
+
 // On each new connection messaging is enabled anew, before and after the room
 // said who was here, and nobody of the old one is left.
 func TestPresenceAfterReconnect(t *testing.T) {

@@ -9,14 +9,14 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// OAuth is a client of an OAuth provider. With a [Connector] that the room can
-// ask, any of it may be missing.
+// OAuth is a client of an OAuth provider. With a [Connector] that the room resolves,
+// any field may be empty.
 type OAuth struct {
 	ClientID              string
 	ClientSecret          secret.Value // empty for a public client
 	AuthorizationEndpoint string
 	TokenEndpoint         string
-	NoPKCE                bool // for providers that do not know it
+	NoPKCE                bool // for a provider without PKCE
 	Scopes                []string
 }
 
@@ -30,23 +30,21 @@ type Connector struct {
 // An OAuthRequest asks a participant to authorize an OAuth client (section
 // 7.6).
 type OAuthRequest struct {
-	ParticipantID string // who is asked
+	ParticipantID string // the approver
 	Connector     *Connector
 	OAuth         *OAuth
 	RedirectURI   string
-	DelegateTo    string        // for whom the token is stored, an identity; "" is us
+	DelegateTo    string        // identity that the token is stored for; "" is this one
 	Timeout       time.Duration // as in [SecretRequest]
 }
 
-// RequestOAuthToken returns an access token (request_oauth_token): one that the
-// room has stored, refreshed where it has to be, or else one that the
-// participant, who is asked, authorizes. The token is empty when the connector
-// needs none.
+// RequestOAuthToken returns an access token (request_oauth_token): a stored one,
+// refreshed if needed, or else one that the approver authorizes. The token is empty if
+// the connector needs none.
 //
-// A rejection, and a provider that does not play along, are
-// [ErrOperationFailed]; else errors are as those of [Secrets.Request], and so
-// is what happens when the connection drops. A client that the token's grant
-// does not allow is [ErrPermissionDenied].
+// A rejection or an error of the provider is [ErrOperationFailed], a client that the
+// grants of the token do not allow is [ErrPermissionDenied]. Otherwise errors and
+// reconnects are those of [Secrets.Request].
 func (s *Secrets) RequestOAuthToken(ctx context.Context, r OAuthRequest) (secret.Value, error) {
 	ctx, cancel, seconds := withTimeout(ctx, r.Timeout)
 	defer cancel()
@@ -66,12 +64,12 @@ func (s *Secrets) RequestOAuthToken(ctx context.Context, r OAuthRequest) (secret
 type OfflineOAuthQuery struct {
 	Connector   *Connector
 	OAuth       *OAuth
-	DelegatedTo string // whom the token is for; "" is us
-	DelegatedBy string // who authorized it; "" is us
+	DelegatedTo string // identity that may use the token; "" is this one
+	DelegatedBy string // identity that authorized it; "" is this one
 }
 
-// OfflineOAuthToken returns an access token without asking anyone, refreshed
-// where it has to be (get_offline_oauth_token). None is [ErrNotFound].
+// OfflineOAuthToken returns a stored access token, refreshed if needed
+// (get_offline_oauth_token). If there is no such token, it is [ErrNotFound].
 func (s *Secrets) OfflineOAuthToken(ctx context.Context, q OfflineOAuthQuery) (secret.Value, error) {
 	var token wire.AccessToken
 	if _, err := s.ask(ctx, wire.GetOfflineOAuthToken, wire.OfflineOAuthTokenArguments{
@@ -83,22 +81,21 @@ func (s *Secrets) OfflineOAuthToken(ctx context.Context, q OfflineOAuthQuery) (s
 		return secret.Value{}, unsupported(err)
 	}
 	if token.AccessToken.Len() == 0 {
-		return secret.Value{}, &Error{Op: op(wire.GetOfflineOAuthToken), Code: wire.NotFound, Text: "there is no such token"}
+		return secret.Value{}, &Error{Op: op(wire.GetOfflineOAuthToken), Code: int(wire.NotFound), Text: "token not found"}
 	}
 	return token.AccessToken.Value, nil
 }
 
-// ProvideAuthorization answers a request with the code that the provider
-// redirected with (provide_oauth_authorization). Any connection of the identity
-// that was asked may do so. The room exchanges the code; when that fails it is
-// [ErrOperationFailed] here too. A request that is not open (any more) is
-// [ErrNotFound], but not after a connection was lost.
+// ProvideAuthorization answers a request with the authorization code of the redirect
+// (provide_oauth_authorization), on any connection of the approver. If the room cannot
+// exchange the code, it is [ErrOperationFailed]. A request that is closed is
+// [ErrNotFound], except after a reconnect.
 func (s *Secrets) ProvideAuthorization(ctx context.Context, requestID string, code secret.Value) error {
 	return s.provideAuthorization(ctx, wire.ProvideAuthorizationArguments{RequestID: requestID, Code: wire.Secret{Value: code}})
 }
 
-// RejectAuthorization answers a request with the reason why there is no
-// authorization (provide_oauth_authorization with an error).
+// RejectAuthorization rejects a request, with a reason (provide_oauth_authorization
+// with an error).
 func (s *Secrets) RejectAuthorization(ctx context.Context, requestID, reason string) error {
 	return s.provideAuthorization(ctx, wire.ProvideAuthorizationArguments{RequestID: requestID, Error: &reason})
 }
@@ -107,12 +104,11 @@ func (s *Secrets) provideAuthorization(ctx context.Context, a wire.ProvideAuthor
 	return doneBefore(s.ask(ctx, wire.ProvideOAuthAuthorization, a, nil))
 }
 
-// OAuthRequested is the event that someone asks us to authorize an OAuth client
-// (section 6.1). Its strings are the room's and the requester's, as they came.
+// OAuthRequested is the event that a participant asks this one to authorize an OAuth
+// client (section 6.1). Its strings are unchanged ones of the requester.
 type OAuthRequested struct {
 	ID string // for [Secrets.ProvideAuthorization] and [Secrets.RejectAuthorization]
-	// Challenge is the PKCE challenge, by S256; "" is for providers that do
-	// not know it.
+	// Challenge is the PKCE challenge (S256); "" without PKCE.
 	Challenge     string
 	Request       OAuthRequest // OAuth is not nil and has both endpoints
 	RequesterID   string       // as in [SecretRequested]

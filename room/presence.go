@@ -11,24 +11,24 @@ import (
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
-// maxParticipants bounds what is remembered of who is here.
+// maxParticipants bounds the list of participants.
 const maxParticipants = 10_000
 
 var errMessagingDisabled = errors.New("messaging is not enabled")
 
-// presence is who else has messaging enabled, which a room tells each
-// connection anew. The zero value is messaging that is not enabled.
+// presence is the list of other participants, which a room sends on each connection.
+// The zero value is messaging that is not enabled.
 type presence struct {
 	mu      sync.Mutex
-	changed chan struct{} // closed at the next change; nil when nobody waits
+	changed chan struct{} // closed at the next change; nil if no goroutine waits
 	wanted  bool          // by the user of the client
 	on      bool          // enabled on this connection, as far as the room knows
-	here    bool          // the room has said who is here
-	err     error         // of the room, which refused it
+	here    bool          // the list is complete
+	err     error         // why the room rejected it
 	list    []Participant // in the order they appeared
 }
 
-// enabled is nil where it makes sense to wait for others.
+// enabled returns nil if participants can appear.
 func (p *presence) enabled() error {
 	switch {
 	case p.wanted:
@@ -39,7 +39,7 @@ func (p *presence) enabled() error {
 	return errMessagingDisabled
 }
 
-// change applies f. Whoever waits looks again.
+// change applies f and wakes the goroutines that wait.
 func (p *presence) change(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,10 +50,10 @@ func (p *presence) change(f func()) {
 	}
 }
 
-// off forgets what the room told.
+// off resets what a connection reported.
 func (p *presence) off() { p.on, p.here, p.list = false, false, nil }
 
-// waitFor waits until f, which looks at the presence, is done or fails.
+// waitFor calls f after each change until it is done or fails.
 func (c *Client) waitFor(ctx context.Context, f func() (done bool, err error)) error {
 	p := &c.presence
 	for {
@@ -82,8 +82,7 @@ func (c *Client) waitFor(ctx context.Context, f func() (done bool, err error)) e
 	}
 }
 
-// keepMessaging enables messaging on each connection once it is wanted. It is the
-// only one to do so, so that the room hears of it once.
+// keepMessaging enables messaging on each connection once it is wanted, with one call.
 func (c *Client) keepMessaging() {
 	p := &c.presence
 	for c.waitFor(c.ctx, func() (bool, error) {
@@ -94,20 +93,19 @@ func (c *Client) keepMessaging() {
 		_, _, err := c.invoke(c.ctx, wire.Messaging, wire.EnableMessaging, wire.JSON{}, false)
 		switch {
 		case c.ctx.Err() != nil || c.Err() != nil:
-			return // which those who wait learn of the client
+			return // waitFor returns the error of the client
 		case err == nil, errors.Is(err, ErrDisconnected): // the next connection enables it again
 		default:
 			p.change(func() {
 				p.off()
 				p.wanted, p.err = false, err
 			})
-			c.log.Warn("the room refuses messaging", "error", err)
+			c.log.Warn("enabling messaging failed", "error", err)
 		}
 	}
 }
 
-// observe takes from an event who is here. It does not wait for the handlers
-// of other events.
+// observe updates the list of participants. It does not wait for handlers.
 func (c *Client) observe(m wire.Message) {
 	var e wire.ReceivedMessage
 	if unpackJSON(m, &e) != nil {
@@ -118,7 +116,7 @@ func (c *Client) observe(m wire.Message) {
 		switch e.Type {
 		case wire.MessagingEnabled:
 			if all, ok := decode[wire.Participants](e.Message); ok {
-				p.on = p.on || p.wanted // of a request that outlived its connection
+				p.on = p.on || p.wanted // of a call that outlived its connection
 				p.here, p.list = p.on, nil
 				for _, w := range all.Participants {
 					p.add(us, w)
@@ -145,7 +143,7 @@ func decode[T any](object json.RawMessage) (v T, ok bool) {
 	return v, err == nil
 }
 
-// add notes who is here, once each, and not ourselves.
+// add adds or replaces a participant other than this client.
 func (p *presence) add(us string, w wire.Participant) {
 	other := Participant{w.ID, w.Role, w.Attributes}
 	i := p.index(w.ID)
@@ -158,7 +156,7 @@ func (p *presence) add(us string, w wire.Participant) {
 	}
 }
 
-// merge makes a new map: the old one is in snapshots.
+// merge makes a new map: callers have the old one.
 func (p *presence) merge(id string, changed wire.Attributes) {
 	if i := p.index(id); i >= 0 {
 		all := maps.Clone(p.list[i].Attributes)

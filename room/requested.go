@@ -10,31 +10,28 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// requestGrace is how much longer than the room we wait: it is the room that
-// keeps the time, but one that does not must not hold us for ever.
+// requestGrace is how much longer than the room the client waits, in case the room does
+// not keep the time.
 const requestGrace = 10 * time.Second
 
 // A SecretRequest asks a participant for a secret (section 7.5).
 type SecretRequest struct {
-	ParticipantID string // who is asked; see [Messaging] for the ids
-	URL           string // what for: an opaque key
+	ParticipantID string // the approver; see [Messaging] for the ids
+	URL           string // what it is for: an opaque key
 	Type          string // a media type, or "git": see section 7.5
-	DelegateTo    string // for whom it is stored, an identity; "" is us
-	// Timeout is how long the participant has to answer, in whole seconds,
-	// the last one begun counted. 0 is until the deadline of the context or,
-	// without one, [DefaultRequestTimeout].
+	DelegateTo    string // identity that it is stored for; "" is this one
+	// Timeout is how long the participant has to answer, rounded up to seconds. 0 is
+	// until the deadline of the context or, without one, [DefaultRequestTimeout].
 	Timeout time.Duration
 }
 
-// Request asks a participant for a secret and waits for it (request_secret).
-// The room stores what is provided, and answers the next request for the same
-// at once.
+// Request asks a participant for a secret and waits for it (request_secret). The room
+// stores the answer, and returns it for the next request for the same URL and type.
 //
-// A rejection is [ErrOperationFailed], the reason its Text; no answer in time
-// is [ErrTimeout] or, where the context ended first, the context's error; a
-// participant who is not there is [ErrNotFound]. When the connection drops the
-// request is made again and the participant may hear of it twice. A context
-// that ends does not take the request back.
+// A rejection is [ErrOperationFailed], with the reason as its Text; no answer in time
+// is [ErrTimeout] or, if the context ended first, the error of the context; an unknown
+// participant is [ErrNotFound]. After a reconnect the request is sent again, and the
+// participant may get it twice. The end of the context does not withdraw the request.
 func (s *Secrets) Request(ctx context.Context, r SecretRequest) (secret.Value, error) {
 	ctx, cancel, seconds := withTimeout(ctx, r.Timeout)
 	defer cancel()
@@ -55,9 +52,9 @@ func (s *Secrets) Request(ctx context.Context, r SecretRequest) (secret.Value, e
 	return file.Data, nil
 }
 
-// withTimeout returns a context for a request that someone answers within
-// timeout, and the same time for the room. A room that says nothing is
-// [ErrTimeout] too.
+// withTimeout returns a context for a request that is answered within timeout, and the
+// same time in seconds for the room. If the room does not respond, it is [ErrTimeout]
+// too.
 func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc, int) {
 	deadline, bounded := ctx.Deadline()
 	switch left := time.Until(deadline); {
@@ -67,21 +64,20 @@ func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, c
 		timeout = DefaultRequestTimeout
 	}
 	seconds := max(1, int((timeout+time.Second-1)/time.Second))
-	silent := &Error{Code: wire.Timeout, Text: "the room did not answer in time"}
+	silent := &Error{Code: int(wire.Timeout), Text: "the room did not respond in time"}
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(seconds)*time.Second+requestGrace, silent)
 	return ctx, cancel, seconds
 }
 
-// Provide answers a request with the secret (provide_secret). Any connection of
-// the identity that was asked may do so. A request that is not open (any more)
-// is [ErrNotFound], but not after a connection was lost: the first try may have
-// answered it.
+// Provide answers a request with the secret (provide_secret), on any connection of the
+// approver. A request that is closed is [ErrNotFound], except after a reconnect: the
+// first attempt may have answered it.
 func (s *Secrets) Provide(ctx context.Context, requestID string, value secret.Value) error {
 	return s.provide(ctx, wire.ProvideHeaders{RequestID: requestID}, value)
 }
 
-// Reject answers a request with the reason why there is no secret
-// (provide_secret with an error). Errors are as those of Provide.
+// Reject rejects a request, with a reason (provide_secret with an error). Errors are
+// those of Provide.
 func (s *Secrets) Reject(ctx context.Context, requestID, reason string) error {
 	return s.provide(ctx, wire.ProvideHeaders{RequestID: requestID, Error: &reason}, secret.Value{})
 }
@@ -94,8 +90,8 @@ func (s *Secrets) provide(ctx context.Context, h wire.ProvideHeaders, value secr
 	return acknowledged(wire.ProvideSecret, content)
 }
 
-// doneBefore forgives a request that was sent again that there is nothing left
-// to do for it.
+// doneBefore ignores [ErrNotFound] for a call that was sent again: the first attempt
+// may have succeeded.
 func doneBefore(sent int, err error) error {
 	if sent > 1 && errors.Is(err, ErrNotFound) {
 		return nil
@@ -103,9 +99,9 @@ func doneBefore(sent int, err error) error {
 	return err
 }
 
-// DeleteRequested removes a secret that was provided for a request, so that the
-// next request asks again (delete_requested_secret). delegatedTo is whom it was
-// stored for. It is no error when there is none.
+// DeleteRequested deletes a secret that was provided for a request, so that the next
+// request asks again (delete_requested_secret). delegatedTo is the identity that it was
+// stored for. A secret that does not exist is not an error.
 func (s *Secrets) DeleteRequested(ctx context.Context, url, typ, delegatedTo string) error {
 	_, err := s.ask(ctx, wire.DeleteRequestedSecret, wire.DeleteRequestedArguments{
 		URL:         wire.Nullable(url),
@@ -115,12 +111,12 @@ func (s *Secrets) DeleteRequested(ctx context.Context, url, typ, delegatedTo str
 	return unsupported(err)
 }
 
-// SecretRequested is the event that someone asks us for a secret (section 6.1).
-// Its strings are the room's and the requester's, as they came.
+// SecretRequested is the event that a participant asks this one for a secret (section
+// 6.1). Its strings are unchanged ones of the requester.
 type SecretRequested struct {
 	ID            string // for [Secrets.Provide] and [Secrets.Reject]
 	Request       SecretRequest
-	RequesterID   string // "" where the room does not tell, as with the name
+	RequesterID   string // "" if the room does not report it, as is the name
 	RequesterName string
 }
 
@@ -144,7 +140,7 @@ func unpackSecretRequested(header json.RawMessage) (SecretRequested, bool) {
 	}, true
 }
 
-// maxTimeout keeps what a peer says within what a Duration holds.
+// maxTimeout keeps the timeout of a peer within the range of a Duration.
 const maxTimeout = 365 * 24 * time.Hour
 
 func duration(seconds *int) time.Duration {

@@ -46,7 +46,7 @@ func TestRequests(t *testing.T) {
 			oauthOf     = `{"client_id":"c","client_secret":null,"authorization_endpoint":"https://a","token_endpoint":"https://t","no_pkce":null,"scopes":["repo"]}`
 			authorizeOf = `{"connector":null,"oauth":` + oauthOf + `,"redirect_uri":"https://r","participant_id":"p","timeout":30,"delegate_to":null}`
 			offlineOf   = `{"connector":null,"oauth":` + oauthOf + `,"delegated_to":null,"delegated_by":"alice"}`
-			unfit       = "unexpected answer to secrets."
+			unfit       = "unexpected response to secrets."
 		)
 		return []exchange{
 			{request, "request_secret", requestOf, wire.File{Name: "n", MimeType: "t", Data: secret.New([]byte("v"))}, "v", nil, ""},
@@ -62,7 +62,7 @@ func TestRequests(t *testing.T) {
 			{provide, "provide_secret", `{"request_id":"r","error":null} 00ff`, wire.Error{Code: wire.PermissionDenied}, nil, room.ErrPermissionDenied, "1001"},
 			{reject, "provide_secret", `{"request_id":"r","error":"not today"} `, wire.Empty{}, nil, nil, ""},
 			{forget, "delete_requested_secret", forgetOf, wire.Empty{}, nil, nil, ""},
-			{forget, "delete_requested_secret", forgetOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this"},
+			{forget, "delete_requested_secret", forgetOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "not supported by the room"},
 			{authorize, "request_oauth_token", authorizeOf, object(`{"access_token":"token"}`), "token", nil, ""},
 			{authorize, "request_oauth_token", authorizeOf, object(`{"access_token":null}`), "", nil, ""},
 			{authorize, "request_oauth_token", authorizeOf, object(`{"access_token":{"canary":1}}`), nil, room.ErrUnexpectedAnswer, "a field of a wrong type"},
@@ -77,10 +77,10 @@ func TestRequests(t *testing.T) {
 			{code, "provide_oauth_authorization", `{"request_id":"r","code":"canary","error":null}`, wire.Error{Text: "invalid_grant", Code: wire.OperationFailed}, nil, room.ErrOperationFailed, "invalid_grant"},
 			{deny, "provide_oauth_authorization", `{"request_id":"r","code":null,"error":""}`, wire.Empty{}, nil, nil, ""},
 			{offline, "get_offline_oauth_token", offlineOf, object(`{"access_token":"token"}`), "token", nil, ""},
-			{offline, "get_offline_oauth_token", offlineOf, object(`{"access_token":null}`), nil, room.ErrNotFound, "there is no such token"},
-			{offline, "get_offline_oauth_token", offlineOf, object(`{"access_token":""}`), nil, room.ErrNotFound, "there is no such token"},
-			{offline, "get_offline_oauth_token", offlineOf, object(`{}`), nil, room.ErrNotFound, "there is no such token"},
-			{offline, "get_offline_oauth_token", offlineOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this"},
+			{offline, "get_offline_oauth_token", offlineOf, object(`{"access_token":null}`), nil, room.ErrNotFound, "token not found"},
+			{offline, "get_offline_oauth_token", offlineOf, object(`{"access_token":""}`), nil, room.ErrNotFound, "token not found"},
+			{offline, "get_offline_oauth_token", offlineOf, object(`{}`), nil, room.ErrNotFound, "token not found"},
+			{offline, "get_offline_oauth_token", offlineOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "not supported by the room"},
 		}
 	})
 }
@@ -248,6 +248,26 @@ func TestHandlers(t *testing.T) {
 		}
 	}
 	<-done
+}
+
+// What a requester says of time is bounded.
+func TestHandlerTimeout(t *testing.T) {
+	for timeout, want := range map[string]time.Duration{
+		"7": 7 * time.Second, "0": 300 * time.Second, "-1": 300 * time.Second, "null": 300 * time.Second,
+		"9223372036854775807": 365 * 24 * time.Hour,
+	} {
+		config := listen(t, scripted(t, func(p *peer, _ int) {
+			p.ready()
+			p.event("secrets.request_secret", json.RawMessage(`{"request_id":"r","request":{"timeout":`+timeout+`}}`), "")
+			p.hold()
+		}))
+		got := make(chan time.Duration)
+		config.OnSecretRequested = func(_ context.Context, _ *room.Client, e room.SecretRequested) { got <- e.Request.Timeout }
+		dial(t, config)
+		if d := <-got; d != want {
+			t.Errorf("%s is %v, want %v", timeout, d, want)
+		}
+	}
 }
 
 // A request that nobody handles is rejected, so that the requester does not

@@ -2,7 +2,6 @@ package room
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -10,12 +9,13 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
-// A request is in flight from its first packet to its answer. Client.mu guards
-// what changes of it.
+// A request is one call, in flight from its first packet to its response. Client.mu
+// guards what changes.
 type request struct {
 	id         uint64
 	typ        string // of the message
@@ -23,7 +23,7 @@ type request struct {
 	repeatable bool
 	opens      *stream // or nil
 	inFlight   bool
-	sent       int         // how often
+	sent       int         // number of times
 	answer     chan answer // one slot
 }
 
@@ -33,12 +33,12 @@ type answer struct {
 	err     error
 }
 
-// invoke calls a tool of a toolkit and returns the content of the answer (section
-// 5.1), which is an [*Error] for error content, and how often the call was sent.
+// invoke calls a tool of a toolkit and returns the content of the response (section
+// 5.1), which is an [*Error] for error content, and how often it sent the call.
 //
-// It waits, for a connection and for the answer, until ctx ends. When the connection
-// drops before the answer came, the call is sent again if it is repeatable, and else
-// fails with [ErrDisconnected].
+// It waits for a connection and the response until ctx ends. If the connection drops
+// before the response, it sends the call again if that is repeatable; otherwise the
+// call fails with [ErrDisconnected].
 func (c *Client) invoke(ctx context.Context, toolkit, tool string, arguments wire.Content, repeatable bool) (_ wire.Content, sent int, err error) {
 	op := toolkit + "." + tool
 	payload, err := wire.PackInvoke(toolkit, tool, arguments)
@@ -48,10 +48,10 @@ func (c *Client) invoke(ctx context.Context, toolkit, tool string, arguments wir
 	return c.request(ctx, op, &request{typ: wire.TypeInvokeTool, payload: payload, repeatable: repeatable})
 }
 
-// request asks r and returns the content of its answer.
+// request sends r and returns the content of the response.
 func (c *Client) request(ctx context.Context, op string, r *request) (_ wire.Content, sent int, err error) {
 	if len(r.payload) > wire.DefaultMaxMessage {
-		return nil, 0, fmt.Errorf("%s: a request of %d bytes is larger than %d", op, len(r.payload), wire.DefaultMaxMessage)
+		return nil, 0, fmt.Errorf("%s: the request has %d bytes, want at most %d", op, len(r.payload), wire.DefaultMaxMessage)
 	}
 	a := c.ask(ctx, r)
 	if a.err != nil {
@@ -62,12 +62,12 @@ func (c *Client) request(ctx context.Context, op string, r *request) (_ wire.Con
 		return nil, a.sent, fmt.Errorf("%w to %s: %w", ErrUnexpectedAnswer, op, err)
 	}
 	if e, failed := content.(wire.Error); failed {
-		return nil, a.sent, &Error{Op: op, Code: e.Code, Text: text.Printable(e.Text, maxText)}
+		return nil, a.sent, &Error{Op: op, Code: int(e.Code), Text: text.Printable(e.Text, maxText)}
 	}
 	return content, a.sent, nil
 }
 
-// ask queues r and waits for its answer.
+// ask queues r and waits for the response.
 func (c *Client) ask(ctx context.Context, r *request) answer {
 	if ctx.Err() != nil {
 		return answer{err: context.Cause(ctx)}
@@ -89,16 +89,16 @@ func (c *Client) ask(ctx context.Context, r *request) answer {
 	return answer{sent: r.sent, err: c.ended(ctx)}
 }
 
-// ended says why ctx ended. Client.mu is held.
+// ended returns why ctx ended. Client.mu is held.
 func (c *Client) ended(ctx context.Context) error {
 	err := context.Cause(ctx)
 	if c.lost != nil {
-		err = fmt.Errorf("%w: no connection to the room: %w", err, c.lost)
+		err = fmt.Errorf("%w: disconnected: %w", err, c.lost)
 	}
 	return err
 }
 
-// enqueue gives r its id and the writer something to do.
+// enqueue gives r an id and wakes the writer.
 func (c *Client) enqueue(r *request) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,13 +114,10 @@ func (c *Client) enqueue(r *request) error {
 }
 
 func (c *Client) wakeWriter() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
+	notify.Send(c.wake)
 }
 
-// dequeue takes the next request to write; nil is none.
+// dequeue returns the next request to write, or nil.
 func (c *Client) dequeue() *request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,8 +136,8 @@ func (c *Client) dequeue() *request {
 	return r
 }
 
-// write is the one writer of k: messages leave it whole and in order, and all
-// that are queued at a time leave in as few system calls as their bytes need.
+// write is the only writer of k: it sends messages whole and in order, and all that are
+// queued at a time with as few system calls as possible.
 func (c *Client) write(ctx context.Context, k *connection) error {
 	for {
 		select {
@@ -148,7 +145,7 @@ func (c *Client) write(ctx context.Context, k *connection) error {
 			return ctx.Err()
 		case <-c.wake:
 		}
-		// Whoever else is about to ask may do so first and share the batch.
+		// Let other goroutines that are about to call share the batch.
 		runtime.Gosched()
 		k.cork.Hold()
 		for ctx.Err() == nil {
@@ -156,8 +153,8 @@ func (c *Client) write(ctx context.Context, k *connection) error {
 			if r == nil {
 				break
 			}
-			// A write ends with the connection; a context of its own would
-			// cost a timer for each packet.
+			// A write ends with the connection; a context would cost a timer for each
+			// packet.
 			m := wire.Message{ID: r.id, Type: r.typ, Payload: r.payload}
 			for p := range m.Packets() {
 				if err := k.ws.Write(context.Background(), websocket.MessageBinary, p); err != nil {
@@ -171,8 +168,7 @@ func (c *Client) write(ctx context.Context, k *connection) error {
 	}
 }
 
-// read takes the messages of k until it drops. Nothing it does waits for
-// anyone else.
+// read handles the messages of k until it drops. It waits for no other goroutine.
 func (c *Client) read(k *connection) error {
 	for {
 		m, err := k.next(context.Background())
@@ -195,8 +191,8 @@ func (c *Client) read(k *connection) error {
 	}
 }
 
-// respond hands a response to its request. One that nobody waits for is
-// ignored: its context may have ended.
+// respond passes a response to its request. A response without one is ignored: the
+// context of the call may have ended.
 func (c *Client) respond(m wire.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -206,8 +202,8 @@ func (c *Client) respond(m wire.Message) {
 	}
 }
 
-// requeue deals with the requests of a connection that is gone: those that
-// were in flight are sent again or fail. Its streams end.
+// requeue is for a connection that dropped: calls in flight are sent again or fail,
+// and streams end.
 func (c *Client) requeue() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -226,7 +222,7 @@ func (c *Client) requeue() {
 	c.wakeWriter()
 }
 
-// end ends the client for good.
+// end closes the client for good.
 func (c *Client) end(err error) {
 	c.transport.CloseIdleConnections()
 	c.mu.Lock()
@@ -239,9 +235,7 @@ func (c *Client) end(err error) {
 	}
 	c.queue = nil
 	close(c.done)
-	level := c.log.Warn
-	if errors.Is(err, ErrClosed) {
-		level = c.log.Info
+	if c.ctx.Err() == nil { // not by Close
+		c.log.Warn("connection closed", "error", err)
 	}
-	level("the connection to the room has ended", "error", err)
 }

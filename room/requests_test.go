@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -194,7 +195,7 @@ func TestOutageIsToldOnce(t *testing.T) {
 			c := dial(t, config)
 			time.Sleep(10 * time.Minute) // of the bubble
 			_ = c.Close()
-			if got := strings.Count(log.String(), "WARN"); got != warnings || strings.Count(log.String(), "the room is back") != 1 {
+			if got := strings.Count(log.String(), "WARN"); got != warnings || strings.Count(log.String(), "reconnected") != 1 {
 				t.Errorf("%d warnings of an outage of %d attempts:\n%s", got, outage, &log)
 			}
 		})
@@ -286,9 +287,70 @@ func TestSetWithoutIDIsNotRepeated(t *testing.T) {
 			}
 			p.hold()
 		})))
-		if err := c.Secrets().Set(t.Context(), room.NewSecret{Type: "t", Name: "n"}); !errors.Is(err, room.ErrDisconnected) {
+		if err := c.Secrets().Set(soon(t), room.NewSecret{Type: "t", Name: "n"}); !errors.Is(err, room.ErrDisconnected) {
 			t.Error(err)
 		}
+		_ = c.Close()
+	})
+}
+
+// A request whose context ends while there is no connection is not sent later, and
+// those that wait are sent in the order in which they were made.
+func TestQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 20
+		away, back := make(chan struct{}), make(chan struct{})
+		var got []string
+		c := dial(t, listenInBubble(t, scripted(t, func(p *peer, connection int) {
+			p.ready()
+			if connection == 0 {
+				for range n / 2 { // half of them were sent before
+					p.next()
+				}
+				close(away)
+				return
+			}
+			<-back
+			p.serve(func(c call) wire.Content {
+				got = append(got, c.secretID())
+				return text("v")
+			})
+		})))
+		var want []string
+		var waiting sync.WaitGroup
+		ask := func(i int) {
+			id := fmt.Sprint("k", i)
+			want = append(want, id)
+			waiting.Go(func() {
+				if _, err := get(t.Context(), c, id); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		for i := range n / 2 {
+			ask(i)
+		}
+		<-away
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		waiting.Go(func() {
+			if _, err := get(ctx, c, "canceled"); !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		for i := range n / 2 {
+			ask(n/2 + i)
+		}
+		cancel()
+		synctest.Wait()
+		close(back)
+		waiting.Wait()
+		if !slices.Equal(got, want) {
+			t.Errorf("the room got %v, want %v", got, want)
+		}
+		_ = c.Close()
 	})
 }
 
@@ -403,6 +465,46 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// mutable is a connection whose writes can be made to vanish.
+type mutable struct {
+	net.Conn
+	mute *atomic.Bool
+}
+
+func (c mutable) Write(p []byte) (int, error) {
+	if c.mute.Load() {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+// A room to which nothing gets through is gone after a minute.
+func TestNoPong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		config := listenInBubble(t, scripted(t, func(p *peer, n int) {
+			p.ready()
+			p.serve(func(call) wire.Content { return text(fmt.Sprint("connection ", n)) })
+		}))
+		pipe := config.DialContext
+		var mute atomic.Bool
+		config.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := pipe(ctx, network, address)
+			mute.Store(false)
+			return mutable{conn, &mute}, err
+		}
+		c := dial(t, config)
+		mute.Store(true)
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		v, err := get(ctx, c, "k")
+		if d := time.Since(start); err != nil || v != "connection 1" || d < 55*time.Second || d > 62*time.Second {
+			t.Errorf("%q after %v, error %v", v, d, err)
+		}
+		_ = c.Close()
+	})
+}
+
 // A room that is silent for a minute is gone.
 func TestSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -479,7 +581,7 @@ func TestCloseInPeace(t *testing.T) {
 func TestTooLarge(t *testing.T) {
 	c := dial(t, listen(t, scripted(t, func(p *peer, _ int) { p.ready(); p.hold() })))
 	ctx := soon(t)
-	if err := c.Secrets().Set(ctx, room.NewSecret{ID: "k", Value: secret.New(make([]byte, wire.DefaultMaxMessage))}); err == nil || !strings.Contains(err.Error(), "larger") {
+	if err := c.Secrets().Set(ctx, room.NewSecret{ID: "k", Value: secret.New(make([]byte, wire.DefaultMaxMessage))}); err == nil || !strings.Contains(err.Error(), "want at most") {
 		t.Error(err)
 	}
 	if _, err := get(ctx, c, strings.Repeat("k", wire.MaxHeader)); err == nil || !strings.Contains(err.Error(), "longer") {
@@ -497,9 +599,9 @@ func TestReconnectDelay(t *testing.T) {
 		t.Run(lasts.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				enough := make(chan time.Duration)
-				var dropped time.Time
+				var dropped atomic.Int64 // Unix time in ns
 				c := dial(t, listenInBubble(t, scripted(t, func(p *peer, n int) {
-					delay := time.Since(dropped)
+					delay := time.Since(time.Unix(0, dropped.Load()))
 					p.ready()
 					if n == 10 {
 						enough <- delay
@@ -507,7 +609,7 @@ func TestReconnectDelay(t *testing.T) {
 						defer time.AfterFunc(lasts, func() { _ = p.ws.CloseNow() }).Stop()
 					}
 					p.hold()
-					dropped = time.Now()
+					dropped.Store(time.Now().UnixNano())
 				})))
 				if delay := <-enough; delay < within[0] || delay > within[1] {
 					t.Errorf("after 10 connections the delay is %v", delay)

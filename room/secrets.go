@@ -11,29 +11,28 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Secrets is a room's secrets toolkit (section 6). A secret belongs to the
-// identity that stored it, under an id that is unique together with whom it is
-// delegated to. A room may have no such toolkit: [ErrUnsupported].
+// Secrets is a room's secrets toolkit (section 6). A secret belongs to the identity that
+// stored it. Its ID is unique together with the identity that it is delegated to. A room
+// may not have the toolkit: [ErrUnsupported].
 //
-// Every operation waits until its context ends. When the connection drops it
-// is sent again, unless that could do something twice. Errors are an [*Error]
-// of the room, [ErrDisconnected], [ErrUnexpectedAnswer], the context's, or
-// [Client.Err] of a client that has ended.
+// Every operation waits until its context ends. After a reconnect it is sent again,
+// unless that could have an effect twice. Errors are an [*Error] of the room,
+// [ErrDisconnected], [ErrUnexpectedAnswer], that of the context, or [Client.Err] of a
+// client that is closed.
 type Secrets struct{ client *Client }
 
-// Secrets returns the room's secrets.
+// Secrets returns the secrets toolkit of the room.
 func (c *Client) Secrets() *Secrets { return &Secrets{c} }
 
-// SecretInfo is a secret without its value. Its strings are the room's, as
-// they came.
+// SecretInfo is a secret without its value. Its strings are unchanged ones of the room.
 type SecretInfo struct {
 	ID          string
-	Type        string // a media type, by custom
+	Type        string // usually a media type
 	Name        string
-	DelegatedTo string // an identity; "" for nobody
+	DelegatedTo string // an identity; "" if it is not delegated
 }
 
-// List returns all secrets of our own (list_secrets).
+// List returns all secrets of this identity (list_secrets).
 func (s *Secrets) List(ctx context.Context) ([]SecretInfo, error) {
 	var result struct {
 		Secrets *[]wire.SecretInfo `json:"secrets"`
@@ -51,9 +50,8 @@ func (s *Secrets) List(ctx context.Context) ([]SecretInfo, error) {
 	return infos, nil
 }
 
-// A SecretQuery names a secret by its ID or, without one, by its Type and
-// Name. DelegatedTo is part of the address: a secret that is delegated is
-// found under it alone.
+// A SecretQuery selects a secret by ID or, without one, by Type and Name. A secret that
+// is delegated is only found with its DelegatedTo.
 type SecretQuery struct {
 	ID          string
 	Type        string
@@ -61,15 +59,14 @@ type SecretQuery struct {
 	DelegatedTo string
 }
 
-// A Secret is a secret as get_secret answers it.
+// A Secret is a secret with its value.
 type Secret struct {
 	Name  string
 	Type  string
 	Value secret.Value
 }
 
-// Get returns a secret (get_secret). A secret that is missing is
-// [ErrNotFound].
+// Get returns a secret (get_secret). If it does not exist, it is [ErrNotFound].
 func (s *Secrets) Get(ctx context.Context, q SecretQuery) (Secret, error) {
 	content, _, err := s.invoke(ctx, wire.GetSecret, wire.GetArguments{
 		SecretID:    wire.Nullable(q.ID),
@@ -84,25 +81,25 @@ func (s *Secrets) Get(ctx context.Context, q SecretQuery) (Secret, error) {
 	case wire.File:
 		return Secret{content.Name, content.MimeType, content.Data}, nil
 	case wire.Empty:
-		return Secret{}, &Error{Op: op(wire.GetSecret), Code: wire.NotFound, Text: "there is no such secret"}
+		return Secret{}, &Error{Op: op(wire.GetSecret), Code: int(wire.NotFound), Text: "secret not found"}
 	}
 	return Secret{}, unexpected(wire.GetSecret, contentType(content))
 }
 
-// NewSecret is what Set stores. Without an ID the room finds the secret to
-// update by Type and Name, or makes an ID. ForIdentity stores it for someone
-// else, which takes the admin grant (section 7.3).
+// NewSecret is what Set stores. Without an ID the room updates the secret with this Type
+// and Name, or makes an ID. ForIdentity stores it for a different identity, which
+// requires the admin grant (section 7.3).
 type NewSecret struct {
 	ID          string
 	Type        string
 	Name        string
 	DelegatedTo string
 	ForIdentity string
-	Value       secret.Value // may be empty; the whole request is up to 16 MiB
+	Value       secret.Value // may be empty; the call has at most 16 MiB
 }
 
-// Set stores a secret, or replaces its value (set_secret). Without an ID it
-// is not sent twice and can fail with [ErrDisconnected].
+// Set stores a secret, or replaces its value (set_secret). Without an ID it is not sent
+// twice, and may fail with [ErrDisconnected].
 func (s *Secrets) Set(ctx context.Context, n NewSecret) error {
 	content, _, err := s.invoke(ctx, wire.SetSecret, wire.SetHeaders{
 		SecretID:    wire.Nullable(n.ID),
@@ -118,15 +115,15 @@ func (s *Secrets) Set(ctx context.Context, n NewSecret) error {
 	return acknowledged(wire.SetSecret, content)
 }
 
-// An ExistsQuery names a secret by its ID, of our own or, with the admin
-// grant, of ForIdentity.
+// An ExistsQuery selects a secret by ID, of this identity or, with the admin grant, of
+// ForIdentity.
 type ExistsQuery struct {
 	ID          string
 	DelegatedTo string
 	ForIdentity string
 }
 
-// Exists reports whether there is a secret (exists).
+// Exists reports whether a secret exists (exists).
 func (s *Secrets) Exists(ctx context.Context, q ExistsQuery) (bool, error) {
 	var result struct {
 		Exists *bool `json:"exists"`
@@ -139,14 +136,14 @@ func (s *Secrets) Exists(ctx context.Context, q ExistsQuery) (bool, error) {
 		return false, unsupported(err)
 	}
 	if result.Exists == nil {
-		return false, unexpected(wire.Exists, "neither true nor false")
+		return false, unexpected(wire.Exists, "no boolean")
 	}
 	return *result.Exists, nil
 }
 
-// Delete removes a secret (delete_secret). delegatedTo is that of the secret,
-// "" for none. A secret that is missing is [ErrNotFound] where the room says
-// so, but not after a connection was lost: the first try may have removed it.
+// Delete deletes a secret (delete_secret). delegatedTo is that of the secret, or "". If
+// it does not exist, it is [ErrNotFound] if the room reports it, except after a
+// reconnect: the first attempt may have deleted it.
 func (s *Secrets) Delete(ctx context.Context, id, delegatedTo string) error {
 	return doneBefore(s.ask(ctx, wire.DeleteSecret, wire.DeleteArguments{
 		ID:          wire.Nullable(id),
@@ -154,8 +151,8 @@ func (s *Secrets) Delete(ctx context.Context, id, delegatedTo string) error {
 	}, nil))
 }
 
-// ask makes a request of JSON that may be repeated. With a result it wants an
-// answer of JSON, without one an acknowledgement.
+// ask makes a repeatable call with JSON arguments. With a result it wants JSON content,
+// without one an acknowledgement.
 func (s *Secrets) ask(ctx context.Context, tool string, arguments, result any) (sent int, err error) {
 	content, sent, err := s.invoke(ctx, tool, arguments, nil, true)
 	if err != nil {
@@ -174,12 +171,11 @@ func (s *Secrets) ask(ctx context.Context, tool string, arguments, result any) (
 	return sent, nil
 }
 
-// unsupported tells "there is no such operation" from "there is no such
-// secret", which have one code: of the operations only delete_secret says the
-// second with an error.
+// unsupported is for operations that have no error for a secret that does not exist:
+// their [ErrNotFound] is an operation that does not exist. Only delete_secret has both.
 func unsupported(err error) error {
-	if answer, ok := errors.AsType[*Error](err); ok && answer.Code == wire.NotFound {
-		return fmt.Errorf("%w: %s", ErrUnsupported, answer.Error()) // nobody shall find ErrNotFound in it
+	if answer, ok := errors.AsType[*Error](err); ok && answer.Code == int(wire.NotFound) {
+		return fmt.Errorf("%w: %s", ErrUnsupported, answer.Error()) // without ErrNotFound in its chain
 	}
 	return err
 }
@@ -199,7 +195,7 @@ func (s *Secrets) invoke(ctx context.Context, tool string, arguments any, data *
 	return s.client.invoke(ctx, wire.Secrets, tool, wire.JSON{Object: object}, repeatable)
 }
 
-// acknowledged accepts what rooms say for "done".
+// acknowledged accepts the contents that rooms acknowledge with.
 func acknowledged(tool string, content wire.Content) error {
 	switch content.(type) {
 	case wire.Empty, wire.JSON:

@@ -88,7 +88,7 @@ func TestSecrets(t *testing.T) {
 			getOf     = `{"secret_id":"i","type":null,"name":null,"delegated_to":null}`
 			setOf     = `{"secret_id":"i","type":null,"name":null,"delegated_to":null,"for_identity":null,"has_data":true} 00ff`
 			deleteOf  = `{"id":"i","delegated_to":"d"}`
-			unfit     = "unexpected answer to secrets."
+			unfit     = "unexpected response to secrets."
 			forbidden = "permission denied"
 		)
 		return []exchange{
@@ -100,23 +100,23 @@ func TestSecrets(t *testing.T) {
 			{list, "list_secrets", nothing, wire.Empty{}, nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: empty"},
 			{exists, "exists", existsOf, object(`{"exists":true}`), true, nil, ""},
 			{exists, "exists", existsOf, object(`{"exists":false}`), false, nil, ""},
-			{exists, "exists", existsOf, object(`{"exists":null}`), nil, room.ErrUnexpectedAnswer, "neither true nor false"},
+			{exists, "exists", existsOf, object(`{"exists":null}`), nil, room.ErrUnexpectedAnswer, "no boolean"},
 			{exists, "exists", existsOf, object(`{"exists":"true"}`), nil, room.ErrUnexpectedAnswer, "a field of a wrong type"},
 			{exists, "exists", existsOf, wire.Error{Text: forbidden, Code: wire.PermissionDenied}, nil, room.ErrPermissionDenied, "secrets.exists: permission denied (code 1001)"},
 			{getByID, "get_secret", getOf, wire.File{Name: "n", MimeType: "t", Data: value}, room.Secret{Name: "n", Type: "t"}, nil, ""},
-			{getByID, "get_secret", getOf, wire.Empty{}, nil, room.ErrNotFound, "secrets.get_secret: there is no such secret (code 1003)"},
+			{getByID, "get_secret", getOf, wire.Empty{}, nil, room.ErrNotFound, "secrets.get_secret: secret not found (code 1003)"},
 			{getByID, "get_secret", getOf, wire.Text{Text: "canary"}, nil, room.ErrUnexpectedAnswer, unfit + "get_secret: text"},
 			{getByID, "get_secret", getOf, wire.Binary{Data: value}, nil, room.ErrUnexpectedAnswer, unfit + "get_secret: binary"},
-			{getByID, "get_secret", getOf, wire.Error{Code: wire.Conflict}, nil, room.ErrConflict, "secrets.get_secret: the room refused (code 1005)"},
+			{getByID, "get_secret", getOf, wire.Error{Code: wire.Conflict}, nil, room.ErrConflict, "secrets.get_secret: the room returned an error (code 1005)"},
 			{set, "set_secret", setOf, wire.Empty{}, nil, nil, ""},
 			{set, "set_secret", setOf, object(`{}`), nil, nil, ""},
 			{set, "set_secret", setOf, wire.Text{Text: "canary"}, nil, room.ErrUnexpectedAnswer, unfit + "set_secret: text"},
 			{remove, "delete_secret", deleteOf, wire.Empty{}, nil, nil, ""},
 			{remove, "delete_secret", deleteOf, object(`{}`), nil, nil, ""},
-			{getByID, "get_secret", getOf, wire.Error{Text: "no toolkit", Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this: secrets.get_secret: no toolkit"},
-			{list, "list_secrets", nothing, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this"},
-			{exists, "exists", existsOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this"},
-			{set, "set_secret", setOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "does not serve this"},
+			{getByID, "get_secret", getOf, wire.Error{Text: "no toolkit", Code: wire.NotFound}, nil, room.ErrUnsupported, "not supported by the room: secrets.get_secret: no toolkit"},
+			{list, "list_secrets", nothing, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "not supported by the room"},
+			{exists, "exists", existsOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "not supported by the room"},
+			{set, "set_secret", setOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "not supported by the room"},
 			{remove, "delete_secret", deleteOf, wire.Error{Text: "gone", Code: wire.NotFound}, nil, room.ErrNotFound, "gone (code 1003)"},
 			{remove, "delete_secret", deleteOf, wire.File{Data: value}, nil, room.ErrUnexpectedAnswer, unfit + "delete_secret: file"},
 			{remove, "delete_secret", deleteOf, wire.Error{Text: "odd", Code: 4711}, nil, &room.Error{Code: 4711}, "secrets.delete_secret: odd (code 4711)"},
@@ -141,12 +141,12 @@ func TestNamesAreUTF8(t *testing.T) {
 }
 
 func TestErrorKinds(t *testing.T) {
-	err := &room.Error{Op: "secrets.get_secret", Code: wire.NotFound, Text: "x"}
+	err := &room.Error{Op: "secrets.get_secret", Code: int(wire.NotFound), Text: "x"}
 	var none error = &room.Error{Op: "secrets.get_secret", Text: "x"}
 	switch {
 	case !errors.Is(err, room.ErrNotFound), errors.Is(err, room.ErrConflict):
 		t.Error("the code does not tell the kind")
-	case errors.Is(err, &room.Error{Op: "other", Code: wire.NotFound}):
+	case errors.Is(err, &room.Error{Op: "other", Code: int(wire.NotFound)}):
 		t.Error("an error is another one of its kind")
 	case errors.Is(none, room.ErrNotFound):
 		t.Error("no code is a kind")

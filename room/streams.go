@@ -6,26 +6,27 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
-// A stream is a call of a tool that a room answers piece by piece, on one
-// connection (section 5.1). Client.mu guards what changes of it.
+// A stream is a call whose response comes in chunks, on one connection (section 5.1).
+// Client.mu guards what changes.
 type stream struct {
 	op     string
 	id     string
-	chunks []wire.Content // to be taken
-	bytes  int            // of them
-	err    error          // why no more come
-	wake   chan struct{}  // one slot: there is something to take
+	chunks []wire.Content // not taken yet
+	bytes  int            // of chunks
+	err    error          // why no more chunks follow
+	wake   chan struct{}  // one slot: chunks or err is set
 }
 
-// errBehind ends a stream whose pieces are taken slower than they come.
-var errBehind = errors.New("the stream is ahead of who reads it")
+// errBehind ends a stream with too many chunks that are not taken.
+var errBehind = errors.New("stream reader is too slow")
 
-// openStream opens a stream of tool, which has to be closed.
+// openStream opens a stream of tool. The caller closes it.
 func (c *Client) openStream(ctx context.Context, toolkit, tool string) (*stream, error) {
-	s := &stream{op: toolkit + "." + tool, id: rand.Text(), wake: make(chan struct{}, 1)}
+	s := &stream{op: toolkit + "." + tool, id: rand.Text(), wake: notify.Slot()}
 	payload, err := wire.PackOpen(toolkit, tool, s.id)
 	if err != nil {
 		return nil, err
@@ -42,14 +43,14 @@ func (c *Client) openStream(ctx context.Context, toolkit, tool string) (*stream,
 	return s, err
 }
 
-// closeStream ends s. A room that has it open on this connection is told.
+// closeStream ends s, and sends that to the room if s is open on this connection.
 func (c *Client) closeStream(s *stream) {
 	if !c.forgetStream(s) {
 		return
 	}
 	payload, err := wire.PackChunk(s.id, wire.Control{Method: wire.Close, StatusCode: wire.CloseNormal})
 	if err == nil {
-		// Nothing depends on the answer, nor on there being a client still.
+		// The response does not matter, nor whether the client is closed.
 		_ = c.enqueue(&request{typ: wire.TypeRequestChunk, payload: payload})
 	}
 }
@@ -62,8 +63,7 @@ func (c *Client) forgetStream(s *stream) (known bool) {
 	return known
 }
 
-// take returns the pieces that came since it was called last, and waits for
-// one when there is none.
+// take returns the chunks since the last call. It waits for at least one.
 func (c *Client) take(ctx context.Context, s *stream) ([]wire.Content, error) {
 	for {
 		c.mu.Lock()
@@ -85,8 +85,8 @@ func (c *Client) take(ctx context.Context, s *stream) ([]wire.Content, error) {
 	}
 }
 
-// takeChunk gives a piece to its stream. A piece that cannot be read is one that
-// is missing, so that the connection is of no more use.
+// takeChunk adds a chunk to its stream. An invalid chunk is an error of the connection,
+// since its stream would miss it.
 func (c *Client) takeChunk(m wire.Message) error {
 	id, content, err := wire.UnpackChunk(m.Payload)
 	if err != nil {
@@ -101,7 +101,7 @@ func (c *Client) takeChunk(m wire.Message) error {
 	switch control, _ := content.(wire.Control); {
 	case control.Method == wire.Close:
 		delete(c.streams, id)
-		s.err = fmt.Errorf("%s: the room ended the stream with the status %d %.80q", s.op, control.StatusCode, control.Message)
+		s.err = fmt.Errorf("%s: the room closed the stream: status %d %.80q", s.op, control.StatusCode, control.Message)
 	case len(s.chunks) == maxEvents || s.bytes+len(m.Payload) > maxEventBytes:
 		s.chunks, s.bytes, s.err = nil, 0, errBehind
 	default:
@@ -111,7 +111,7 @@ func (c *Client) takeChunk(m wire.Message) error {
 	return nil
 }
 
-// endStreams ends the streams of a connection that is gone. Client.mu is held.
+// endStreams ends the streams of a connection that dropped. Client.mu is held.
 func (c *Client) endStreams(err error) {
 	for id, s := range c.streams {
 		delete(c.streams, id)
@@ -123,8 +123,5 @@ func (c *Client) endStreams(err error) {
 }
 
 func (s *stream) wakeReader() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	notify.Send(s.wake)
 }

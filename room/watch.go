@@ -8,25 +8,24 @@ import (
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
-// A Change is a secret that was set or deleted: one of our own, or one that was
-// delegated to us. Several participants can have delegated secrets of one id to
-// us: when one was deleted there may be another.
+// A Change is a secret that was set or deleted: one of this identity, or one that is
+// delegated to it. Several participants can delegate secrets with the same ID: when one
+// is deleted, others may remain.
 type Change struct {
 	ID          string
 	DelegatedTo string
-	Revision    uint64 // a later change of a secret has a higher one
+	Revision    uint64 // increases with each change of a secret
 	Deleted     bool
 }
 
-// Watch calls f with what changes among the secrets that we may see, in the
-// order of the changes, until ctx or the client ends, and returns why. It calls
-// f one at a time, and not after it has returned. Nil stands for whatever may
-// have changed before: it comes first, and again each time that changes were
-// missed, because the connection was lost or f took longer than the room goes
-// on sending.
+// Watch calls f with changes of the secrets that this identity can read, in order, until
+// ctx ends or the client is closed, and returns why. Calls do not overlap, and none
+// follows the return. nil means that any secret may have changed: it is the first call,
+// and follows each time that changes were missed, because the connection dropped or f
+// took too long.
 //
-// A room that has no such stream is [ErrUnsupported]; the hosted service has
-// none. One that refuses or ends it is another error.
+// A room without this stream, such as one of the hosted service, is [ErrUnsupported]. If
+// the room rejects or closes the stream, it is a different error.
 func (s *Secrets) Watch(ctx context.Context, f func([]Change)) error {
 	for {
 		err := s.watch(ctx, f)
@@ -36,7 +35,7 @@ func (s *Secrets) Watch(ctx context.Context, f func([]Change)) error {
 	}
 }
 
-// watch is Watch until changes are missed.
+// watch is Watch until it misses changes.
 func (s *Secrets) watch(ctx context.Context, f func([]Change)) error {
 	stream, err := s.client.openStream(ctx, wire.Secrets, wire.Watch)
 	if err != nil {

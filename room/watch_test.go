@@ -1,9 +1,11 @@
 package room_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 	"sync"
@@ -132,7 +134,7 @@ func TestWatchAfterDrop(t *testing.T) {
 					}
 					p.hold()
 				})))
-				ctx, cancel := context.WithCancel(t.Context())
+				ctx, cancel := context.WithCancel(soon(t))
 				defer cancel()
 				var heard []any
 				err := c.Secrets().Watch(ctx, func(changes []room.Change) {
@@ -171,7 +173,9 @@ func TestWatchFails(t *testing.T) {
 		"no change":    {pieces: []wire.Content{wire.Text{Text: "x"}}, want: room.ErrUnexpectedAnswer, calls: 1, closed: true},
 		"wrong field":  {pieces: []wire.Content{object(`{"revision":"1"}`)}, want: room.ErrUnexpectedAnswer, calls: 1, closed: true},
 		"ended": {pieces: []wire.Content{wire.Control{Method: wire.Close, StatusCode: 1007, Message: "\x1b[2J"}},
-			text: `secrets.watch: the room ended the stream with the status 1007 "\x1b[2J"`, calls: 1},
+			text: `secrets.watch: the room closed the stream: status 1007 "\x1b[2J"`, calls: 1},
+		"long words": {pieces: []wire.Content{wire.Control{Method: wire.Close, StatusCode: 1007, Message: strings.Repeat("x", 1<<19)}},
+			text: "xxx", calls: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			closed := make(chan bool, 1)
@@ -194,8 +198,8 @@ func TestWatchFails(t *testing.T) {
 					t.Errorf("heard %v", changes)
 				}
 			})
-			if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) || calls != tt.calls {
-				t.Errorf("%d calls, then %v", calls, err)
+			if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) || len(err.Error()) > 1000 || calls != tt.calls {
+				t.Errorf("%d calls, then %.1000v", calls, err)
 			}
 			_, _ = get(soon(t), c, "next") // what comes next if nothing was closed
 			if got := <-closed; got != tt.closed {
@@ -316,6 +320,8 @@ func TestReconnectOnDemand(t *testing.T) {
 			}
 			p.serve(func(call) wire.Content { return text(fmt.Sprint("connection ", n)) })
 		}))
+		var log bytes.Buffer
+		config.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		tokens := 0
 		config.Token = func(context.Context) (secret.Value, error) {
 			tokens++
@@ -335,5 +341,8 @@ func TestReconnectOnDemand(t *testing.T) {
 		}
 		_ = c.Close()
 		c.Reconnect()
+		if strings.Contains(log.String(), "renewed") { // it is no failure
+			t.Errorf("logged %s", &log)
+		}
 	})
 }

@@ -10,20 +10,20 @@ import (
 // A Consumer uses revisions. A [Runner] calls Apply and Suspend from one goroutine,
 // one at a time.
 type Consumer interface {
-	// Apply has rev used from now on, in the way that change asks for. It returns nil
-	// once that is so, or why the previous revision stays in use, as if nothing had
-	// happened: then the files of that one are put back, and the values of rev are
-	// not offered again until there were others. The files that rev brings are in
-	// place. The first error ends Run.
+	// Apply switches to rev, by the means that change names, and returns nil when rev
+	// is in use. Its files are in place before the call. An error says that the
+	// previous revision stays in use: the Runner puts the files of that one back, and
+	// does not apply the same values again unless they have changed meanwhile. If there
+	// is no previous revision, the error ends Run.
 	//
-	// When ctx ends, something newer is wanted. Apply returns at once: nil if rev is
-	// in use by then, else the cause of ctx. It need not undo what it has begun: the next
-	// change names what is different from rev too.
+	// ctx ends when newer values are wanted. Apply returns at once: nil if rev is in
+	// use by then, else the cause of ctx. It need not undo what it has begun: the next
+	// change includes what differs from rev.
 	Apply(ctx context.Context, rev *Revision, change Change) error
 
-	// Suspend ends the use of all values, which were revoked or are too old, until the
-	// next Apply, whose change is a restart. It returns nil once that is so. For ctx
-	// it is as for Apply.
+	// Suspend stops the use of all values, because one was revoked or is too old, and
+	// returns nil when none is in use. The next Apply has a change with Restart. When
+	// ctx ends Suspend returns at once: nil if no value is in use, else the cause of ctx.
 	Suspend(ctx context.Context, why error) error
 
 	// Done is closed when there is nothing left to apply to, such as a command that
@@ -31,19 +31,17 @@ type Consumer interface {
 	// is for a consumer that is never done.
 	Done() <-chan struct{}
 
-	// Stop ends the consumer for good, waits for that, and returns how it came: an
-	// exit code and an error. The cause is nil if the consumer is done. Stop is called
-	// once and last.
+	// Stop ends the consumer for good and waits for its end. Run returns its exit code
+	// and error. The cause is why Run ends; nil if the consumer is done. Stop is the
+	// last call, and is made once.
 	Stop(cause error) (code int, err error)
 }
 
 // A Preparer is a [Consumer] that looks at each revision before its files are in
-// place. Prepare is called before Apply, by the same goroutine. Its error refuses
-// what the consumer could not use, and keeps the previous revision. The secrets are
-// those of this revision and of those before it, the last 100 that had different
-// ones: a consumer that hides values hides them all, for old ones may still be in use.
+// place. Prepare is called before Apply, by the same goroutine. Its error refuses a
+// revision that the consumer could not use, and the previous one stays.
 type Preparer interface {
-	Prepare(rev *Revision, secrets []render.Variable) error
+	Prepare(rev *Revision) error
 }
 
 // A Reporter is a [Consumer] that adds what it knows to a [Status]. Report may be
@@ -101,5 +99,5 @@ func (f Func) Suspend(ctx context.Context, _ error) error { return f(ctx, nil) }
 // Done returns nil: a function is never done.
 func (f Func) Done() <-chan struct{} { return nil }
 
-// Stop returns the cause.
+// Stop returns 125 and the cause, such as that of the context of [Runner.Run].
 func (f Func) Stop(cause error) (int, error) { return exitFailure, cause }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
@@ -38,7 +39,7 @@ func (v *vault) set(values map[string]string) {
 // A function is called with each revision of the values. One that it refuses is rolled
 // back: the previous revision stays in use.
 func Example() {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	v := &vault{values: map[string]string{"host": "db1", "port": "5432"}}
 	r, err := runner.New(runner.Config{

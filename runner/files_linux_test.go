@@ -2,11 +2,11 @@ package runner_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
-	"testing/synctest"
 
 	"github.com/roomenv/roomenv/runner"
 )
@@ -27,7 +27,7 @@ func runFiles(t *testing.T, text string, holds map[string]any, test func(w *worl
 	}
 	defer os.RemoveAll(memory)
 	dir := filepath.Join(memory, "files")
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, text, holds, func(c *runner.Config) { c.Dir = dir })
 		w.start()
 		w.next(1).answer <- nil
@@ -39,8 +39,8 @@ func runFiles(t *testing.T, text string, holds map[string]any, test func(w *worl
 	}
 }
 
-// The directory has the number of the revision that changed the files last. A rollback
-// puts the files of the previous revision back, under the number that they had.
+// The directory has the number of the revision, also of one whose files are unchanged. A
+// rollback puts the previous revision back, under its number.
 func TestFiles(t *testing.T) {
 	runFiles(t, files, map[string]any{"key": "v1", "cert": "c1", "sealed": "s1"}, func(w *world, dir string) {
 		check := func(directory, content string) {
@@ -61,16 +61,16 @@ func TestFiles(t *testing.T) {
 		w.answer(c, nil)
 		w.set("key", "v3")
 		w.answer(w.next(3), nil)
-		check("revision-2", "c2")
+		check("revision-3", "c2")
 
 		w.set("cert", "c4")
 		w.next(4)
 		check("revision-4", "c4")
 		w.set("key", "bad")
 		c = w.next(5)
-		check("revision-4", "c4")
+		check("revision-5", "c4")
 		w.answer(c, errors.New("it does not start"))
-		check("revision-2", "c2")
+		check("revision-3", "c2")
 		w.wantReported("apply revision 5 (rolled back): it does not start")
 
 		// What is taken back in flight is put back too.
@@ -81,7 +81,16 @@ func TestFiles(t *testing.T) {
 		w.next(7)
 		w.set("cert", "c2")
 		w.answer(w.next(3), nil)
-		check("revision-2", "c2")
+		check("revision-3", "c2")
+
+		// What is given up is put back too, when newer values cannot be used.
+		w.set("cert", "c8")
+		w.next(8)
+		check("revision-8", "c8")
+		w.consumer.refuseWith(errors.New("too large"), 9)
+		w.set("key", "v9")
+		w.answer(w.next(3), nil)
+		check("revision-3", "c2")
 	})
 }
 
@@ -128,8 +137,10 @@ func TestExtraFiles(t *testing.T) {
 		w.set("sealed", "s5")
 		last := w.next(5)
 		w.end()
-		if got := content(last.revision); got != "closed" {
-			t.Errorf("got %q", got)
+		for _, r := range []*runner.Revision{fourth.revision, last.revision} {
+			if got := content(r); got != "closed" {
+				t.Errorf("revision %d: got %q", r.Number, got)
+			}
 		}
 	})
 }
@@ -144,6 +155,53 @@ func TestFirstFiles(t *testing.T) {
 		w.answer(w.next(2), nil)
 		if b, err := os.ReadFile(filepath.Join(dir, "current", "cert")); string(b) != "c1" || err != nil {
 			t.Errorf("got %q, %v", b, err)
+		}
+	})
+}
+
+// Files without a name need no directory.
+func TestOnlyExtraFiles(t *testing.T) {
+	runFiles(t, "files: {sealed: {secret: sealed, memfd: true, env: SEALED}}\n", map[string]any{"sealed": "s1"}, func(w *world, dir string) {
+		if _, err := os.Stat(dir); err == nil {
+			t.Error("a directory was made")
+		}
+		w.set("sealed", "s2")
+		c := w.next(2)
+		if got := value(t, c, "SEALED"); got != "/proc/self/fd/3" {
+			t.Errorf("SEALED is %q", got)
+		}
+		if _, set := c.revision.Lookup("CREDENTIALS_DIRECTORY"); set {
+			t.Error("CREDENTIALS_DIRECTORY is set")
+		}
+		w.answer(c, nil)
+	})
+}
+
+// Files that cannot be put back are reported, beside what was wrong with the revision.
+func TestRestoreFails(t *testing.T) {
+	runFiles(t, files, map[string]any{"key": "v1", "cert": "c1", "sealed": "s1"}, func(w *world, dir string) {
+		w.set("cert", "c2")
+		c := w.next(2)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		w.closeError = fs.ErrNotExist
+		w.answer(c, errors.New("it does not start"))
+		w.wantReported("apply revision 2 (rolled back): it does not start", "restore files of the previous revision: ")
+	})
+}
+
+// A first revision that is of no use leaves no file open.
+func TestFirstExtraFiles(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, "files: {sealed: {secret: sealed, memfd: true}}\n", map[string]any{"sealed": "s1"})
+		w.start()
+		c := w.next(1)
+		open := c.revision.ExtraFiles[0]
+		w.answer(c, errors.New("it does not start"))
+		w.awaitEnd()
+		if _, err := open.Stat(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("the file is still open: %v", err)
 		}
 	})
 }

@@ -17,19 +17,37 @@ import (
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
-	"github.com/roomenv/roomenv/render"
 	"github.com/roomenv/roomenv/runner"
 	"github.com/roomenv/roomenv/secret"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// bubble is synctest.Test for a while: a loop that spins stops the clock of its bubble,
+// and so the test would last for ever.
+func bubble(t *testing.T, f func(*testing.T)) {
+	t.Helper()
+	watchdog := time.AfterFunc(20*time.Second, func() { panic(t.Name() + ": nothing in the bubble waits, for 20 s") })
+	defer watchdog.Stop()
+	synctest.Test(t, f)
+}
+
 // A source holds what a test puts there: by ID a text, an error, a channel of texts, or
 // nil for a value that never comes. It pushes changes.
 type source struct {
-	mu      sync.Mutex
-	holds   map[string]any
-	changes chan []string
+	mu       sync.Mutex
+	holds    map[string]any
+	resolved []manifest.Target
+	changes  chan []string
+}
+
+// targets returns what was resolved since it was called last.
+func (s *source) targets() []manifest.Target {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.resolved
+	s.resolved = nil
+	return all
 }
 
 func newSource(holds map[string]any) *source {
@@ -44,6 +62,7 @@ func (s *source) put(id string, what any) {
 
 func (s *source) Resolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
 	s.mu.Lock()
+	s.resolved = append(s.resolved, t)
 	what, ok := s.holds[t.ID()]
 	s.mu.Unlock()
 	switch what := what.(type) {
@@ -92,22 +111,40 @@ type consumer struct {
 	calls  chan *call
 	effect func() error
 
-	mu      sync.Mutex
-	offered [][]string // names and values that Prepare was offered
-	refuse  error      // what Prepare returns
-	done    chan struct{}
-	stopped []error // causes of Stop
+	mu             sync.Mutex
+	offered        [][]string // names and values that Prepare was offered
+	refuse         error      // what Prepare returns
+	refuseRevision int        // 0: all
+	done           chan struct{}
+	stopped        []error // causes of Stop
 }
 
-func (c *consumer) Prepare(_ *runner.Revision, secrets []render.Variable) error {
+// refuseWith has Prepare return err, for that revision alone unless it is 0.
+func (c *consumer) refuseWith(err error, revision int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refuse, c.refuseRevision = err, revision
+}
+
+// prepared returns how often Prepare was called.
+func (c *consumer) prepared() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.offered)
+}
+
+func (c *consumer) Prepare(rev *runner.Revision) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var all []string
-	for _, s := range secrets {
+	for _, s := range rev.Secrets {
 		all = append(all, s.Name+"="+string(s.Value.Reveal()))
 	}
 	if c.offered = append(c.offered, all); len(c.offered) > 10000 {
 		panic("prepared too often")
+	}
+	if c.refuseRevision != 0 && c.refuseRevision != rev.Number {
+		return nil
 	}
 	return c.refuse
 }
@@ -170,7 +207,7 @@ type world struct {
 // given. Values have no debounce to speak of.
 func run(t *testing.T, text string, holds map[string]any, test func(w *world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, text, holds)
 		w.start()
 		w.next(1).answer <- nil
@@ -223,7 +260,10 @@ func (w *world) config() runner.Config {
 
 func (w *world) write(text string) {
 	w.t.Helper()
-	if err := os.WriteFile(w.manifest, []byte("version: 1\nrefresh: {debounce: 1ms, interval: 1m}\n"+text), 0o600); err != nil {
+	if !strings.Contains(text, "refresh:") {
+		text = "refresh: {debounce: 1ms, interval: 1m}\n" + text
+	}
+	if err := os.WriteFile(w.manifest, []byte("version: 1\n"+text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -314,16 +354,22 @@ func (w *world) next(number int) *call {
 	}
 }
 
-// quiet checks that no call waits for an answer, nor will.
-func (w *world) quiet() {
+// none checks that no call waits for an answer.
+func (w *world) none() {
 	w.t.Helper()
-	time.Sleep(10 * time.Minute)
 	synctest.Wait()
 	select {
 	case c := <-w.consumer.calls:
 		w.t.Fatalf("an unexpected call: %+v", c)
 	default:
 	}
+}
+
+// quiet checks that no call waits for an answer, nor will.
+func (w *world) quiet() {
+	w.t.Helper()
+	time.Sleep(10 * time.Minute)
+	w.none()
 }
 
 // answer answers a call.

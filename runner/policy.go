@@ -78,5 +78,5 @@ func describe(v fetch.Violation) string {
 // consequences of an action, for people.
 var consequences = map[manifest.Action]string{
 	manifest.ActionKeep: "; the last value stays",
-	manifest.ActionStop: "; stopping the command until the value is available",
+	manifest.ActionStop: "; stopping until the value is available",
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/internal/tmpfs"
 	"github.com/roomenv/roomenv/manifest"
@@ -35,7 +36,11 @@ import (
 //	 9  Apply                     an error          the applied ones stay, and their files are put
 //	                                                back; what was tried is rejected. The first one
 //	                                                ends Run
-//	10  before Apply              an error          the applied ones stay; again later
+//	10  before Apply              an error          the applied ones stay; again later. What a call
+//	                                                that was given up has begun is undone: the
+//	                                                applied ones are applied again (after row 8),
+//	                                                or Suspend is completed (after row 12, and after
+//	                                                row 8 if values were suspended)
 //	11  Suspend                   nil               values are suspended: the next Apply is a
 //	                                                restart
 //	12  Suspend                   cause of context  the next Apply is a restart
@@ -43,6 +48,9 @@ import (
 //
 //	    ctx ends, the consumer is done, a policy says exit:
 //	14                                              end the context in flight, wait, Stop
+//
+// What was rejected in row 9 while something else was desired already may be tried
+// again: there were others.
 //
 // Values are given a number when they are first tried. Those that are applied again,
 // as when a change was taken back while it was in flight (row 8), keep theirs.
@@ -65,6 +73,9 @@ type loop struct {
 	suspended bool
 	rejected  *render.Digest
 	unusable  *desired // it failed before Apply; not again before retry
+	back      *desired // what undoes calls that were given up; nil: there are none
+	backFails bool     // it failed before Apply too; not again before retry
+	suspend   *desired // that is in effect, or was last
 	problem   string   // that was reported, or ""
 	backoff   retry.Backoff
 	retry     <-chan time.Time
@@ -73,7 +84,6 @@ type loop struct {
 	returned chan *call
 
 	// Of the goroutine that calls the consumer.
-	recent  recent
 	written *Revision // its files are in the directory
 }
 
@@ -137,14 +147,14 @@ func (l *loop) run(ctx context.Context) (cause error) {
 	defer running.Wait()
 	running.Go(l.work)
 	defer close(l.calls)
-	changed := make(chan struct{}, 1)
+	changed := notify.Slot()
 	var snapshots <-chan *fetch.Snapshot
 	if l.HasReferences() {
 		watching, cancel := context.WithCancel(ctx)
 		defer cancel()
-		running.Go(func() { l.watch(watching, func() { notify(changed) }) })
+		running.Go(func() { l.watch(watching, func() { notify.Send(changed) }) })
 		l.startSession(ctx)
-		defer func() { l.session.stop() }()
+		defer l.endSession()
 	}
 	defer l.endReload()
 	for {
@@ -160,6 +170,10 @@ func (l *loop) run(ctx context.Context) (cause error) {
 		if l.session != nil {
 			snapshots = l.session.snapshots
 		}
+		retry := l.retry
+		if l.call != nil { // that undoes something, which comes first
+			retry = nil
+		}
 		var err error
 		select {
 		case s, ok := <-snapshots:
@@ -169,8 +183,8 @@ func (l *loop) run(ctx context.Context) (cause error) {
 			}
 		case c := <-l.returned:
 			err = l.finish(c)
-		case <-l.retry:
-			l.retry, l.unusable = nil, nil
+		case <-retry:
+			l.retry, l.unusable, l.backFails = nil, nil, false
 		case <-changed:
 			l.startReload(ctx)
 		case n := <-l.reloads:
@@ -197,17 +211,23 @@ func (l *loop) run(ctx context.Context) (cause error) {
 // ends the one in flight if it does not.
 func (l *loop) reconcile(ctx context.Context) {
 	d := l.desired
+	undo := d == l.unusable
+	if undo {
+		d = l.back
+	}
 	switch {
 	case l.call != nil:
-		if !l.call.want.same(d) {
+		if d == nil || !l.call.want.same(d) {
 			l.call.cancel(errSuperseded)
 		}
-	case d == l.unusable:
+	case d == nil, undo && l.backFails:
 	case d.suspend != nil:
 		if !l.suspended {
 			l.restart = true
-			l.start(ctx, &call{})
+			l.start(ctx, &call{want: d})
 		}
+	case undo:
+		l.start(ctx, &call{want: d, revision: l.applied, change: Change{Changes: l.tried}, previous: l.applied})
 	case l.rejected != nil && !l.rejected.Diff(d.digest).Any():
 	default:
 		if c := l.next(d); c != nil {
@@ -226,7 +246,7 @@ func (l *loop) next(d *desired) *call {
 		}
 	}
 	restart := l.restart || l.applied == nil
-	return &call{revision: l.revision(d), change: newChange(names, d.manifest, restart), previous: l.applied}
+	return &call{want: d, revision: l.revision(d), change: newChange(names, d.manifest, restart), previous: l.applied}
 }
 
 // revision returns the one with the values of d, which may have been tried before.
@@ -252,7 +272,7 @@ func (l *loop) revision(d *desired) *Revision {
 // start makes c the call in flight.
 func (l *loop) start(ctx context.Context, c *call) {
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	c.want, c.dir, c.suspended = l.desired, l.dir, l.suspended
+	c.dir, c.suspended = l.dir, l.suspended
 	if c.revision != nil {
 		l.suspended = false
 		l.show(c.revision)
@@ -278,7 +298,7 @@ func (l *loop) work() {
 func (l *loop) apply(c *call) {
 	r := c.revision
 	if p, ok := l.consumer.(Preparer); ok {
-		if c.err = p.Prepare(r, l.recent.with(r.Secrets)); c.err != nil {
+		if c.err = p.Prepare(r); c.err != nil {
 			return
 		}
 	}
@@ -297,18 +317,12 @@ func (l *loop) apply(c *call) {
 	}
 }
 
-// write puts the files of r in place, unless those that are there are the same.
+// write puts the files of r in place, in the directory of its number.
 func (l *loop) write(dir *tmpfs.Dir, r *Revision) error {
-	if w := l.written; w != nil && len(w.digest.Diff(r.digest).Files) == 0 {
-		if r.directory == 0 {
-			r.directory = w.directory
-		}
+	if l.written == r {
 		return nil
 	}
-	if r.directory == 0 {
-		r.directory = r.Number
-	}
-	err := dir.Write(r.directory, r.Files)
+	err := dir.Write(r.Number, r.Files)
 	if err == nil {
 		l.written = r
 	}
@@ -336,27 +350,35 @@ func (l *loop) finish(c *call) error {
 		r.close()
 		return c.err
 	case c.err == nil && r == nil:
-		l.suspended = true
+		l.suspended, l.suspend, l.back = true, c.want, nil
 		l.update(func(s *Status) { s.State, s.Reason = CommandStopped, c.want.suspend.Error() })
 	case c.err == nil:
 		l.applied, r = r, l.applied
-		l.tried, l.restart = render.Changes{}, false
+		l.tried, l.restart, l.back = render.Changes{}, false, nil
 		l.update(func(s *Status) { s.Revision, s.State, s.Reason = l.applied.Number, CommandRunning, "" })
 		l.log.Info("revision applied", "revision", l.applied.Number)
 	case failed && c.applying:
 		l.suspended, l.restart = c.suspended, c.suspended
-		l.tried, l.rejected = render.Changes{}, r.digest
+		l.tried, l.back, l.rejected = render.Changes{}, nil, nil
+		if c.want.same(l.desired) {
+			l.rejected = r.digest
+		}
 		l.update(func(s *Status) { s.Rollbacks++ })
 		l.config.OnError(fmt.Errorf("apply revision %d (rolled back): %w", r.Number, c.err))
 		if c.restoreErr != nil {
 			l.config.OnError(fmt.Errorf("restore files of the previous revision: %w", c.restoreErr))
 		}
 	case failed:
-		l.suspended, l.unusable = c.suspended, c.want
+		l.suspended = c.suspended
+		if c.want == l.back {
+			l.backFails = true
+		} else {
+			l.unusable = c.want
+		}
 		l.retry = time.After(l.backoff.Next())
 		l.report(c.err)
-	case r != nil:
-		l.tried, l.restart = union(l.tried, c.change.Changes), c.change.Restart
+	default:
+		l.giveUp(c)
 	}
 	if r != nil && r != l.applied {
 		r.close()
@@ -365,6 +387,21 @@ func (l *loop) finish(c *call) error {
 		l.show(l.applied)
 	}
 	return nil
+}
+
+// giveUp notes what a call may have begun whose context has ended.
+func (l *loop) giveUp(c *call) {
+	switch {
+	case c.revision == nil:
+		l.back = c.want
+	case c.suspended:
+		l.back = l.suspend
+	case l.applied != nil && (l.back == nil || l.back.suspend == nil):
+		l.back = &desired{result: l.applied.Result, digest: l.applied.digest}
+	}
+	if c.revision != nil {
+		l.tried, l.restart = c.change.Changes, c.change.Restart || l.restart // with what was tried before
+	}
 }
 
 // report reports why values cannot be used, once for the same problem.
@@ -392,7 +429,9 @@ func (l *loop) endCall(cause error) {
 		return
 	}
 	l.call.cancel(cause)
-	<-l.returned
+	if c := <-l.returned; c.err == nil { // it took effect all the same
+		_ = l.finish(c)
+	}
 }
 
 // release closes what revisions hold open, when nothing uses them any longer.

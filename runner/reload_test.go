@@ -2,11 +2,9 @@ package runner_test
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
@@ -95,7 +93,7 @@ func TestReloadClients(t *testing.T) {
 
 // Check sees each manifest, before anything is fetched, and may change it.
 func TestCheck(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, oneKey, nil)
 		c := w.config()
 		refused := errors.New("no such signal")
@@ -136,7 +134,7 @@ func TestCheck(t *testing.T) {
 
 // A manifest without references opens nothing, is read once, and runs all the same.
 func TestNoReferences(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, "env: {A: '1'}\n", nil, func(c *runner.Config) {
 			c.Sources["room"] = func() (fetch.Source, error) { return nil, errors.New("opened") }
 		})
@@ -172,7 +170,7 @@ func (c closing) Close() error {
 // A source is opened when a manifest first refers to its scheme, and closed in the
 // end. One that cannot be opened makes a manifest that cannot be used.
 func TestSources(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		var log []string
 		source := newSource(map[string]any{"key": "v1", "x": "x1"})
 		closeError := errors.New("not closed")
@@ -207,27 +205,6 @@ func TestSources(t *testing.T) {
 		slices.Sort(log)
 		if want := []string{"close file", "close room", "open bad", "open bad", "open file", "open room", "reconnect file", "reconnect room"}; !slices.Equal(log, want) {
 			t.Errorf("got %q", log)
-		}
-	})
-}
-
-// Prepare gets the secrets of the last 100 revisions that had different ones, before
-// Apply.
-func TestRecentSecrets(t *testing.T) {
-	run(t, "env: {KEY: {secret: key}, PLAIN: '1'}\n", oneValue(), func(w *world) {
-		for n := 2; n <= 150; n++ {
-			w.set("key", fmt.Sprint("v", n))
-			w.answer(w.next(n), nil)
-		}
-		w.edit("env: {KEY: {secret: key}, PLAIN: '2'}\n")
-		w.answer(w.next(151), nil)
-		offered := w.consumer.offered
-		if len(offered) != 151 || !slices.Equal(offered[0], []string{"KEY=v1"}) || !slices.Equal(offered[1], []string{"KEY=v1", "KEY=v2"}) {
-			t.Fatalf("offered %d, first %q, %q", len(offered), offered[0], offered[1])
-		}
-		last := offered[150]
-		if len(last) != 100 || last[0] != "KEY=v51" || last[99] != "KEY=v150" {
-			t.Errorf("got %q", last)
 		}
 	})
 }

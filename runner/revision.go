@@ -22,9 +22,8 @@ type Revision struct {
 	// revision is in use or Stop has returned.
 	ExtraFiles []*os.File
 
-	digest    *render.Digest
-	changed   map[name]int // the revision in which something changed last
-	directory int          // the revision whose directory has these files; 0: not written yet
+	digest  *render.Digest
+	changed map[name]int // the revision in which something changed last
 }
 
 // Lookup returns the value of a variable, and whether it is set. In a nil revision none is set.
@@ -43,23 +42,6 @@ func (r *Revision) Lookup(name string) (secret.Value, bool) {
 func (r *Revision) close() {
 	tmpfs.CloseAll(r.ExtraFiles)
 	r.ExtraFiles = nil
-}
-
-// maxRecent is of how many revisions the secrets are recent. The consumer may still
-// have old ones; to retain all of them would take more and more memory.
-const maxRecent = 100
-
-// recent are the secrets of the last revisions in which they differ.
-type recent [][]render.Variable
-
-// with returns all, with secrets as the newest.
-func (r *recent) with(secrets []render.Variable) []render.Variable {
-	same := func(a, b render.Variable) bool { return a.Name == b.Name && a.Value.Equal(b.Value) }
-	if n := len(*r); n == 0 || !slices.EqualFunc((*r)[n-1], secrets, same) {
-		*r = append(*r, secrets)
-		*r = (*r)[max(0, len(*r)-maxRecent):]
-	}
-	return slices.Concat(*r...)
 }
 
 // A name is that of a variable or the path of a file.

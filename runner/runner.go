@@ -18,6 +18,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
@@ -30,6 +31,7 @@ import (
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/internal/filewatch"
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/internal/tmpfs"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
@@ -93,6 +95,8 @@ type Runner struct {
 	hasher *secret.Hasher
 	dir    *tmpfs.Dir // nil: there are no files
 	first  *desired   // what Resolve found
+	ran    bool       // Run was called
+	closed bool
 
 	opening sync.Mutex // guards opened
 	opened  fetch.Mux
@@ -106,8 +110,8 @@ type Runner struct {
 	reporter Reporter // nil: the consumer is not one
 }
 
-// New reads the manifest, of which the error has all problems (manifest.Errors), and
-// opens nothing. Call Close when done.
+// New reads the manifest and opens nothing. The error has all problems of the manifest,
+// each a [*manifest.Error]. Call Close when done.
 func New(c Config) (*Runner, error) {
 	if c.Environ == nil {
 		c.Environ = os.Environ()
@@ -124,14 +128,14 @@ func New(c Config) (*Runner, error) {
 		watch:     filewatch.New(c.Files...).Watch, // before they are read
 		hasher:    secret.NewHasher(),
 		opened:    make(fetch.Mux),
-		refreshes: make(chan struct{}, 1),
+		refreshes: notify.Slot(),
 	}
 	m, err := r.load()
 	if err != nil {
 		return nil, err
 	}
 	r.view = view{manifest: m, snapshot: new(fetch.Snapshot)}
-	r.tally = Status{Manifest: c.Files, Started: time.Now(), State: CommandStarting, Revision: 1}
+	r.tally = Status{Manifest: c.Files, Started: time.Now(), State: CommandStarting}
 	r.config.Policy.Strip = slices.Concat(c.Policy.Strip, m.Exec.Strip)
 	r.config.Policy.Allow = slices.Concat(c.Policy.Allow, m.Exec.Allow)
 	r.config.Policy.Pristine = c.Policy.Pristine || m.Exec.Pristine
@@ -164,10 +168,13 @@ func (r *Runner) HasReferences() bool {
 	return false
 }
 
-// Resolve fetches all values of the manifest and renders them, as Run does if it has
-// not been called. The error says what is missing, for all references at once
+// Resolve fetches all values of the manifest and renders them. Run does that first,
+// unless Resolve was called. The error says what is missing, for all references at once
 // ([fetch.Error]), or what cannot be rendered. A cancelled ctx ends it with its cause.
 func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
+	if r.closed {
+		return nil, errClosed
+	}
 	v := r.view
 	var err error
 	if r.dir, err = r.openDir(r.dir, v.manifest); err != nil {
@@ -176,34 +183,67 @@ func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
 	if v.sources, err = r.open(targets(v.manifest)); err != nil {
 		return nil, err
 	}
-	if v.snapshot, err = fetch.Resolve(ctx, v.manifest, v.sources); err != nil {
+	snapshot, err := fetch.Resolve(ctx, v.manifest, v.sources)
+	if snapshot != nil {
+		v.snapshot = snapshot
+		r.setView(v) // Status says what is missing
+	}
+	if err != nil {
 		return nil, err
 	}
 	if r.first, err = r.render(v.manifest, v.snapshot, r.dir); err != nil {
 		return nil, err
 	}
-	r.setView(v)
 	return r.first.result, nil
 }
 
-// Run has c use the values of the manifest, and each revision that follows, until c
-// is done, ctx ends or the policy of the manifest says so; then it stops c. It
-// returns what c's Stop returned. In the last case that is 125 and a [*PolicyError].
+// Run has c use the values of the manifest, and each revision that follows. It ends, and
+// stops c, when c is done, when ctx ends, when c does not take the first revision, and
+// when the manifest says exit ([manifest.ActionExit]). It returns what Stop of c does,
+// an exit code and an error:
+//
+//	                    Func                     inject.Consumer
+//	c is done           never                    the command's, nil
+//	ctx ends            125, the cause of ctx    the command's, such as 143 after SIGTERM, nil
+//	first revision      125, the error           that of the command that did not start
+//	manifest says exit  125, a *PolicyError      125, a *PolicyError
+//
+// An error of [Runner.Resolve] is returned with 125, before c is called. So are those of
+// calling Run a second time, or after Close: a Runner runs once.
 func (r *Runner) Run(ctx context.Context, c Consumer) (code int, err error) {
+	switch {
+	case r.closed:
+		return exitFailure, errClosed
+	case r.ran:
+		return exitFailure, errRan
+	}
+	r.ran = true
 	if r.first == nil {
 		if _, err := r.Resolve(ctx); err != nil {
-			return exitFailure, err
+			return c.Stop(err)
 		}
 	}
 	l := newLoop(r, c)
 	cause := l.run(ctx)
 	code, err = c.Stop(cause)
 	l.release()
+	l.show(l.applied)
+	l.update(func(s *Status) {
+		s.State, s.Reason = CommandStopped, ""
+		if cause != nil {
+			s.Reason = cause.Error()
+		}
+	})
 	if policy, ok := errors.AsType[*PolicyError](cause); ok {
 		return exitFailure, policy
 	}
 	return code, err
 }
+
+var (
+	errRan    = errors.New("run: this Runner has run before")
+	errClosed = errors.New("run: this Runner is closed")
+)
 
 // exitFailure is the exit code of a program that runs a command and fails itself
 // (env(1), docker-run(1)).
@@ -211,7 +251,7 @@ const exitFailure = 125
 
 // Refresh has all values fetched again now, except those that a person would be
 // asked for, and the manifest read again if it could not be used. It does not wait.
-func (r *Runner) Refresh() { notify(r.refreshes) }
+func (r *Runner) Refresh() { notify.Send(r.refreshes) }
 
 // Reconnect makes sources reconnect, with credentials that are read then, and
 // refreshes.
@@ -223,16 +263,13 @@ func (r *Runner) Reconnect() {
 	r.Refresh()
 }
 
-// notify fills the only slot of a channel.
-func notify(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// Close closes the sources and removes the files. Neither Run nor Token may run.
+// Close closes the sources and removes the files. Call it when Run and Token have
+// returned. A second call does nothing.
 func (r *Runner) Close() error {
+	if r.closed {
+		return nil
+	}
+	r.closed = true
 	errs := []error{r.dir.Close()}
 	for _, s := range r.opened {
 		if closer, ok := s.(io.Closer); ok {
@@ -272,6 +309,9 @@ func (r *Runner) open(targets iter.Seq[manifest.Target]) (fetch.Mux, error) {
 			continue // fetch says so
 		}
 		s, err := open()
+		if err == nil && s == nil {
+			err = fmt.Errorf("open source for %s: opener returned nil", t.Scheme)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -18,7 +18,7 @@ type session struct {
 
 // startSession has snapshots of l.manifest come, after l.snapshot.
 func (l *loop) startSession(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // until its end is called for
 	settings := l.manifest.Refresh
 	s := &session{
 		Refresher: fetch.Refresher{
@@ -31,8 +31,14 @@ func (l *loop) startSession(ctx context.Context) {
 	l.setView(l.view)
 }
 
-// stop ends the session and waits for it.
-func (s *session) stop() {
+// endSession ends the session, if there is one. What it knows stays in the view.
+func (l *loop) endSession() {
+	s := l.session
+	if s == nil {
+		return
+	}
+	l.session, l.snapshot = nil, s.Latest(s.ctx)
+	l.setView(l.view)
 	s.cancel()
 	for range s.snapshots { // until it is closed
 	}
@@ -89,8 +95,8 @@ func (l *loop) finishReload(ctx context.Context, n *reload) error {
 	}
 	l.log.Info("manifest reloaded")
 	// What it needs may have taken a person, and their time.
-	l.snapshot = n.snapshot.With(l.session.Latest(ctx))
-	l.session.stop()
+	l.endSession()
+	l.snapshot = n.snapshot.With(l.snapshot)
 	l.manifest, l.sources, l.dir = n.manifest, n.sources, dir
 	l.startSession(ctx)
 	return l.plan()

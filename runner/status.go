@@ -1,9 +1,9 @@
 package runner
 
 import (
-	"cmp"
 	"errors"
 	"iter"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -25,9 +25,9 @@ type Status struct {
 
 	State  CommandState `json:"state,omitempty"`
 	Reason string       `json:"reason,omitempty"` // of the state
-	Ready  bool         `json:"ready"`            // there is no [Status.Unready]
+	Ready  bool         `json:"ready"`            // [Status.Unready] returns none
 
-	Revision     int `json:"revision"`      // in use, from 1
+	Revision     int `json:"revision"`      // that was applied last, from 1; 0: none yet
 	Restarts     int `json:"restarts"`      // because values changed
 	Rollbacks    int `json:"rollbacks"`     // revisions that the consumer could not use
 	Crashes      int `json:"crashes"`       // of the command
@@ -44,7 +44,7 @@ type CommandState string
 const (
 	CommandStarting CommandState = "starting" // no revision is in use yet
 	CommandRunning  CommandState = "running"
-	CommandStopped  CommandState = "stopped" // until its values are available
+	CommandStopped  CommandState = "stopped" // until its values are available, or for good: Run has returned
 )
 
 // An EntryKind says what gets a value.
@@ -63,7 +63,10 @@ type Entry struct {
 	Source   string    `json:"source"`   // the reference, without its default
 	Required bool      `json:"required"` // neither optional nor with a default
 	Value
-	Revision int `json:"revision,omitempty"` // in which Name changed last
+	// Revision is the one in which Name changed last, as the state is that of its newest
+	// value: it is above that of [Status] while that value is being applied. It is 0 for
+	// what never had a value that was tried.
+	Revision int `json:"revision,omitempty"`
 }
 
 // A Value is what is known of a value, except the value.
@@ -122,28 +125,34 @@ func (r *Runner) update(change func(*Status)) {
 	change(&r.tally)
 }
 
-// show has Status tell in which revisions entries changed, up to rev.
+// show has Status tell in which revisions entries changed, up to rev; nil is none.
 func (r *Runner) show(rev *Revision) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.changed = rev.changed
+	r.changed = nil
+	if rev != nil {
+		r.changed = rev.changed
+	}
 }
 
 // now returns the view with the newest snapshot.
 func (r *Runner) now() view {
-	r.mu.Lock()
-	v := r.view
-	r.mu.Unlock()
-	if v.session != nil {
-		if latest := v.session.Latest(v.session.ctx); latest != nil {
-			v.snapshot = latest
+	for {
+		r.mu.Lock()
+		v := r.view
+		r.mu.Unlock()
+		if v.session == nil {
+			return v
 		}
+		if v.snapshot = v.session.Latest(v.session.ctx); v.snapshot != nil {
+			return v
+		}
+		// The session has ended since: the view is a later one.
 	}
-	return v
 }
 
-// Status returns the status at this time, without a PID. In Rooms the default room is
-// "". RoomRequests is for the caller.
+// Status returns the status at this time; after Run, that at its end. In Rooms the
+// default room is "". RoomRequests is 0, for the caller to set.
 func (r *Runner) Status() Status {
 	v := r.now()
 	r.mu.Lock()
@@ -152,7 +161,7 @@ func (r *Runner) Status() Status {
 	s.Entries = entries(v.manifest, v.snapshot)
 	for i := range s.Entries {
 		e := &s.Entries[i]
-		e.Revision = cmp.Or(changed[name{e.Kind, e.Name}], 1)
+		e.Revision = changed[name{e.Kind, e.Name}]
 	}
 	for t := range targets(v.manifest) {
 		if t.Scheme == manifest.SchemeRoom && !slices.Contains(s.Rooms, t.Group) {
@@ -162,6 +171,7 @@ func (r *Runner) Status() Status {
 	if reporter != nil {
 		reporter.Report(&s)
 	}
+	s.PID, s.Ready = os.Getpid(), len(s.Unready()) == 0
 	return s
 }
 

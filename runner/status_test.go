@@ -1,18 +1,20 @@
 package runner_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"testing"
-	"testing/synctest"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/runner"
 )
 
 func TestStatusEntries(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, `env:
   PLAIN: x
   A: room:secret/a#f
@@ -25,7 +27,7 @@ func TestStatusEntries(t *testing.T) {
 			t.Fatal(err)
 		}
 		row := func(name, source string, required bool, s fetch.Status) string {
-			return fmt.Sprint(name, " ", source, " ", required, " ", s, " ", 1)
+			return fmt.Sprint(name, " ", source, " ", required, " ", s, " ", 0)
 		}
 		want := []string{
 			row("A", "room:secret/a#f", true, fetch.Current),
@@ -82,7 +84,7 @@ func TestStatusValues(t *testing.T) {
 
 // A consumer may know more.
 func TestReporter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, oneKey, oneValue())
 		w.start()
 		w.next(1).answer <- nil
@@ -131,4 +133,108 @@ func TestUnready(t *testing.T) {
 			t.Errorf("%+v: got %q, want %q", c.status, got, c.want)
 		}
 	}
+}
+
+// What was known last stays when Run has returned, and nothing is in use then.
+func TestStatusAfterRun(t *testing.T) {
+	run(t, "env: {KEY: {secret: key, on_revoked: keep}}\n", oneValue(), func(w *world) {
+		if s := w.runner.Status(); !s.Ready || s.PID != os.Getpid() {
+			t.Errorf("got ready %v, PID %d", s.Ready, s.PID)
+		}
+		first := w.runner.Status().Entries[0]
+		w.set("key", "v2")
+		w.answer(w.next(2), nil)
+		w.remove("key")
+		w.cancel(errors.New("enough"))
+		w.awaitEnd()
+		s := w.runner.Status()
+		if e := s.Entries[0]; e.State != fetch.Missing || !e.Since.After(first.Since) || e.Reason != "not here" {
+			t.Errorf("got %+v", e)
+		}
+		if s.Ready || s.State != runner.CommandStopped || s.Reason != "enough" || s.Revision != 2 {
+			t.Errorf("got %+v", s)
+		}
+	})
+}
+
+// A first attempt that fails says why for each entry, and no revision is in use.
+func TestStatusUnresolved(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, "env: {A: {secret: a}, GONE: {secret: gone}, NO: {secret: no}, FAR: {secret: far}}\n", map[string]any{
+			"a": "1", "no": fmt.Errorf("%w: no", fetch.ErrDenied), "far": fmt.Errorf("%w: no route", fetch.ErrUnreachable),
+		})
+		if s := w.runner.Status(); s.Revision != 0 || s.Ready {
+			t.Errorf("got %+v", s)
+		}
+		if _, err := w.runner.Resolve(t.Context()); err == nil {
+			t.Fatal("resolved")
+		}
+		s := w.runner.Status()
+		var states []fetch.Status
+		for _, e := range s.Entries {
+			states = append(states, e.State)
+		}
+		if want := []fetch.Status{fetch.Current, fetch.Missing, fetch.Denied, fetch.Failed}; !slices.Equal(states, want) || s.Revision != 0 {
+			t.Errorf("%q at revision %d, want %q", states, s.Revision, want)
+		}
+	})
+}
+
+// While a revision is being applied, the status has the one in use, and entries the
+// one that they come with.
+func TestStatusApplying(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, "env: {KEY: {secret: key}, NONE: {secret: none, optional: true}}\n", oneValue())
+		w.start()
+		c := w.next(1)
+		w.wantStatus(runner.CommandStarting, 0, 0, 1, 0)
+		w.answer(c, nil)
+		w.wantStatus(runner.CommandRunning, 1, 0, 1, 0)
+		w.set("key", "v2")
+		c = w.next(2)
+		w.wantStatus(runner.CommandRunning, 1, 0, 2, 0)
+		w.cancel(nil)
+		w.awaitEnd()
+		w.wantStatus(runner.CommandStopped, 1, 0, 1, 0)
+	})
+}
+
+// A Runner runs once, and not when it is closed.
+func TestRunOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, oneKey, oneValue())
+		unused := runner.Func(func(context.Context, *runner.Revision) error { return errors.New("no") })
+		if code, err := w.runner.Run(t.Context(), unused); code != 125 || err == nil || err.Error() != "no" {
+			t.Errorf("got %d, %v", code, err)
+		}
+		applied := runner.Func(func(context.Context, *runner.Revision) error {
+			t.Error("applied")
+			return errors.New("applied")
+		})
+		wantRefused := func(want string) {
+			t.Helper()
+			if code, err := w.runner.Run(t.Context(), applied); code != 125 || err == nil || err.Error() != want {
+				t.Errorf("got %d, %v, want %s", code, err, want)
+			}
+		}
+		wantRefused("run: this Runner has run before")
+		for range 2 {
+			if err := w.runner.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		wantRefused("run: this Runner is closed")
+	})
+}
+
+// A source that does not open is an error.
+func TestSourceMissing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t, oneKey, oneValue(), func(c *runner.Config) {
+			c.Sources["room"] = func() (fetch.Source, error) { return nil, nil } //nolint:nilnil // it is wrong
+		})
+		if _, err := w.runner.Resolve(t.Context()); err == nil || err.Error() != "open source for room: opener returned nil" {
+			t.Errorf("got %v", err)
+		}
+	})
 }

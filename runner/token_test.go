@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
@@ -27,7 +26,7 @@ func token(d time.Duration) string {
 }
 
 func TestToken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		first := token(time.Hour)
 		w := newWorld(t, oauth, map[string]any{"github": first})
 		w.start()

@@ -39,7 +39,7 @@ func TestUnchanged(t *testing.T) {
 
 // The first revision is a start, whatever the manifest says of changes.
 func TestFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, "exec: {on_change: none}\n"+oneKey, oneValue())
 		w.start()
 		c := w.next(1)
@@ -114,7 +114,7 @@ func TestSuspend(t *testing.T) {
 			t.Errorf("suspended because %v", c.why)
 		}
 		w.answer(c, nil)
-		w.wantReported("is revoked: missing: not here; stopping the command until the value is available")
+		w.wantReported("is revoked: missing: not here; stopping until the value is available")
 		w.wantStatus(runner.CommandStopped, 1, 0, 1)
 		if got := w.runner.Status().Unready(); len(got) != 2 || !strings.Contains(got[0], "the command is stopped: KEY (") {
 			t.Errorf("unready because %q", got)
@@ -305,29 +305,107 @@ func TestSuspendInFlight(t *testing.T) {
 // Row 10: a revision that cannot be offered keeps its number, and is tried again.
 func TestUnusable(t *testing.T) {
 	run(t, oneKey, oneValue(), func(w *world) {
-		refuse := func(err error) {
-			w.consumer.mu.Lock()
-			defer w.consumer.mu.Unlock()
-			w.consumer.refuse = err
-		}
-		refuse(errors.New("too large"))
+		w.consumer.refuseWith(errors.New("too large"), 0)
 		w.set("key", "v2")
 		w.quiet()
-		if n := len(w.consumer.offered); n < 20 || n > 1000 {
+		if n := w.consumer.prepared(); n < 20 || n > 1000 {
 			t.Errorf("prepared %d times in 10 minutes", n)
 		}
 		w.wantReported("apply new values (keeping the previous values): too large")
 		w.wantStatus(runner.CommandRunning, 1, 0, 1)
-		refuse(nil)
+		w.consumer.refuseWith(nil, 0)
 		time.Sleep(time.Minute)
 		w.answer(w.next(2), nil)
 		w.wantStatus(runner.CommandRunning, 2, 0, 2)
-		refuse(errors.New("too large"))
+		w.consumer.refuseWith(errors.New("too large"), 0)
 		w.set("key", "v3")
 		w.set("key", "v2") // as applied
-		refuse(nil)
+		w.consumer.refuseWith(nil, 0)
 		w.quiet()
 		w.wantReported("too large")
+	})
+}
+
+// Row 10 after row 8: what a call that was given up has begun is undone when the newer
+// values turn out to be unusable.
+func TestUnusableAfterSupersede(t *testing.T) {
+	run(t, twoKeys, twoValues(), func(w *world) {
+		w.set("key", "v2")
+		w.next(2)
+		w.consumer.refuseWith(errors.New("too large"), 3)
+		w.set("key", "v3")
+		c := w.next(1)
+		w.wantChange(c, "KEY", false, "")
+		w.answer(c, nil)
+		w.wantReported("apply new values (keeping the previous values): too large")
+		w.wantStatus(runner.CommandRunning, 1, 0, 1, 1)
+		w.quiet() // it is undone once, however often v3 is tried again
+
+		w.consumer.refuseWith(nil, 0)
+		time.Sleep(time.Minute)
+		c = w.next(3)
+		w.wantChange(c, "KEY", true, "")
+		w.answer(c, nil)
+		w.wantStatus(runner.CommandRunning, 3, 0, 3, 1)
+	})
+}
+
+// Row 10 after row 12: a Suspend that was given up is completed.
+func TestUnusableAfterSuspend(t *testing.T) {
+	run(t, oneKey, oneValue(), func(w *world) {
+		w.remove("key")
+		w.next(0)
+		w.consumer.refuseWith(errors.New("too large"), 0)
+		w.set("key", "v2")
+		c := w.next(0)
+		w.answer(c, nil)
+		w.wantStatus(runner.CommandStopped, 1, 0, 1)
+		w.quiet()
+		w.consumer.refuseWith(nil, 0)
+		time.Sleep(time.Minute)
+
+		// Row 8, while suspended: values that were revoked do not come back.
+		w.next(2)
+		w.consumer.refuseWith(errors.New("too large"), 0)
+		w.set("key", "v3")
+		w.answer(w.next(0), nil)
+		w.wantStatus(runner.CommandStopped, 1, 0, 1)
+		w.wantReported("is revoked", "too large", "too large")
+	})
+}
+
+// What undoes a call may fail too, and is tried again.
+func TestUndoUnusable(t *testing.T) {
+	run(t, oneKey, oneValue(), func(w *world) {
+		w.set("key", "v2")
+		w.next(2)
+		w.consumer.refuseWith(errors.New("no space"), 0)
+		w.set("key", "v3")
+		time.Sleep(time.Minute)
+		w.settle()
+		if n := w.consumer.prepared(); n > 60 {
+			t.Errorf("prepared %d times in a minute", n)
+		}
+		w.consumer.refuseWith(errors.New("too large"), 3)
+		time.Sleep(time.Minute)
+		w.answer(w.next(1), nil)
+		w.wantStatus(runner.CommandRunning, 1, 0, 1)
+	})
+}
+
+// Row 9: a revision that fails when other values are desired already is not rejected
+// for ever.
+func TestRejectLate(t *testing.T) {
+	run(t, oneKey, oneValue(), func(w *world) {
+		w.consumer.effect = func() error { return errors.New("it does not start") }
+		w.set("key", "v2")
+		w.next(2)
+		w.set("key", "v3")
+		w.answer(w.next(3), nil)
+		w.set("key", "v2")
+		w.answer(w.next(4), nil)
+		w.wantReported("apply revision 2 (rolled back): it does not start")
+		w.wantStatus(runner.CommandRunning, 4, 1, 4)
 	})
 }
 
@@ -371,6 +449,17 @@ func TestContextEnds(t *testing.T) {
 		if c.ctx.Err() == nil || !errors.Is(w.err, why) || w.code != 7 || !errors.Is(w.consumer.stopped[0], why) {
 			t.Errorf("got %d, %v, stopped by %v", w.code, w.err, w.consumer.stopped)
 		}
+	})
+}
+
+// Row 14: a call that takes effect although the context ends counts.
+func TestEffectAtTheEnd(t *testing.T) {
+	run(t, oneKey, oneValue(), func(w *world) {
+		w.consumer.effect = func() error { return nil }
+		w.set("key", "v2")
+		w.next(2)
+		w.end()
+		w.wantStatus(runner.CommandStopped, 2, 0, 2)
 	})
 }
 
@@ -442,7 +531,7 @@ func TestPolicyStop(t *testing.T) {
 
 // Row 9: the first revision ends Run if it cannot be used.
 func TestFirstFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, oneKey, oneValue())
 		w.start()
 		why := errors.New("it does not start")
@@ -452,9 +541,9 @@ func TestFirstFails(t *testing.T) {
 			t.Errorf("got %d, %v", w.code, w.err)
 		}
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, oneKey, oneValue())
-		w.consumer.refuse = errors.New("too large")
+		w.consumer.refuseWith(errors.New("too large"), 0)
 		w.start()
 		w.awaitEnd()
 		if !errors.Is(w.err, w.consumer.refuse) {
@@ -463,9 +552,21 @@ func TestFirstFails(t *testing.T) {
 	})
 }
 
+// Values that cannot be resolved end Run too.
+func TestUnresolved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, oneKey, nil)
+		w.start()
+		w.awaitEnd()
+		if _, ok := errors.AsType[*fetch.Error](w.err); !ok || w.code != 7 {
+			t.Errorf("got %d, %v", w.code, w.err)
+		}
+	})
+}
+
 // The first revision may be superseded before it is in use.
 func TestFirstSuperseded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		w := newWorld(t, twoKeys, twoValues())
 		w.start()
 		w.next(1)
@@ -475,7 +576,7 @@ func TestFirstSuperseded(t *testing.T) {
 		if got := value(t, c, "SIG"); got != "s2" {
 			t.Errorf("SIG is %q", got)
 		}
-		w.wantStatus(runner.CommandStarting, 1, 0, 2, 2)
+		w.wantStatus(runner.CommandStarting, 0, 0, 2, 2)
 		w.answer(c, nil)
 		w.wantStatus(runner.CommandRunning, 2, 0, 2, 2)
 	})

@@ -6,9 +6,8 @@ import (
 	"crypto/sha256"
 )
 
-// A Hasher tells whether a value is another one than before, without the one
-// before. Its key is random and its own: sums are of no use without it, not even
-// to try guesses.
+// A Hasher detects that a value changed, without the previous value. Its key is random:
+// without it, sums do not help to guess values.
 type Hasher struct{ key [sha256.Size]byte }
 
 // A Sum stands for a value; sums of one [Hasher] can be compared with ==.

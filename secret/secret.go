@@ -39,8 +39,8 @@ func (v Value) Reveal() []byte {
 // Len returns the length in bytes.
 func (v Value) Len() int { return len(v.Reveal()) }
 
-// Equal reports whether v and o hold the same bytes. The time it takes tells
-// of their lengths only.
+// Equal reports whether v and o have the same bytes. Its time depends on their lengths
+// only.
 func (v Value) Equal(o Value) bool {
 	return subtle.ConstantTimeCompare(v.Reveal(), o.Reveal()) == 1
 }
@@ -69,5 +69,5 @@ func (v *Value) UnmarshalText(text []byte) error {
 
 // GobEncode fails: a Value is not for storing in the clear.
 func (Value) GobEncode() ([]byte, error) {
-	return nil, errors.New("cannot encode a secret value: seal it first")
+	return nil, errors.New("encode secret value: seal it first")
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// app is what all commands share: the environment's configuration and the
-// flags, which win over it.
+// app is what all commands share: the configuration of the environment and of flags,
+// which override it.
 type app struct {
 	LogLevel  string       `envconfig:"ROOMENV_LOG_LEVEL" default:"warn"`
 	LogFormat string       `envconfig:"ROOMENV_LOG_FORMAT" default:"text"`
@@ -28,23 +28,23 @@ type app struct {
 }
 
 func (a *app) logFlags(f *pflag.FlagSet) {
-	f.String("log-level", "", "what to log to stderr: debug, info, warn or error (default warn)")
-	f.String("log-format", "", "how to log: text or json (default text)")
+	f.String("log-level", "", "log `level` of stderr: debug, info, warn or error (default warn)")
+	f.String("log-format", "", "log `format`: text or json (default text)")
 }
 
 func (a *app) roomFlags(f *pflag.FlagSet) {
-	f.String("room", "", "the room to use (default $MESHAGENT_ROOM; for the local room \"default\")")
-	f.String("token-file", "", "file with the participant token, read for each connection (default $ROOMENV_TOKEN_FILE; wins over $MESHAGENT_TOKEN)")
+	f.String("room", "", "`room` to use (default $MESHAGENT_ROOM; in the local room \"default\")")
+	f.String("token-file", "", "`file` with the participant token, read for each connection (default $ROOMENV_TOKEN_FILE; overrides $MESHAGENT_TOKEN)")
 }
 
 func (a *app) dataFlag(f *pflag.FlagSet) {
-	f.String("data", "", "folder of the local room (default $ROOMENV_DATA, else ~/.local/share/roomenv)")
+	f.String("data", "", "data `directory` of the local room (default $ROOMENV_DATA, else ~/.local/share/roomenv)")
 }
 
-// init reads the environment, then the flags, which win.
+// init reads the environment, then the flags.
 func (a *app) init(cmd *cobra.Command) error {
 	if err := envconfig.Process("", a); err != nil {
-		return fmt.Errorf("cannot read the environment: %w", err)
+		return fmt.Errorf("read environment: %w", err)
 	}
 	a.env = room.FromEnv()
 	for name, field := range map[string]*string{

@@ -89,7 +89,7 @@ func (a *app) localDialer() (*roomDialer, error) {
 	return &roomDialer{config, local.Close, local.Suspend}, nil
 }
 
-// openRoom opens the local room. Whoever can read its folder is its admin.
+// openRoom opens the local room. Any user who can read its directory is its admin.
 func (a *app) openRoom() (*localroom.Room, error) {
 	dir, err := a.dataDir()
 	if err != nil {
@@ -98,7 +98,7 @@ func (a *app) openRoom() (*localroom.Room, error) {
 	options := localroom.Options{VerifyKey: a.verifyKey, Logger: a.log}
 	if a.RoomKey.Len() > 0 {
 		if options.Key, err = localroom.ParseKey(a.RoomKey); err != nil {
-			return nil, fmt.Errorf("cannot use ROOMENV_ROOM_KEY: %w", err)
+			return nil, fmt.Errorf("ROOMENV_ROOM_KEY: %w", err)
 		}
 	}
 	return localroom.Open(dir, options)
@@ -114,7 +114,7 @@ func (a *app) verifyKey(keyID string) (secret.Value, bool) {
 	return key.Secret, err == nil && key.KeyID == keyID
 }
 
-// dataDir is the folder of the local room.
+// dataDir is the data directory of the local room.
 func (a *app) dataDir() (string, error) {
 	if a.Data != "" {
 		return a.Data, nil
@@ -124,7 +124,7 @@ func (a *app) dataDir() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", hint(fmt.Errorf("cannot find a folder for the local room: %w", err), "set ROOMENV_DATA to a folder of yours")
+		return "", hint(fmt.Errorf("find data directory of the local room: %w", err), "set ROOMENV_DATA to a directory")
 	}
 	return filepath.Join(home, ".local", "share", "roomenv"), nil
 }

@@ -3,71 +3,58 @@ package main
 import (
 	"errors"
 	"fmt"
-	"syscall"
 
 	"github.com/spf13/pflag"
 
-	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/manifest"
 )
 
 // checkManifest refuses signals that this system does not have. A flag that was
 // given overrides what m says.
 func (e *execution) checkManifest(m *manifest.Manifest, flags *pflag.FlagSet) (err error) {
-	check := func(at manifest.Position, o *manifest.OnChange) {
-		if o != nil && o.Kind == manifest.ChangeSignal && err == nil {
-			_, err = manifestSignal(at, "on_change", o.Signal)
+	for name, override := range map[string]func(){
+		"pristine":           func() { m.Exec.Pristine = e.config.Policy.Pristine },
+		"mask":               func() { m.Exec.Mask = e.consumer.Mask },
+		"restart-on-failure": func() { m.Exec.RestartOnFailure = e.consumer.Supervisor.RestartOnFailure },
+		"stop-timeout":       func() { m.Exec.StopTimeout = e.consumer.Command.StopTimeout },
+		"stop-signal":        func() { m.Exec.StopSignal = "" }, // the command has it
+	} {
+		if flags.Changed(name) {
+			override()
 		}
 	}
-	check(m.Exec.Pos["on_change"], m.Exec.OnChange)
-	for _, e := range m.Values() {
-		check(e.Pos, e.OnChange)
+	check := func(at manifest.Position, key, signal string) {
+		if _, unknown := parseSignal(signal); unknown != nil && err == nil {
+			err = &manifest.Error{Pos: at, Message: key + ": " + unknown.Error(), Hint: signalHint}
+		}
 	}
-	if flags.Changed("pristine") {
-		m.Exec.Pristine = e.config.Policy.Pristine
+	check(m.Exec.Pos["stop_signal"], "stop_signal", m.Exec.StopSignal)
+	if o := m.Exec.OnChange; o != nil {
+		check(m.Exec.Pos["on_change"], "on_change", o.Signal)
+	}
+	for _, e := range m.Values() {
+		if e.OnChange != nil {
+			check(e.Pos, "on_change", e.OnChange.Signal)
+		}
 	}
 	return err
 }
 
-// manifestSignal is parseSignal for a key of a manifest.
-func manifestSignal(at manifest.Position, key, name string) (syscall.Signal, error) {
-	sig, err := parseSignal(name)
-	if err != nil {
-		return 0, &manifest.Error{Pos: at, Message: key + ": " + err.Error(), Hint: signalHint}
-	}
-	return sig, nil
-}
-
-// applySettings takes what the manifest says on exec, unless a flag was given.
-func (e *execution) applySettings(m *manifest.Manifest, flags *pflag.FlagSet) (err error) {
-	settings := m.Exec
+// applySettings takes what m says on exec.
+func (e *execution) applySettings(m *manifest.Manifest) error {
 	if e.once {
 		if len(m.Files) > 0 {
 			return errOnceFiles
 		}
-		if err := checkOnce(settings); err != nil {
+		if err := checkOnce(m.Exec); err != nil {
 			return err
 		}
 	}
-	command, supervisor := &e.consumer.Command, &e.consumer.Supervisor
-	supervisor.Overlap, supervisor.Ready = settings.Overlap, inject.Readiness(settings.Ready)
-	if !flags.Changed("restart-on-failure") {
-		supervisor.RestartOnFailure = settings.RestartOnFailure
+	if err := e.consumer.Configure(m.Exec); err != nil || !e.consumer.Mask {
+		return err
 	}
-	if !flags.Changed("stop-timeout") {
-		command.StopTimeout = settings.StopTimeout
-	}
-	if !flags.Changed("stop-signal") {
-		if command.StopSignal, err = manifestSignal(settings.Pos["stop_signal"], "stop_signal", settings.StopSignal); err != nil {
-			return err
-		}
-	}
-	if !flags.Changed("mask") {
-		e.consumer.Mask = settings.Mask
-	}
-	if e.consumer.Mask {
-		command.Monitor, err = monitorArgs(command)
-	}
+	var err error
+	e.consumer.Command.Monitor, err = monitorArgs(&e.consumer.Command)
 	return err
 }
 

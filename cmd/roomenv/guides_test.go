@@ -140,5 +140,8 @@ func guideEnviron(t *testing.T, home string) []string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(memory) })
-	return []string{"HOME=" + home, "XDG_RUNTIME_DIR=" + memory, "PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0"}
+	return []string{
+		"HOME=" + home, "XDG_RUNTIME_DIR=" + memory, "PATH=" + os.Getenv("PATH"),
+		"GORACE=atexit_sleep_ms=0", "GOCOVERDIR=" + os.Getenv("GOCOVERDIR"),
+	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/roomenv/roomenv/fetch"
@@ -26,11 +27,14 @@ var roomHints = []struct {
 }
 
 // withHints adds what to do about an error of another package on the command line: for
-// each reason that references to a room have no value, for refused variables, and for
-// the local room.
+// each reason that references to a room have no value, for refused variables, for a
+// manifest that is not there, and for the local room.
 func withHints(err error) error {
 	if errors.Is(err, render.ErrLoadsCode) {
 		err = hint(err, "pass --allow NAME if everyone who can write the value may run code here")
+	}
+	if file, ok := errors.AsType[*manifest.Error](err); ok && errors.Is(file, fs.ErrNotExist) {
+		err = hint(err, "or name another file with -m")
 	}
 	if errors.Is(err, localroom.ErrDamaged) {
 		err = hint(err, "restore the store of the local room from a backup, or move it away to start with an empty room")

@@ -1,4 +1,4 @@
-// Command roomenv runs a program with the secrets of a MeshAgent room in its
+// Command roomenv runs a command with the secrets of a MeshAgent room in its
 // environment. See README.md.
 package main
 
@@ -36,14 +36,14 @@ func newRoot(signals *inject.Signals) *cobra.Command {
 	var a app
 	root := &cobra.Command{
 		Use:   "roomenv",
-		Short: "Run a program with the secrets of a room in its environment",
-		Long: `roomenv fetches the secrets that a manifest names from a MeshAgent room, puts
-them into the environment of a command and runs it.
+		Short: "Run a command with the secrets of a room in its environment",
+		Long: `Fetch the secrets that a manifest names from a MeshAgent room and run a command
+with them in its environment.
 
-With MESHAGENT_ROOM and MESHAGENT_TOKEN set it uses that room, at
-MESHAGENT_ROOM_URL or MESHAGENT_API_URL. With neither it uses a local room,
-which needs no server: its data is in $ROOMENV_DATA, or else in
-$XDG_DATA_HOME/roomenv, or else in ~/.local/share/roomenv.`,
+If MESHAGENT_ROOM and MESHAGENT_TOKEN are set, roomenv uses that room, at
+MESHAGENT_ROOM_URL or MESHAGENT_API_URL. If neither is set it uses a local room,
+without a server: its data is in $ROOMENV_DATA, or else in $XDG_DATA_HOME/roomenv, or
+else in ~/.local/share/roomenv.`,
 		Example: `  roomenv secret set openai-api-key --from-file -
   echo 'OPENAI_API_KEY=room:secret/openai-api-key' > .env.room
   roomenv exec -- agent`,

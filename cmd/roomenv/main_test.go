@@ -66,6 +66,15 @@ func (m tests) Run() int {
 			signal.Notify(make(chan os.Signal, 1), sig)
 		}
 	}
+	if testing.CoverMode() != "" && os.Getenv("GOCOVERDIR") == "" {
+		// Without it programs with counters complain on stderr.
+		dir, err := os.MkdirTemp("", "roomenv-cover-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		_ = os.Setenv("GOCOVERDIR", dir)
+	}
 	return m.M.Run()
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 func newManifest() *cobra.Command {
-	return group("manifest", "Show what a manifest may say", &cobra.Command{
+	return group("manifest", "Inspect the manifest format", &cobra.Command{
 		Use:     "schema",
 		Short:   "Print the JSON Schema of YAML manifests, for editors",
 		Example: "  roomenv manifest schema > roomenv.schema.json",

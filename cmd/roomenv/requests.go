@@ -33,20 +33,20 @@ type requests struct {
 }
 
 // errOnce ends a view with --once.
-var errOnce = errors.New("one request is done")
+var errOnce = errors.New("one request is closed")
 
 func newRequests(a *app) *cobra.Command {
 	var o requests
 	cmd := &cobra.Command{
 		Use:   "requests [--once] [--json | --web | --url U (--from-file F | --from-command C)]",
-		Short: "See what others ask of you, and answer",
-		Long: `requests joins the room as you and waits for what others ask of you: secrets, and
-to sign in at OAuth providers. In a terminal it asks you for each answer; with
---web it serves a page that does. Elsewhere it prints each request, with the ID
-that ` + "`roomenv requests answer`" + ` takes.
+		Short: "Receive and answer requests from other participants",
+		Long: `Join the room with your identity and receive requests for secrets and for OAuth
+authorizations. In a terminal it prompts for each answer; with --web it serves a page
+to answer on. Otherwise it prints each request, with the ID for
+` + "`roomenv requests answer`" + `.
 
-It sees the requests that arrive while it runs. What you answer goes to the room,
-which stores it and hands it to the one who asked.`,
+It receives the requests that arrive while it runs. The room stores the answer and
+sends it to the requester.`,
 		Example: `  roomenv requests
   roomenv requests --web --open
   roomenv requests --url https://stripe.com --from-command 'pass show stripe'
@@ -54,19 +54,18 @@ which stores it and hands it to the one who asked.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.source.given() != (o.url != "") {
-				return hint(errors.New("cannot answer by itself: --url and one of --from-file and --from-command belong together"),
-					"--url says which requests get the value")
+				return errors.New("--url requires --from-file or --from-command, and vice versa")
 			}
 			return a.requests(cmd, &o)
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&o.asJSON, "json", false, "print a JSON object for each request, and again when it has ended")
-	f.BoolVar(&o.once, "once", false, "end after one request: when it has ended or, where it is only printed, at once")
+	f.BoolVar(&o.asJSON, "json", false, "print a JSON object for each request, and again when it is closed")
+	f.BoolVar(&o.once, "once", false, "exit after one request is closed (with --json or without a terminal: after one is printed)")
 	f.BoolVar(&o.web, "web", false, "serve a page, and print a link to it that works once")
-	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "`ADDR`ess of the page; port 0 takes a free one")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "`host:port` of the page; port 0 selects a free port")
 	f.BoolVar(&o.open, "open", false, "open the page, and the consent pages of providers, in a browser")
-	f.StringVar(&o.url, "url", "", "answer requests for this URL by itself")
+	f.StringVar(&o.url, "url", "", "answer requests for this `url` automatically")
 	o.source.flags(f)
 	cmd.MarkFlagsMutuallyExclusive("json", "web", "from-file", "from-command")
 	cmd.MarkFlagsMutuallyExclusive("web", "once")
@@ -95,16 +94,16 @@ func (a *app) requests(cmd *cobra.Command, o *requests) error {
 			}
 		})
 		if err := c.Messaging().Enable(ctx); err != nil {
-			return fmt.Errorf("cannot be asked: %w", err)
+			return fmt.Errorf("receive requests: %w", err)
 		}
 		err := o.view(ctx, a, cmd.OutOrStdout(), inbox, c.Session())
 		switch {
 		case errors.Is(err, errOnce):
 			return nil
 		case c.Err() != nil:
-			return fmt.Errorf("cannot wait for requests any more: %w", c.Err())
+			return fmt.Errorf("receive requests: disconnected: %w", c.Err())
 		case ctx.Err() != nil && !o.once:
-			return nil // SIGINT and SIGTERM are how this ends
+			return nil // SIGINT and SIGTERM end it
 		}
 		return err
 	})
@@ -156,7 +155,7 @@ func (o *requests) printed(err error) error {
 	return err
 }
 
-// answer answers r by itself if it is one of those that the flags are about.
+// answer answers r automatically if the flags select it.
 func (o *requests) answer(ctx context.Context, stdout io.Writer, inbox *approval.Inbox, r approval.Request) error {
 	if err := printRequest(stdout, r); err != nil {
 		return err
@@ -169,7 +168,7 @@ func (o *requests) answer(ctx context.Context, stdout io.Writer, inbox *approval
 		return err
 	}
 	if err := inbox.Provide(ctx, r.ID, value); err != nil && !errors.Is(err, approval.ErrClosed) {
-		return fmt.Errorf("cannot provide the secret for %q: %w", r.URL, err)
+		return fmt.Errorf("provide secret for %q: %w", r.URL, err)
 	}
 	if r, _ = inbox.Request(r.ID); r.State == approval.Provided && o.once {
 		return errors.Join(printRequest(stdout, r), errOnce)
@@ -180,10 +179,10 @@ func (o *requests) answer(ctx context.Context, stdout io.Writer, inbox *approval
 func (o *requests) serve(ctx context.Context, stdout io.Writer, config approvalweb.Config) error {
 	listener, err := net.Listen("tcp", o.listen)
 	if err != nil {
-		return hint(fmt.Errorf("cannot serve the page: %w", err), "give --listen another address, as 127.0.0.1:0")
+		return hint(fmt.Errorf("serve page: %w", err), "pass a different address with --listen, such as 127.0.0.1:0")
 	}
 	if ip := listener.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
-		fmt.Fprintln(os.Stderr, "roomenv: the page is open to the network, and without TLS: secrets that are entered can be read on the way")
+		fmt.Fprintln(os.Stderr, "roomenv: the page is reachable from the network without TLS: others can read the secrets that are entered")
 	}
 	page := approvalweb.New(config)
 	link := "http://" + listener.Addr().String() + page.Path()
@@ -218,14 +217,14 @@ func openBrowser(address string) {
 	}
 	cmd := exec.Command(opener, address)
 	if err := cmd.Start(); err != nil {
-		fmt.Fprintf(os.Stderr, "roomenv: cannot open a browser: %v\n", err)
+		fmt.Fprintf(os.Stderr, "roomenv: open browser: %v\n", err)
 		return
 	}
 	_ = cmd.Process.Release()
 }
 
-// printRequest prints a request for a person: whole when it waits, one line
-// when it has ended.
+// printRequest prints a request for a person: whole while it is pending, one line
+// when it is closed.
 func printRequest(w io.Writer, r approval.Request) error {
 	text := r.Outcome()
 	if r.State == approval.Pending {
@@ -235,7 +234,7 @@ func printRequest(w io.Writer, r approval.Request) error {
 	return err
 }
 
-// shellWord quotes s where a shell would not take it as it is.
+// shellWord quotes s where a shell would not take it verbatim.
 func shellWord(s string) string {
 	plain := func(r rune) bool {
 		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r == '-' || r == '_'

@@ -15,19 +15,18 @@ func newRequestsAnswer(a *app) *cobra.Command {
 	var source valueSource
 	var code, reason string
 	cmd := &cobra.Command{
-		Use:   "answer ID (--from-file FILE|- | --from-command C | --code CODE | --reject REASON)",
+		Use:   "answer ID (--from-file FILE|- | --from-command COMMAND | --code CODE | --reject REASON)",
 		Short: "Answer one request",
-		Long: `answer answers the request with that ID, of which ` + "`roomenv requests`" + ` told, from
-a connection of its own. It exits with 1 when the request does not wait for an
-answer any more.
+		Long: `Answer the request with the ID that ` + "`roomenv requests`" + ` printed. The exit code is
+1 if the request is not found or already closed.
 
---code is for a request to sign in: the code that the provider redirected with.
+--code is for an authorization request: the authorization code in the redirect URL.
 The value for a request of the type git is {"username": …, "password": …}.`,
 		Example: `  pass show stripe | roomenv requests answer ID --from-file -
   roomenv requests answer ID --reject 'ask the finance team'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || args[0] == "" {
-				return hint(errors.New("cannot answer: give the ID of one request"), "`roomenv requests` prints it")
+				return hint(errors.New("missing request ID"), "copy it from the output of `roomenv requests`")
 			}
 			return nil
 		},
@@ -51,10 +50,10 @@ The value for a request of the type git is {"username": …, "password": …}.`,
 			return a.withSecrets(ctx, func(s *room.Secrets) error {
 				switch err := answer(s); {
 				case errors.Is(err, room.ErrNotFound):
-					return exitError{exitAbsent, hint(fmt.Errorf("cannot answer the request %q: it does not wait for an answer", id),
-						"it was answered, has expired, is of another kind, or is to another identity")}
+					return exitError{exitAbsent, hint(fmt.Errorf("answer request %q: request not found or already closed", id),
+						"check that it is a request to this identity, and of the kind of the answer")}
 				case err != nil:
-					return fmt.Errorf("cannot answer the request %q: %w", id, err)
+					return fmt.Errorf("answer request %q: %w", id, err)
 				}
 				return nil
 			})
@@ -62,8 +61,8 @@ The value for a request of the type git is {"username": …, "password": …}.`,
 	}
 	f := cmd.Flags()
 	source.flags(f)
-	f.StringVar(&code, "code", "", "the code that a provider redirected with")
-	f.StringVar(&reason, "reject", "", "answer with no, for this `REASON`")
+	f.StringVar(&code, "code", "", "authorization `code` that the provider redirected with")
+	f.StringVar(&reason, "reject", "", "reject the request with this `reason`")
 	kinds := []string{"from-file", "from-command", "code", "reject"}
 	cmd.MarkFlagsMutuallyExclusive(kinds...)
 	cmd.MarkFlagsOneRequired(kinds...)

@@ -160,7 +160,7 @@ func TestAnswersInATerminal(t *testing.T) {
 	second := request("https://git.example.com", "git")
 	alice.expects("agent asks for a user name and a password")
 	alice.types("p\r")
-	alice.expects("value, which is not shown: ")
+	alice.expects("value (hidden): ")
 	alice.types("sk_live_1\r")
 	alice.expects("https://stripe.com: provided")
 	first.gets("sk_live_1")
@@ -169,7 +169,7 @@ func TestAnswersInATerminal(t *testing.T) {
 	alice.types("p\r")
 	alice.expects("user name: ")
 	alice.types("me\r")
-	alice.expects("password, which is not shown: ")
+	alice.expects("password (hidden): ")
 	alice.types("pa55\r")
 	second.gets(`{"username":"me","password":"pa55"}`)
 
@@ -187,7 +187,7 @@ func TestAnswersInATerminal(t *testing.T) {
 	fourth := request("https://b.example", "text/plain")
 	alice.expects("https://b.example: [p]rovide")
 	alice.types("l\r")
-	alice.expects("(Enter goes back to what was put off")
+	alice.expects("(Enter: show postponed requests")
 	alice.types("\r")
 	alice.expects("https://b.example: [p]rovide")
 	alice.types("r\r")
@@ -195,7 +195,7 @@ func TestAnswersInATerminal(t *testing.T) {
 	alice.types("ask bob\r")
 	fourth.fails("ask bob")
 
-	alice.expects("(Ctrl-C ends)")
+	alice.expects("(Ctrl-C: exit)")
 	alice.types("\x03")
 	if err := alice.cmd.Wait(); err != nil {
 		t.Errorf("after Ctrl-C: %v", err)
@@ -236,7 +236,7 @@ func TestTerminalIsGivenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	alice := sit(t, alone(t)("alice", "requests"))
-	alice.expects("(Ctrl-C ends)")
+	alice.expects("(Ctrl-C: exit)")
 	if reflect.DeepEqual(alice.mode(), before) {
 		t.Error("the terminal is not in raw mode")
 	}
@@ -316,7 +316,7 @@ func TestExecWaitsInATerminal(t *testing.T) {
 	alice := sit(t, roomenv("alice", "requests", "--once"))
 	alice.expects("https://stripe.com: [p]rovide")
 	alice.types("p\r")
-	alice.expects("not shown: ")
+	alice.expects("(hidden): ")
 	alice.types("sk_live_1\r")
 	agent.expects("the child got sk_live_1")
 	if err := agent.cmd.Wait(); err != nil {

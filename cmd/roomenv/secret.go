@@ -13,7 +13,7 @@ import (
 )
 
 func newSecret(a *app) *cobra.Command {
-	cmd := group("secret", "List, get, set, delete and ask for secrets of the room",
+	cmd := group("secret", "List, get, set, delete and request secrets of the room",
 		newSecretList(a), newSecretGet(a), newSecretSet(a), newSecretExists(a), newSecretDelete(a),
 		newSecretRequest(a), newSecretDeleteRequested(a))
 	a.roomFlags(cmd.PersistentFlags())
@@ -26,7 +26,7 @@ func newSecretList(a *app) *cobra.Command {
 		ID          string  `json:"id"`
 		Type        string  `json:"type"`
 		Name        string  `json:"name"`
-		DelegatedTo *string `json:"delegated_to"` // null: to nobody
+		DelegatedTo *string `json:"delegated_to"` // null: not delegated
 	}
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -37,7 +37,7 @@ func newSecretList(a *app) *cobra.Command {
 			return a.withSecrets(cmd.Context(), func(s *room.Secrets) error {
 				list, err := s.List(cmd.Context())
 				if err != nil {
-					return fmt.Errorf("cannot list the secrets: %w", err)
+					return fmt.Errorf("list secrets: %w", err)
 				}
 				rows := [][]string{{"ID", "TYPE", "NAME", "DELEGATED TO"}}
 				all := make([]secret, len(list))
@@ -65,7 +65,7 @@ func (a *app) oneSecret(cmd *cobra.Command, delegatedTo *string, do func(ctx con
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.withSecrets(cmd.Context(), func(s *room.Secrets) error { return do(cmd.Context(), s, args[0]) })
 	}
-	cmd.Flags().StringVar(delegatedTo, "delegated-to", "", "participant that the secret is delegated to")
+	cmd.Flags().StringVar(delegatedTo, "delegated-to", "", "`participant` that the secret is delegated to")
 	return cmd
 }
 
@@ -73,12 +73,12 @@ func newSecretGet(a *app) *cobra.Command {
 	var out, delegatedTo string
 	cmd := &cobra.Command{
 		Use:   "get ID",
-		Short: "Print the bytes of a secret, nothing added",
-		Long:  "get prints the bytes of a secret as they are. It exits with 1 when there is no such secret.",
+		Short: "Print the value of a secret",
+		Long:  "Print the value of a secret unchanged. The exit code is 1 if the secret does not exist.",
 		Example: `  roomenv secret get openai-api-key
   roomenv secret get tls-key -o key.pem`,
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "-", "`FILE` to write, with mode 0600; - is stdout")
+	cmd.Flags().StringVarP(&out, "output", "o", "-", "`file` to write, with mode 0600; - is stdout")
 	return a.oneSecret(cmd, &delegatedTo, func(ctx context.Context, s *room.Secrets, id string) error {
 		found, err := s.Get(ctx, room.SecretQuery{ID: id, DelegatedTo: delegatedTo})
 		if err != nil {
@@ -92,11 +92,11 @@ func newSecretSet(a *app) *cobra.Command {
 	var text, encoded, file string
 	var s room.NewSecret
 	cmd := &cobra.Command{
-		Use:   "set ID (--from-file FILE|- | --text S | --base64 S)",
+		Use:   "set ID (--from-file FILE|- | --text TEXT | --base64 BASE64)",
 		Short: "Store a secret, or replace its value",
-		Long: `set stores the bytes given, nothing added and nothing stripped. What is given
-with --text or --base64 can be seen by other users of this machine while the
-command runs; --from-file - reads stdin and has no such problem.`,
+		Long: `Store a value unchanged: nothing is added or stripped. Other users of this machine
+can see a value in --text or --base64 while the command runs; use --from-file - to
+read it from stdin.`,
 		Example: `  pass show openai | roomenv secret set openai-api-key --from-file -
   roomenv secret set tls-key --from-file key.pem --type application/x-pem-file
   roomenv secret set greeting --text hello`,
@@ -121,21 +121,21 @@ command runs; --from-file - reads stdin and has no such problem.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&file, "from-file", "", "`FILE` that holds the value; - is stdin")
+	f.StringVar(&file, "from-file", "", "`file` with the value; - is stdin")
 	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "in" { // its former name
 			name = "from-file"
 		}
 		return pflag.NormalizedName(name)
 	})
-	f.StringVar(&text, "text", "", "the value as text")
-	f.StringVar(&encoded, "base64", "", "the value in base64")
+	f.StringVar(&text, "text", "", "the value as `text`")
+	f.StringVar(&encoded, "base64", "", "the value in `base64`")
 	cmd.MarkFlagsOneRequired("from-file", "text", "base64")
 	cmd.MarkFlagsMutuallyExclusive("from-file", "text", "base64")
-	f.StringVar(&s.Type, "type", "", "media type (default application/octet-stream)")
-	f.StringVar(&s.Name, "name", "", "name for people (default the ID)")
-	f.StringVar(&s.DelegatedTo, "delegated-to", "", "participant to delegate the secret to")
-	f.StringVar(&s.ForIdentity, "for-identity", "", "identity to store it for; another's needs an admin token")
+	f.StringVar(&s.Type, "type", "", "media `type` (default application/octet-stream)")
+	f.StringVar(&s.Name, "name", "", "display `name` (default the ID)")
+	f.StringVar(&s.DelegatedTo, "delegated-to", "", "`participant` to delegate the secret to")
+	f.StringVar(&s.ForIdentity, "for-identity", "", "store for this `identity` (other identities need an admin token)")
 	return cmd
 }
 
@@ -143,15 +143,15 @@ func newSecretExists(a *app) *cobra.Command {
 	var query room.ExistsQuery
 	cmd := &cobra.Command{
 		Use:   "exists ID",
-		Short: "Tell whether there is a secret",
-		Long:  "exists prints true or false, and exits with 1 when there is no such secret.",
+		Short: "Check whether a secret exists",
+		Long:  "Print true or false. The exit code is 1 if the secret does not exist.",
 	}
-	cmd.Flags().StringVar(&query.ForIdentity, "for-identity", "", "identity that has it; another's needs an admin token")
+	cmd.Flags().StringVar(&query.ForIdentity, "for-identity", "", "`identity` that has the secret (other identities need an admin token)")
 	return a.oneSecret(cmd, &query.DelegatedTo, func(ctx context.Context, s *room.Secrets, id string) error {
 		query.ID = id
 		exists, err := s.Exists(ctx, query)
 		if err != nil {
-			return secretError("look for", id, err)
+			return secretError("check", id, err)
 		}
 		fmt.Fprintln(cmd.OutOrStdout(), exists)
 		if !exists {
@@ -166,7 +166,7 @@ func newSecretDelete(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete ID",
 		Short: "Delete a secret",
-		Long:  "delete removes a secret. It exits with 1 when there is no such secret.",
+		Long:  "Delete a secret. The exit code is 1 if the secret does not exist.",
 	}
 	return a.oneSecret(cmd, &delegatedTo, func(ctx context.Context, s *room.Secrets, id string) error {
 		return secretError("delete", id, s.Delete(ctx, id, delegatedTo))
@@ -188,15 +188,15 @@ func exactlyOne(what string) cobra.PositionalArgs {
 	}
 }
 
-// secretError says what could not be done. A secret that is not found is an answer,
-// with an exit code of its own.
+// secretError names the secret and what was to be done with it. Not found has an exit
+// code of its own.
 func secretError(verb, id string, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, room.ErrNotFound):
-		return exitError{exitAbsent, hint(fmt.Errorf("cannot %s the secret %q: it is not in the room", verb, id),
-			"`roomenv secret list` shows what is there; a delegated secret needs --delegated-to")}
+		return exitError{exitAbsent, hint(fmt.Errorf("%s secret %q: not found", verb, id),
+			"run `roomenv secret list`; a delegated secret needs --delegated-to")}
 	}
-	return fmt.Errorf("cannot %s the secret %q: %w", verb, id, err)
+	return fmt.Errorf("%s secret %q: %w", verb, id, err)
 }

@@ -113,7 +113,7 @@ func printProcess(w io.Writer, s runner.Status, now time.Time) error {
 		fmt.Fprintf(table, "  not ready\t%s\n", text.Printable(reason, 0))
 	}
 	fmt.Fprintf(table, "  up\t%s\n", elapsed(now, s.Started))
-	fmt.Fprintf(table, "  revision\t%d (%s, %s, %s)\n", s.Revision, text.Count(s.Restarts, "restart", "restarts"),
+	fmt.Fprintf(table, "  revision\t%s (%s, %s, %s)\n", revisions(s), text.Count(s.Restarts, "restart", "restarts"),
 		text.Count(s.Rollbacks, "rollback", "rollbacks"), text.Count(s.Crashes, "crash", "crashes"))
 	fmt.Fprintf(table, "  room\t%s\n", text.Printable(cmp.Or(strings.Join(s.Rooms, ", "), "-"), 0))
 	fmt.Fprintf(table, "  manifest\t%s\n", text.Printable(cmp.Or(strings.Join(s.Manifest, ", "), "-"), 0))
@@ -130,6 +130,19 @@ func printProcess(w io.Writer, s runner.Status, now time.Time) error {
 	}
 	fmt.Fprintln(w)
 	return printTable(w, rows)
+}
+
+// revisions is the revision in use and, while another one is being applied, that one.
+func revisions(s runner.Status) string {
+	in := strconv.Itoa(s.Revision)
+	newest := s.Revision
+	for _, e := range s.Entries {
+		newest = max(newest, e.Revision)
+	}
+	if newest > s.Revision {
+		in += ", applying " + strconv.Itoa(newest)
+	}
+	return in
 }
 
 // describeValue is the state of a value with what belongs to it.

@@ -63,6 +63,11 @@ func TestPrintStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "testdata/status.json.golden", got.Bytes())
+	got.Reset()
+	all[1].Entries[0].Revision = 2
+	if err := printStatus(&got, all[1:2], now); err != nil || !strings.Contains(got.String(), "revision   1, applying 2 (0 restarts") {
+		t.Errorf("got %s, error %v", got.String(), err)
+	}
 }
 
 func golden(t *testing.T, path string, got []byte) {
@@ -93,7 +98,9 @@ func TestStatusAndRefresh(t *testing.T) {
 	defer os.RemoveAll(dir)
 	t.Setenv("XDG_RUNTIME_DIR", dir)
 	refreshed := 0
-	report := func() runner.Status { return runner.Status{Command: "agent", State: runner.CommandStarting} }
+	report := func() runner.Status {
+		return runner.Status{PID: os.Getpid(), Command: "agent", State: runner.CommandStarting}
+	}
 	s, err := status.Serve(report, func() { refreshed++ }, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 )
 
 // writeValue writes to stdout or replaces the file at path as a whole; pipes
-// and devices are written to as they are.
+// and devices are opened and written to.
 func writeValue(stdout io.Writer, path string, value secret.Value) error {
 	if path == "-" {
 		_, err := stdout.Write(value.Reveal())
@@ -31,7 +31,7 @@ func writeValue(stdout io.Writer, path string, value secret.Value) error {
 		err = renameio.WriteFile(path, value.Reveal(), 0o600, renameio.IgnoreUmask())
 	}
 	if err != nil {
-		return fmt.Errorf("cannot write the secret: %w", err)
+		return fmt.Errorf("write secret: %w", err)
 	}
 	return nil
 }
@@ -41,14 +41,14 @@ func readValue(stdin io.Reader, path string) (secret.Value, error) {
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return secret.Value{}, fmt.Errorf("cannot read the value: %w", err)
+			return secret.Value{}, fmt.Errorf("read value: %w", err)
 		}
 		defer f.Close()
 		stdin = f
 	}
 	b, err := readLimited(stdin)
 	if err != nil {
-		return secret.Value{}, fmt.Errorf("cannot read the value: %w", err)
+		return secret.Value{}, fmt.Errorf("read value: %w", err)
 	}
 	return secret.New(b), nil
 }
@@ -57,7 +57,7 @@ func readValue(stdin io.Reader, path string) (secret.Value, error) {
 func readLimited(r io.Reader) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, wire.DefaultMaxMessage+1))
 	if len(b) > wire.DefaultMaxMessage {
-		return nil, fmt.Errorf("it is larger than %d MiB", wire.DefaultMaxMessage>>20)
+		return nil, fmt.Errorf("larger than %d MiB", wire.DefaultMaxMessage>>20)
 	}
 	return b, err
 }
@@ -66,7 +66,7 @@ func readLimited(r io.Reader) ([]byte, error) {
 func decode(encoded string) (secret.Value, error) {
 	b, err := base64.StdEncoding.Strict().DecodeString(encoded)
 	if err != nil {
-		return secret.Value{}, hint(errors.New("cannot use the value of --base64: it is not standard base64 with padding"))
+		return secret.Value{}, errors.New("invalid --base64: want standard base64 with padding")
 	}
 	return secret.New(b), nil
 }
@@ -75,8 +75,8 @@ func decode(encoded string) (secret.Value, error) {
 type valueSource struct{ file, command string }
 
 func (v *valueSource) flags(f *pflag.FlagSet) {
-	f.StringVar(&v.file, "from-file", "", "`FILE` that holds the value; - is stdin")
-	f.StringVar(&v.command, "from-command", "", "`COMMAND` of the shell that prints the value; a newline at its end does not count")
+	f.StringVar(&v.file, "from-file", "", "`file` with the value; - is stdin")
+	f.StringVar(&v.command, "from-command", "", "shell `command` that prints the value; one newline at its end is removed")
 }
 
 func (v *valueSource) given() bool { return v.file != "" || v.command != "" }
@@ -93,10 +93,10 @@ func (v *valueSource) value(ctx context.Context) (secret.Value, error) {
 func commandValue(ctx context.Context, command string) (secret.Value, error) {
 	b, err := runCommand(ctx, command)
 	if b = bytes.TrimSuffix(b, []byte("\n")); err == nil && len(b) == 0 {
-		err = errors.New("it prints nothing")
+		err = errors.New("the command printed no output")
 	}
 	if err != nil {
-		return secret.Value{}, fmt.Errorf("cannot get the value from the command %q: %w", command, err)
+		return secret.Value{}, fmt.Errorf("get value from command %q: %w", command, err)
 	}
 	return secret.New(b), nil
 }
@@ -112,7 +112,7 @@ func runCommand(ctx context.Context, command string) ([]byte, error) {
 		return nil, err
 	}
 	b, err := readLimited(stdout)
-	_ = stdout.Close() // a command that prints more than a secret can be ends
+	_ = stdout.Close() // a command that prints more gets SIGPIPE
 	if waitErr := cmd.Wait(); err == nil {
 		err = waitErr
 	}

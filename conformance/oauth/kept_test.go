@@ -237,7 +237,7 @@ env:
 
 	p.revoke(t, r, "jwt")
 	variable.next("end")
-	variable.complains(`^roomenv: TOKEN .* room:oauth/api.* is revoked: .*; stopping the command until the value is available\n$`)
+	variable.complains(`^roomenv: TOKEN .* room:oauth/api.* is revoked: .*; stopping until the value is available\n$`)
 	file.complains(`^roomenv: TOKEN .* room:oauth/api.* is revoked: .*; the last value stays\n$`)
 
 	third, err := request(t, bot, ann, o, nil)

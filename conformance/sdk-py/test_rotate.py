@@ -79,7 +79,7 @@ class Rotate(RoomTest):
         await self.assertSays(process, "end")
         self.assertRegex(
             (await process.stderr.readline()).decode(),
-            "^roomenv: KEY .*room:secret/key is revoked.*stopping the command until the value is available$",
+            "^roomenv: KEY .*room:secret/key is revoked.*stopping until the value is available$",
         )
         await secrets.set_secret(secret_id="key", data=b"k3")
         await self.assertSays(process, "start", "k3", "c2")

@@ -76,7 +76,7 @@ test('what the SDK sets anew reaches variable and file', async (t) => {
   // What is deleted is revoked: the command is stopped until the value is available.
   await secrets.delete('key');
   assert.deepEqual(await exec.said(), ['end']);
-  assert.match(await exec.complained(), /^roomenv: KEY .*room:secret\/key is revoked.*stopping the command until the value is available$/);
+  assert.match(await exec.complained(), /^roomenv: KEY .*room:secret\/key is revoked.*stopping until the value is available$/);
   await secrets.set('key', 'k3');
   assert.deepEqual(await exec.said(), ['start', 'k3', 'c2']);
   assert.deepEqual(await exec.stop(), [0, null]);

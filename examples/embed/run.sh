@@ -17,7 +17,7 @@ read -r word url <"$tmp/address"
 MESHAGENT_TOKEN=$(roomenv room token --data "$tmp/room" --room demo --identity agent)
 export MESHAGENT_TOKEN MESHAGENT_ROOM=demo MESHAGENT_ROOM_URL="$url"
 
-set_name() { printf %s "$1" | roomenv secret set name --in -; }
+set_name() { printf %s "$1" | roomenv secret set name --from-file -; }
 expect() {
 	read -r line <&3
 	echo "$line"
@@ -36,4 +36,4 @@ expect 'apply revision 3 (rolled back): NAME is empty in revision 3'
 set_name carol
 expect 'hello, carol!'
 kill -TERM "$embed"
-expect 'terminated signal received at revision 4, after 1 rollbacks'
+expect 'terminated signal received: revision 4, rollbacks 1'

@@ -150,6 +150,9 @@ func TestRoomsSayWhy(t *testing.T) {
 	noDial := func(context.Context, string) (*room.Client, error) {
 		return nil, errors.New("cannot read the token file")
 	}
+	late := func(context.Context, string) (*room.Client, error) {
+		return nil, fmt.Errorf("%w: no answer", room.ErrTimeout)
+	}
 	nowhere := func(context.Context, string) (*room.Client, error) {
 		return nil, fmt.Errorf("%w: no route", room.ErrUnreachable)
 	}
@@ -166,6 +169,7 @@ func TestRoomsSayWhy(t *testing.T) {
 		"404":         {refusing(404), manifest.KindSecret, fetch.ErrUnreachable},
 		"423":         {refusing(423), manifest.KindSecret, fetch.ErrUnreachable},
 		"no route":    {nowhere, manifest.KindSecret, fetch.ErrUnreachable},
+		"timeout":     {late, manifest.KindSecret, fetch.ErrUnreachable},
 		"own failure": {noDial, manifest.KindSecret, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,98 +14,92 @@ import (
 	"github.com/roomenv/roomenv/internal/httpserver"
 )
 
-// callbacks listens on loopback where providers send browsers back to. All
-// flows to one address share a listener, which is closed after the last.
+// callbacks listens on loopback for redirects of providers. All flows with one address
+// share a listener, which is closed after the last.
 type callbacks struct {
-	mu      sync.Mutex
-	servers map[string]*callbackServer // by address
-	ctx     context.Context            // ends with the inbox
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-}
-
-type callbackServer struct {
-	listener net.Listener
-	waiting  map[string]*waiter // by state
+	mu        sync.Mutex
+	listeners map[string]net.Listener // by address
+	waiting   map[string]waiter       // by state
+	ctx       context.Context         // ends with the inbox
+	cancel    context.CancelFunc
+	running   sync.WaitGroup
 }
 
 type waiter struct {
-	path string
-	take func(context.Context, url.Values) error
+	address, path string
+	take          func(context.Context, url.Values) error
 }
 
-// await calls take for the redirect with state, once, unless stop was called
-// before.
+// await calls take for the redirect with state, unless stop was called before.
 func (c *callbacks) await(redirect *url.URL, state string, take func(context.Context, url.Values) error) (stop func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at := address(redirect)
-	s := c.servers[at]
-	if s == nil {
-		if s, err = c.listen(at); err != nil {
+	if c.listeners[at] == nil {
+		if err := c.listen(at); err != nil {
 			return nil, err
 		}
 	}
-	s.waiting[state] = &waiter{cmp.Or(redirect.EscapedPath(), "/"), take}
-	return func() { c.stop(at, state) }, nil
+	c.waiting[state] = waiter{at, cmp.Or(redirect.EscapedPath(), "/"), take}
+	return func() { c.stop(state) }, nil
 }
 
 // listen is called with mu held.
-func (c *callbacks) listen(at string) (*callbackServer, error) {
+func (c *callbacks) listen(at string) error {
 	l, err := net.Listen("tcp", at)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if c.servers == nil {
-		c.servers = make(map[string]*callbackServer)
+	if c.listeners == nil {
+		c.listeners, c.waiting = make(map[string]net.Listener), make(map[string]waiter)
 		c.ctx, c.cancel = context.WithCancel(context.Background())
 	}
-	s := &callbackServer{listener: l, waiting: make(map[string]*waiter)}
-	c.servers[at] = s
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.serve(s, w, r) })
-	c.running.Go(func() { _ = httpserver.Run(c.ctx, l, httpserver.Config{Handler: h}) })
-	return s, nil
+	c.listeners[at] = l
+	c.running.Go(func() { _ = httpserver.Run(c.ctx, l, httpserver.Config{Handler: c}) })
+	return nil
 }
 
-func (c *callbacks) serve(s *callbackServer, w http.ResponseWriter, r *http.Request) {
+// ServeHTTP takes the redirect of a browser.
+func (c *callbacks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	c.mu.Lock()
-	waiter := s.waiting[q.Get("state")]
+	waiter, ok := c.waiting[q.Get("state")]
 	c.mu.Unlock()
-	if waiter == nil || r.Method != http.MethodGet || r.URL.EscapedPath() != waiter.path {
-		writeCallbackPage(w, http.StatusNotFound, "Nobody waits for this", "This sign-in was not begun here, or has ended.")
+	if !ok || r.Method != http.MethodGet || r.URL.EscapedPath() != waiter.path {
+		writeCallbackPage(w, http.StatusNotFound, "Unknown sign-in", "This sign-in did not start here, or is closed.")
 		return
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the provider sets the pace
-	// Not with the context of r: who closes the tab has consented still.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // an exchange of the code may take longer
+	// Not the context of r: the consent stays valid if the tab is closed.
 	switch err := waiter.take(c.ctx, q); {
 	case err != nil:
-		writeCallbackPage(w, http.StatusBadGateway, "That did not work", err.Error())
+		writeCallbackPage(w, http.StatusBadGateway, "Sign-in failed", err.Error())
 	case q.Get("code") == "":
-		writeCallbackPage(w, http.StatusOK, "Declined", "The one who asked is told that the authorization was not given.")
+		writeCallbackPage(w, http.StatusOK, "Declined", "The requester is notified that you declined.")
 	default:
-		writeCallbackPage(w, http.StatusOK, "Authorized", "The room has the authorization.")
+		writeCallbackPage(w, http.StatusOK, "Authorized", "The room stores the authorization.")
 	}
 }
 
-// stop closes the listener after the last flow, since the port may be wanted
-// again, and lets answers that are under way end.
-func (c *callbacks) stop(at, state string) {
+// stop closes the listener after the last flow, since the port may be needed again.
+// Responses in progress finish.
+func (c *callbacks) stop(state string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.servers[at]
-	if s == nil || s.waiting[state] == nil {
-		return
+	at := c.waiting[state].address
+	delete(c.waiting, state)
+	for _, other := range c.waiting {
+		if other.address == at {
+			return
+		}
 	}
-	delete(s.waiting, state)
-	if len(s.waiting) > 0 {
-		return
+	if l := c.listeners[at]; l != nil {
+		_ = l.Close()
+		delete(c.listeners, at)
 	}
-	delete(c.servers, at)
-	_ = s.listener.Close()
 }
 
-// close ends what is under way, and waits for it.
+// close ends all flows, and waits for responses in progress.
 func (c *callbacks) close() {
 	c.mu.Lock()
 	if c.cancel != nil {

@@ -15,14 +15,14 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// LoopbackRedirect reports whether the provider sends the browser back to this
-// machine, where [Inbox.Consent] waits for it.
+// LoopbackRedirect reports whether the redirect URI is on this machine, where
+// [Inbox.Consent] listens for the redirect.
 func (r Request) LoopbackRedirect() bool {
 	u, err := webURL(r.RedirectURI)
 	return err == nil && u.Scheme == "http"
 }
 
-// Provider is the host that asks for the consent.
+// Provider returns the host of the consent page.
 func (r Request) Provider() string {
 	u, err := webURL(r.AuthorizationEndpoint)
 	if err != nil {
@@ -31,23 +31,21 @@ func (r Request) Provider() string {
 	return u.Host
 }
 
-// ErrWrongRedirect refuses an address that is not where the provider sends a
-// browser after the consent that was asked for.
-var ErrWrongRedirect = errors.New("this is not the address that the provider sends the browser to after this sign-in")
+// ErrWrongRedirect rejects an address that is not the redirect of a running flow.
+var ErrWrongRedirect = errors.New("this is not the redirect URL of this request")
 
 // authFlow is one authorization code flow (RFC 8252), from the consent page to the
 // redirect.
 type authFlow struct {
 	state    string
 	redirect *url.URL
-	stop     func() // listening for the redirect; nil when nobody does
+	stop     func() // stops to listen for the redirect; nil if it is not on loopback
 }
 
-// Consent begins the way through the provider's consent page (RFC 8252), in the
-// place of one that was begun before, and returns the address to open in a
-// browser. Where the redirect is [Request.LoopbackRedirect] the request then ends by
-// itself. Else, and for a browser on another machine, [Inbox.CompleteRedirect] takes
-// the address that the browser ended at.
+// Consent starts an authorization code flow (RFC 8252), which replaces a previous one of
+// the request, and returns the URL of the consent page for a browser. With a
+// [Request.LoopbackRedirect] the redirect completes the request. Otherwise, or if the
+// browser runs on a different machine, [Inbox.CompleteRedirect] does.
 func (i *Inbox) Consent(id string) (string, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -56,15 +54,15 @@ func (i *Inbox) Consent(id string) (string, error) {
 	case e == nil || e.State != Pending || e.answering:
 		return "", ErrClosed
 	case e.Kind != OAuth:
-		return "", errors.New("a secret is not asked of a provider")
+		return "", errors.New("a secret request has no consent page")
 	}
 	endpoint, err := webURL(e.AuthorizationEndpoint)
 	if err != nil {
-		return "", fmt.Errorf("cannot open the authorization endpoint %q: %w", e.AuthorizationEndpoint, err)
+		return "", fmt.Errorf("invalid authorization endpoint %q: %w", e.AuthorizationEndpoint, err)
 	}
 	redirect, err := webURL(e.RedirectURI)
 	if err != nil {
-		return "", fmt.Errorf("cannot use the redirect URI %q: %w", e.RedirectURI, err)
+		return "", fmt.Errorf("invalid redirect URI %q: %w", e.RedirectURI, err)
 	}
 
 	i.leave(e)
@@ -74,12 +72,12 @@ func (i *Inbox) Consent(id string) (string, error) {
 			return i.redirected(ctx, e.ID, q)
 		})
 		if err != nil {
-			return "", fmt.Errorf("cannot catch the provider's redirect: %w", err)
+			return "", fmt.Errorf("listen for the redirect: %w", err)
 		}
 	}
 	e.flow = flow
 
-	// Parameters of ours replace those that the endpoint may bring.
+	// These replace parameters of the endpoint.
 	q := endpoint.Query()
 	q.Set("response_type", "code")
 	q.Set("client_id", e.ClientID)
@@ -96,7 +94,7 @@ func (i *Inbox) Consent(id string) (string, error) {
 	return endpoint.String(), nil
 }
 
-// CompleteRedirect takes the address that a browser ended at after the consent page.
+// CompleteRedirect completes a request with the redirect URL that a browser shows.
 func (i *Inbox) CompleteRedirect(ctx context.Context, id, address string) error {
 	got, err := url.Parse(address)
 	if err != nil {
@@ -116,8 +114,8 @@ func (i *Inbox) CompleteRedirect(ctx context.Context, id, address string) error 
 	return i.redirected(ctx, id, got.Query())
 }
 
-// redirected hands what the provider said to the room (RFC 6749 section 4.1.2).
-// A state is good for one use.
+// redirected sends the result of the provider to the room (RFC 6749 section 4.1.2). A
+// state is valid once.
 func (i *Inbox) redirected(ctx context.Context, id string, q url.Values) error {
 	i.mu.Lock()
 	e := i.find(id)
@@ -130,7 +128,7 @@ func (i *Inbox) redirected(ctx context.Context, id string, q url.Values) error {
 
 	code := q.Get("code")
 	if code == "" {
-		reason := text.Printable("the provider refused: "+cmp.Or(q.Get("error"), "it sent neither a code nor an error"), maxField)
+		reason := text.Printable("the provider refused: "+cmp.Or(q.Get("error"), "neither a code nor an error"), maxField)
 		return i.answer(id, Rejected, reason, func(e *entry) error {
 			return e.room.RejectAuthorization(ctx, id, reason)
 		})
@@ -140,7 +138,7 @@ func (i *Inbox) redirected(ctx context.Context, id string, q url.Values) error {
 	})
 }
 
-// leave ends the flow of e, if there is one. It is called with mu held.
+// leave ends the flow of e, if any. It is called with mu held.
 func (i *Inbox) leave(e *entry) {
 	if e.flow != nil && e.flow.stop != nil {
 		e.flow.stop()
@@ -148,19 +146,19 @@ func (i *Inbox) leave(e *entry) {
 	e.flow = nil
 }
 
-// webURL parses an address that a browser may be sent to: https, or http on
-// this machine, and nothing that hides its host.
+// webURL parses a URL that a browser may open: https, or http on loopback, without parts
+// that hide the host.
 func webURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
-		return nil, errors.New("it is no URL")
+		return nil, errors.New("not a URL")
 	case u.Host == "" || u.User != nil || strings.Contains(s, "#"):
-		return nil, errors.New("it has no host, or a user or a fragment")
+		return nil, errors.New("want a host, and no user or fragment")
 	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
 		return u, nil
 	}
-	return nil, errors.New("it is neither https nor on this machine")
+	return nil, errors.New("want https, or http on loopback")
 }
 
 func loopback(host string) bool {
@@ -168,7 +166,7 @@ func loopback(host string) bool {
 	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
-// address is where to listen for u.
+// address returns the address to listen on for u.
 func address(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
 }

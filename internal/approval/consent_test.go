@@ -1,6 +1,7 @@
 package approval_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/roomenv/roomenv/internal/approval"
 	"github.com/roomenv/roomenv/room"
@@ -22,7 +24,7 @@ func github(t *testing.T, id string) approval.Request {
 	}
 	defer l.Close()
 	return approval.Request{
-		ID: id, Kind: approval.OAuth, AuthorizationEndpoint: "https://github.com/login/oauth/authorize?prompt=login",
+		ID: id, Kind: approval.OAuth, AuthorizationEndpoint: "https://github.com/login/oauth/authorize?prompt=login&response_type=token&state=x",
 		ClientID: "Iv1.abc", Scopes: []string{"repo", "read:org"},
 		RedirectURI: "http://" + l.Addr().String() + "/callback", Challenge: "chal",
 	}
@@ -87,6 +89,14 @@ func TestConsent(t *testing.T) {
 	if room.said() != "" {
 		t.Fatalf("the room was told %q", room.said())
 	}
+	if answer, err := http.Post(r.RedirectURI+"?code=x&state="+state, "", nil); err != nil || answer.StatusCode != http.StatusNotFound {
+		t.Errorf("POST: %v, error %v", answer, err)
+	} else {
+		answer.Body.Close()
+	}
+	if room.said() != "" {
+		t.Fatalf("the room was told %q", room.said())
+	}
 	status, page := get(t, r.RedirectURI+"?code=c0de&state="+state)
 	if status != http.StatusOK || !strings.Contains(page, "Authorized") || strings.Contains(page, "c0de") || room.said() != "authorize a c0de" {
 		t.Errorf("status %d, the room was told %q", status, room.said())
@@ -118,6 +128,51 @@ func TestLastPage(t *testing.T) {
 		}
 		<-closed
 	}
+}
+
+// Who closes the tab has consented still.
+func TestTabIsClosed(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	room := &fakeRoom{entered: make(chan struct{}), leave: make(chan struct{})}
+	r := github(t, "a")
+	add(t, &inbox, r, room)
+	ctx, cancel := context.WithCancel(t.Context())
+	request, _ := http.NewRequestWithContext(ctx, http.MethodGet, r.RedirectURI+"?code=c0de&state="+begin(t, &inbox, "a").Get("state"), nil)
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if answer, err := http.DefaultClient.Do(request); err == nil {
+			answer.Body.Close()
+			t.Errorf("the tab got %s", answer.Status)
+		}
+	}()
+	<-room.entered
+	cancel()
+	<-closed
+	changed := inbox.Changed()
+	time.AfterFunc(100*time.Millisecond, func() { close(room.leave) }) // the server has noticed
+	<-changed
+	if got := state(t, &inbox, "a"); got != approval.Provided || room.said() != "authorize a c0de" {
+		t.Errorf("it is %s, the room was told %q", got, room.said())
+	}
+}
+
+// With its request a flow ends.
+func TestFlowOfClosedRequest(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	r := github(t, "a")
+	add(t, &inbox, r, new(fakeRoom))
+	begin(t, &inbox, "a")
+	if err := inbox.Reject(t.Context(), "a", "no"); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", strings.TrimSuffix(strings.TrimPrefix(r.RedirectURI, "http://"), "/callback"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
 }
 
 func TestConsentWithoutPKCE(t *testing.T) {

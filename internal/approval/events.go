@@ -8,11 +8,10 @@ import (
 	"github.com/roomenv/roomenv/room"
 )
 
-// refuseTimeout bounds how long a request that is refused holds up the next.
+// refuseTimeout bounds the rejection of a request that is refused, which delays the next.
 const refuseTimeout = 10 * time.Second
 
-// OnSecretRequested takes in what someone asks for. It is for the field of that
-// name of [room.Config].
+// OnSecretRequested adds a request. It is for the field with this name in [room.Config].
 func (i *Inbox) OnSecretRequested(ctx context.Context, c *room.Client, e room.SecretRequested) {
 	i.take(ctx, c, e.Request.Timeout, e.RequesterName, e.Request.DelegateTo, Request{
 		ID:   e.ID,
@@ -35,7 +34,7 @@ func (i *Inbox) OnOAuthRequested(ctx context.Context, c *room.Client, e room.OAu
 	})
 }
 
-// take adds r, or tells who asks why not.
+// take adds r, or rejects it with the reason.
 func (i *Inbox) take(ctx context.Context, c *room.Client, timeout time.Duration, from, delegateTo string, r Request) {
 	r.From = from
 	r.StoredFor = cmp.Or(delegateTo, from) // section 7.4
@@ -45,7 +44,7 @@ func (i *Inbox) take(ctx context.Context, c *room.Client, timeout time.Duration,
 	}
 	ctx, cancel := context.WithTimeout(ctx, refuseTimeout)
 	defer cancel()
-	// What comes of it is the asker's: there is nobody here to tell.
+	// An error of the rejection matters to the requester only.
 	if r.Kind == OAuth {
 		_ = c.Secrets().RejectAuthorization(ctx, r.ID, refused.Error())
 	} else {

@@ -1,6 +1,5 @@
-// Package approval is the inbox of one participant: what others in the room ask of
-// them, from arrival to answer. A terminal and a page (package approvalweb) are two
-// views of it.
+// Package approval is the inbox of an approver: requests of other participants, from
+// arrival to answer. The packages approvalterm and approvalweb are views of it.
 package approval
 
 import (
@@ -17,27 +16,27 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Bounds on what others make us keep.
+// Bounds on requests of other participants.
 const (
 	maxPending = 1024
-	maxEnded   = 32   // that Requests still shows
+	maxEnded   = 32   // closed requests that Requests returns
 	maxField   = 4096 // bytes of each text of a request
 )
 
 var (
-	// ErrFull refuses a request: too many wait already.
-	ErrFull = fmt.Errorf("%d requests wait for an answer already", maxPending)
-	// ErrTooLong refuses a request that no person would read.
+	// ErrFull rejects a request when too many are pending.
+	ErrFull = fmt.Errorf("too many pending requests: at most %d", maxPending)
+	// ErrTooLong rejects a request that a person would not read.
 	ErrTooLong = fmt.Errorf("a text of the request is longer than %d bytes", maxField)
-	// ErrBadID refuses a request that cannot be named on a command line.
-	ErrBadID = errors.New("the id of the request holds characters that do not print")
-	// ErrClosed fails an answer to what nobody waits for any more.
-	ErrClosed = errors.New("the request does not wait for an answer")
-	// ErrEmpty fails an answer without a value: what was meant is unknown.
-	ErrEmpty = errors.New("there is no value: nothing was entered")
+	// ErrBadID rejects a request that cannot be named on a command line.
+	ErrBadID = errors.New("the request ID has non-printing characters")
+	// ErrClosed fails an answer to a request that is not pending.
+	ErrClosed = errors.New("the request is closed")
+	// ErrEmpty fails an answer without a value, which may be a mistake.
+	ErrEmpty = errors.New("missing value: nothing was entered")
 )
 
-// A Room takes the answers; [*room.Secrets] is one.
+// A Room gets the answers; [*room.Secrets] is one.
 type Room interface {
 	Provide(ctx context.Context, requestID string, value secret.Value) error
 	Reject(ctx context.Context, requestID, reason string) error
@@ -47,15 +46,15 @@ type Room interface {
 
 // Kinds of requests.
 const (
-	Secret = "secret" // a value, of the type that the request names
+	Secret = "secret" // a value of the type in the request
 	OAuth  = "oauth"  // an authorization at a provider
 )
 
-// Git is the type of a secret that is a user name and a password (section 7.5
-// of docs/room-api.md).
+// Git is the type of a secret that is a user name and a password (docs/room-api.md
+// section 7.5).
 const Git = "git"
 
-// A State is how far a request has come. All but Pending are final.
+// A State is the state of a request. All but Pending are final.
 type State string
 
 // States of a request.
@@ -63,20 +62,20 @@ const (
 	Pending  State = "pending"
 	Provided State = "provided"
 	Rejected State = "rejected"
-	Expired  State = "expired" // nobody answered in time
-	Closed   State = "closed"  // answered elsewhere, or the asker has left
-	Failed   State = "failed"  // the authorization was given, and the room could not use it
+	Expired  State = "expired" // without an answer in time
+	Closed   State = "closed"  // answered elsewhere, or the requester left
+	Failed   State = "failed"  // the room could not use the authorization
 )
 
-// A Request is what someone asks of us. Its texts hold no characters that do
-// not print. As JSON it is what `roomenv requests --json` prints (docs/requests.md).
+// A Request is a request of a participant, with only printing characters in its texts.
+// `roomenv requests --json` prints it as JSON (docs/requests.md).
 type Request struct {
 	ID        string    `json:"id"`
 	State     State     `json:"state"`
-	Reason    string    `json:"reason,omitempty"` // of Rejected and Failed; of Pending: why the last answer did not arrive
+	Reason    string    `json:"reason,omitempty"` // of Rejected and Failed; of Pending: error of the last answer
 	Kind      string    `json:"kind"`
-	From      string    `json:"from,omitempty"`       // the identity that asks; "" where the room does not tell
-	StoredFor string    `json:"stored_for,omitempty"` // the identity that the answer is stored for; "" for the one who asks
+	From      string    `json:"from,omitempty"`       // identity of the requester; "" if the room does not report it
+	StoredFor string    `json:"stored_for,omitempty"` // identity that the answer is stored for; "" is the requester
 	Expires   time.Time `json:"expires"`
 
 	// Of a secret.
@@ -91,8 +90,8 @@ type Request struct {
 	Challenge             string   `json:"code_challenge,omitempty"` // PKCE S256; "" without PKCE
 }
 
-// An Inbox holds the requests to one participant. The zero Inbox is empty and
-// ready; it is closed when it is no longer needed.
+// An Inbox has the requests to one participant. The zero value is empty and ready to
+// use. Its owner closes it.
 type Inbox struct {
 	mu        sync.Mutex
 	requests  []*entry // in order of arrival
@@ -105,11 +104,10 @@ type entry struct {
 	room      Room
 	timer     *time.Timer
 	answering bool
-	flow      *authFlow // nil: none is running
+	flow      *authFlow // nil if none is running
 }
 
-// Add takes in a request that has until timeout from now. Its answer goes to
-// room.
+// Add adds a request that expires after timeout. Its answer goes to room.
 func (i *Inbox) Add(r Request, timeout time.Duration, room Room) error {
 	if err := sanitize(&r); err != nil {
 		return err
@@ -137,7 +135,7 @@ func (i *Inbox) Add(r Request, timeout time.Duration, room Room) error {
 	return nil
 }
 
-// Requests returns all that wait, and those that ended last, in order of
+// Requests returns the pending requests, and those that closed last, in order of
 // arrival.
 func (i *Inbox) Requests() []Request {
 	i.mu.Lock()
@@ -159,8 +157,8 @@ func (i *Inbox) Request(id string) (Request, bool) {
 	return Request{}, false
 }
 
-// Changed returns a channel that is closed at the next change. Get it before
-// looking, and no change is missed.
+// Changed returns a channel that is closed at the next change. Call it before reading
+// the requests, so that no change is missed.
 func (i *Inbox) Changed() <-chan struct{} {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -170,14 +168,14 @@ func (i *Inbox) Changed() <-chan struct{} {
 	return i.changed
 }
 
-// Updates are the requests of an inbox that have changed, for a view of it.
+// Updates are the changes of an inbox, for a view.
 type Updates struct {
 	Inbox *Inbox
 	seen  map[string]State
 }
 
-// Next returns the requests that are new or have ended since it was called last, in
-// order of arrival.
+// Next returns the requests that are new or have closed since the last call, in order of
+// arrival.
 func (u *Updates) Next() (changed []Request) {
 	all := make(map[string]State)
 	for _, r := range u.Inbox.Requests() {
@@ -185,7 +183,7 @@ func (u *Updates) Next() (changed []Request) {
 			changed = append(changed, r)
 		}
 	}
-	u.seen = all // forgets what the inbox has forgotten
+	u.seen = all // without those that the inbox dropped
 	return changed
 }
 
@@ -196,13 +194,13 @@ func (i *Inbox) Provide(ctx context.Context, id string, value secret.Value) erro
 	}
 	return i.answer(id, Provided, "", func(e *entry) error {
 		if e.Kind != Secret {
-			return errors.New("an authorization is not given by a value")
+			return errors.New("an authorization request takes no value")
 		}
 		return e.room.Provide(ctx, id, value)
 	})
 }
 
-// Reject answers a request with a no. The asker gets the reason.
+// Reject rejects a request. The requester gets the reason.
 func (i *Inbox) Reject(ctx context.Context, id, reason string) error {
 	reason = cmp.Or(reason, "rejected")
 	return i.answer(id, Rejected, text.Printable(reason, 0), func(e *entry) error {
@@ -213,8 +211,8 @@ func (i *Inbox) Reject(ctx context.Context, id, reason string) error {
 	})
 }
 
-// Close forgets all requests, unanswered, and returns when nothing of the
-// inbox runs any more.
+// Close drops all requests without an answer, and returns when no goroutine of the inbox
+// runs.
 func (i *Inbox) Close() {
 	i.mu.Lock()
 	for _, e := range i.requests {
@@ -226,7 +224,7 @@ func (i *Inbox) Close() {
 	i.callbacks.close()
 }
 
-// answer sends one answer at a time, and then the request's state is as given.
+// answer sends one answer at a time, and then sets the state of the request.
 func (i *Inbox) answer(id string, state State, reason string, send func(*entry) error) error {
 	i.mu.Lock()
 	e := i.find(id)
@@ -267,7 +265,7 @@ func (i *Inbox) expire(e *entry) {
 	}
 }
 
-// end is called with mu held, as all below are.
+// end closes a request. It is called with mu held, as are all below.
 func (i *Inbox) end(e *entry, state State, reason string) {
 	e.State, e.Reason = state, reason
 	e.timer.Stop()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,10 +29,14 @@ type fakeRoom struct {
 	leave   chan struct{} // and may end
 }
 
-func (r *fakeRoom) took(words ...string) error {
+func (r *fakeRoom) took(ctx context.Context, words ...string) error {
 	if r.entered != nil {
 		r.entered <- struct{}{}
-		<-r.leave
+		select {
+		case <-r.leave:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -47,20 +52,20 @@ func (r *fakeRoom) said() string {
 	return strings.Join(r.answers, "\n")
 }
 
-func (r *fakeRoom) Provide(_ context.Context, id string, v secret.Value) error {
-	return r.took("provide", id, string(v.Reveal()))
+func (r *fakeRoom) Provide(ctx context.Context, id string, v secret.Value) error {
+	return r.took(ctx, "provide", id, string(v.Reveal()))
 }
 
-func (r *fakeRoom) Reject(_ context.Context, id, reason string) error {
-	return r.took("reject", id, reason)
+func (r *fakeRoom) Reject(ctx context.Context, id, reason string) error {
+	return r.took(ctx, "reject", id, reason)
 }
 
-func (r *fakeRoom) ProvideAuthorization(_ context.Context, id string, code secret.Value) error {
-	return r.took("authorize", id, string(code.Reveal()))
+func (r *fakeRoom) ProvideAuthorization(ctx context.Context, id string, code secret.Value) error {
+	return r.took(ctx, "authorize", id, string(code.Reveal()))
 }
 
-func (r *fakeRoom) RejectAuthorization(_ context.Context, id, reason string) error {
-	return r.took("decline", id, reason)
+func (r *fakeRoom) RejectAuthorization(ctx context.Context, id, reason string) error {
+	return r.took(ctx, "decline", id, reason)
 }
 
 func add(t *testing.T, i *approval.Inbox, r approval.Request, room approval.Room) {
@@ -142,6 +147,9 @@ func TestAnswerAtTheLastMoment(t *testing.T) {
 			t.Errorf("two answers at once: %v", err)
 		}
 		time.Sleep(2 * time.Minute)
+		if state(t, &inbox, "a") != approval.Pending {
+			t.Errorf("before the answer it is %s", state(t, &inbox, "a"))
+		}
 		close(room.leave)
 		if err := <-answered; err != nil || state(t, &inbox, "a") != approval.Provided {
 			t.Errorf("%v, %s", err, state(t, &inbox, "a"))
@@ -174,6 +182,62 @@ func TestFailedAnswers(t *testing.T) {
 	}
 }
 
+// An answer that fails when the time is over does not leave the request pending.
+func TestAnswerTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var inbox approval.Inbox
+		defer inbox.Close()
+		room := &fakeRoom{entered: make(chan struct{}), leave: make(chan struct{}), err: errors.New("connection lost")}
+		add(t, &inbox, stripe("a"), room)
+		answered := make(chan error)
+		go func() { answered <- inbox.Provide(t.Context(), "a", secret.New([]byte("sk"))) }()
+		<-room.entered
+		time.Sleep(2 * time.Minute)
+		close(room.leave)
+		if err := <-answered; err == nil || state(t, &inbox, "a") != approval.Expired {
+			t.Errorf("%v, %s", err, state(t, &inbox, "a"))
+		}
+	})
+}
+
+// A room may announce a request again, as after a reconnect.
+func TestSameRequestTwice(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	room := new(fakeRoom)
+	add(t, &inbox, stripe("a"), room)
+	if err := inbox.Reject(t.Context(), "a", "no \x1b[2J"); err != nil {
+		t.Fatal(err)
+	}
+	add(t, &inbox, stripe("a"), room)
+	all := inbox.Requests()
+	if len(all) != 1 || all[0].State != approval.Rejected || all[0].Reason != `no \x1b[2J` {
+		t.Errorf("requests are %+v", all)
+	}
+}
+
+// A view learns of each request when it is new, and when it has ended.
+func TestUpdates(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	updates := approval.Updates{Inbox: &inbox}
+	room := new(fakeRoom)
+	add(t, &inbox, stripe("a"), room)
+	add(t, &inbox, stripe("b"), room)
+	for _, want := range []string{"a pending b pending", "", "b rejected", ""} {
+		var got []string
+		for _, r := range updates.Next() {
+			got = append(got, r.ID+" "+string(r.State))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("updates are %q, want %q", got, want)
+		}
+		if want == "" {
+			_ = inbox.Reject(t.Context(), "b", "no")
+		}
+	}
+}
+
 // Nothing that others write reaches a terminal or a page as it came.
 func TestTextsPrint(t *testing.T) {
 	var inbox approval.Inbox
@@ -197,6 +261,9 @@ func TestTextsPrint(t *testing.T) {
 	if err := inbox.Add(approval.Request{ID: "b", URL: strings.Repeat("x", 5000)}, time.Minute, nil); !errors.Is(err, approval.ErrTooLong) {
 		t.Errorf("a long URL: %v", err)
 	}
+	if err := inbox.Add(approval.Request{ID: "c", Scopes: slices.Repeat([]string{strings.Repeat("x", 500)}, 20)}, time.Minute, nil); !errors.Is(err, approval.ErrTooLong) {
+		t.Errorf("long scopes: %v", err)
+	}
 }
 
 func TestFlood(t *testing.T) {
@@ -211,7 +278,7 @@ func TestFlood(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if accepted < 1000 || len(inbox.Requests()) != accepted {
+	if accepted != 1024 || len(inbox.Requests()) != accepted {
 		t.Errorf("%d of 2000 requests were accepted", accepted)
 	}
 	for n := range accepted {
@@ -219,7 +286,7 @@ func TestFlood(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if kept := len(inbox.Requests()); kept > 100 {
+	if kept := len(inbox.Requests()); kept != 32 {
 		t.Errorf("%d requests that ended are kept", kept)
 	}
 }

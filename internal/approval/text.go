@@ -9,12 +9,11 @@ import (
 	"github.com/roomenv/roomenv/internal/text"
 )
 
-// sanitize escapes what the texts of r hold that does not print, such as
-// control sequences of a terminal and marks that reverse the direction of
-// writing.
+// sanitize escapes non-printing characters in the texts of r, such as control sequences
+// of terminals and marks that reverse the direction of text.
 func sanitize(r *Request) error {
 	fields := []*string{&r.From, &r.StoredFor, &r.URL, &r.Type, &r.AuthorizationEndpoint, &r.ClientID, &r.RedirectURI, &r.Challenge}
-	scopes := make([]string, len(r.Scopes)) // the caller's stay as they are
+	scopes := make([]string, len(r.Scopes)) // those of the caller stay unchanged
 	length := 0
 	for n, s := range r.Scopes {
 		length += len(s)
@@ -37,7 +36,7 @@ func sanitize(r *Request) error {
 	return nil
 }
 
-// Subject is what r is about.
+// Subject returns the URL of a secret request, or the provider.
 func (r Request) Subject() string {
 	if r.Kind == OAuth {
 		return r.Provider()
@@ -45,13 +44,13 @@ func (r Request) Subject() string {
 	return r.URL
 }
 
-// Describe returns r, which is pending, in lines of text.
+// Describe returns a pending request in lines of text.
 func (r Request) Describe() string {
 	what, fields := "asks for a secret", [][2]string{{"for", r.URL}, {"type", r.Type}}
 	switch {
 	case r.Kind == OAuth:
 		what = "asks you to sign in"
-		scopes := cmp.Or(strings.Join(r.Scopes, " "), "what the provider gives by default")
+		scopes := cmp.Or(strings.Join(r.Scopes, " "), "provider default")
 		fields = [][2]string{{"at", r.Provider()}, {"client", r.ClientID}, {"scopes", scopes}}
 	case r.Type == Git:
 		what = "asks for a user name and a password"
@@ -59,21 +58,21 @@ func (r Request) Describe() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s\n", cmp.Or(r.From, "someone"), what)
 	for _, f := range append(fields,
-		[2]string{"kept for", cmp.Or(r.StoredFor, "the one who asks")},
+		[2]string{"stored for", cmp.Or(r.StoredFor, "the requester")},
 		[2]string{"until", fmt.Sprintf("%s (%s left)", r.Expires.Local().Format(time.TimeOnly), time.Until(r.Expires).Round(time.Second))},
 	) {
-		fmt.Fprintf(&b, "  %-9s %s\n", f[0], f[1])
+		fmt.Fprintf(&b, "  %-11s %s\n", f[0], f[1])
 	}
 	return b.String()
 }
 
-// Outcome returns in a line of text what became of r.
+// Outcome returns a closed request in a line of text.
 func (r Request) Outcome() string {
 	what := map[State]string{
 		Provided: "provided",
 		Rejected: "rejected",
-		Expired:  "expired, nobody answered in time",
-		Closed:   "no longer wanted",
+		Expired:  "expired",
+		Closed:   "closed",
 		Failed:   "failed",
 	}[r.State]
 	if r.Reason != "" {

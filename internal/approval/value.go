@@ -11,17 +11,17 @@ import (
 // GitValue is the value of a secret of the type [Git]: a JSON object.
 func GitValue(username, password string) (secret.Value, error) {
 	if username == "" || password == "" {
-		return secret.Value{}, errors.New("git takes a user name and a password: one was not entered")
+		return secret.Value{}, errors.New("missing user name or password")
 	}
 	if !utf8.ValidString(username) || !utf8.ValidString(password) {
-		return secret.Value{}, errors.New("git takes a user name and a password in UTF-8")
+		return secret.Value{}, errors.New("user name or password is not UTF-8")
 	}
-	b, err := json.Marshal(struct { //nolint:gosec // the value is what this makes
+	b, err := json.Marshal(struct { //nolint:gosec // this is the value
 		Username string `json:"username"`
 		Password string `json:"password"`
 	}{username, password})
 	if err != nil {
-		return secret.Value{}, errors.New("cannot encode the user name and the password")
+		return secret.Value{}, errors.New("encode user name and password")
 	}
 	return secret.New(b), nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Config says what [Run] shows and how it gets answers.
+// Config is what [Run] shows, and how it gets answers.
 type Config struct {
 	Inbox       *approval.Inbox
 	Once        bool // return after one request is closed
@@ -30,11 +30,11 @@ type prompt struct {
 	Config
 	updates approval.Updates
 	tty     *tty
-	later   map[string]bool // what the person put off
+	later   map[string]bool // IDs of postponed requests
 }
 
-// Run shows requests on the terminal that is stdin and stderr, and asks for answers,
-// until ctx ends. It fails with [ErrLeft] when the person leaves.
+// Run shows requests on the terminal of stdin and stderr, and asks for answers, until ctx
+// ends. It fails with [ErrLeft] if the person leaves.
 func Run(ctx context.Context, c Config) error {
 	t, err := openTTY()
 	if err != nil {
@@ -59,9 +59,9 @@ func (p *prompt) next(ctx context.Context) error {
 	}
 	r, ok := p.current()
 	if !ok {
-		text := "(Ctrl-C ends) "
+		text := "(Ctrl-C: exit) "
 		if len(p.later) > 0 {
-			text = "(Enter goes back to what was put off, Ctrl-C ends) "
+			text = "(Enter: show postponed requests, Ctrl-C: exit) "
 		}
 		_, err := p.tty.ask(ctx, question{text: text}, changed, p.until(func() bool { _, ok := p.current(); return ok }))
 		if err == nil && !p.tty.reading {
@@ -85,7 +85,7 @@ func (p *prompt) next(ctx context.Context) error {
 	return nil
 }
 
-// handle does what was chosen for r.
+// handle executes the choice for r.
 func (p *prompt) handle(ctx context.Context, r approval.Request, choice string) error {
 	switch {
 	case choice == "l":
@@ -127,18 +127,18 @@ func (p *prompt) value(ctx context.Context, r approval.Request, choice string) (
 			err = errors.Join(lendErr, err)
 		}
 	case r.Type == approval.Git:
-		username, password := ask("user name: ", false), ask("password, which is not shown: ", true)
+		username, password := ask("user name: ", false), ask("password (hidden): ", true)
 		if err == nil {
 			value, err = approval.GitValue(username, password)
 		}
 	default:
-		value = secret.New([]byte(ask("value, which is not shown: ", true)))
+		value = secret.New([]byte(ask("value (hidden): ", true)))
 	}
 	return value, err
 }
 
-// signIn sends the person to the provider, and waits for the redirect or for
-// the address that the person pastes.
+// signIn starts an authorization, and waits for the redirect or for the URL that the
+// person pastes.
 func (p *prompt) signIn(ctx context.Context, r approval.Request) error {
 	address, err := p.Inbox.Consent(r.ID)
 	if err != nil {
@@ -149,7 +149,7 @@ func (p *prompt) signIn(ctx context.Context, r approval.Request) error {
 		p.OpenBrowser(address)
 	}
 	changed := p.Inbox.Changed()
-	pasted, err := p.tty.ask(ctx, question{text: "waiting for the browser; if it is on another machine, paste the address that it ended at: "},
+	pasted, err := p.tty.ask(ctx, question{text: "waiting for the browser; if it runs on a different machine, paste the redirect URL: "},
 		changed, p.until(func() bool { return !p.waits(r.ID) }))
 	if err != nil || p.tty.reading || strings.TrimSpace(pasted) == "" {
 		return err
@@ -157,13 +157,12 @@ func (p *prompt) signIn(ctx context.Context, r approval.Request) error {
 	return p.Inbox.CompleteRedirect(ctx, r.ID, strings.TrimSpace(pasted))
 }
 
-// line reads a line about the request that is in turn. What arrives is shown
-// meanwhile.
+// line reads a line for the current request, and shows updates meanwhile.
 func (p *prompt) line(ctx context.Context, text string, hidden bool) (string, error) {
 	return p.tty.ask(ctx, question{text, hidden}, p.Inbox.Changed(), p.until(func() bool { return false }))
 }
 
-// until is for [tty.ask]: it shows the news, and is over when done says so.
+// until is for [tty.ask]: it shows updates until done.
 func (p *prompt) until(done func() bool) func() (<-chan struct{}, error) {
 	return func() (<-chan struct{}, error) {
 		changed := p.Inbox.Changed()
@@ -174,7 +173,7 @@ func (p *prompt) until(done func() bool) func() (<-chan struct{}, error) {
 	}
 }
 
-// printUpdates shows what is new and what has ended.
+// printUpdates shows new and closed requests.
 func (p *prompt) printUpdates() error {
 	closed := false
 	for _, r := range p.updates.Next() {

@@ -10,14 +10,14 @@ import (
 	"golang.org/x/term"
 )
 
-// maxTyped is where x/term stops to take characters, without a word.
+// maxTyped is where x/term silently stops to read characters.
 const maxTyped = 4096
 
 // ErrLeft is Ctrl-C or Ctrl-D at a prompt.
 var ErrLeft = errors.New("left")
 
-// A tty is the terminal that we talk with a person on: lines are read while
-// others are written above them. It is in raw mode until it is closed.
+// A tty is the terminal of a person: it reads a line while others are written above. It
+// is in raw mode until it is closed.
 type tty struct {
 	*term.Terminal // writes go above the prompt
 	fd             int
@@ -25,7 +25,7 @@ type tty struct {
 
 	questions chan question
 	lines     chan line
-	reading   bool // a line that nobody waits for any more, or not yet
+	reading   bool // a line; its question may have been replaced
 }
 
 type question struct {
@@ -42,7 +42,7 @@ func openTTY() (*tty, error) {
 	fd := int(os.Stdin.Fd())
 	before, err := term.MakeRaw(fd)
 	if err != nil {
-		return nil, fmt.Errorf("cannot use the terminal: %w", err)
+		return nil, fmt.Errorf("use terminal: %w", err)
 	}
 	t := &tty{
 		Terminal: term.NewTerminal(struct {
@@ -58,8 +58,8 @@ func openTTY() (*tty, error) {
 	return t, nil
 }
 
-// close gives the terminal back. A read of it cannot be ended: the goroutine
-// that may be left in one ends with the program.
+// close restores the terminal. A read cannot be canceled: a goroutine that is in one
+// remains until roomenv exits.
 func (t *tty) close() {
 	close(t.questions)
 	if t.reading {
@@ -74,8 +74,8 @@ func (t *tty) read() {
 	}
 }
 
-// readLine reads with the prompt that there is by then, which need not be q any
-// more: before this goroutine runs, another one may have taken its place.
+// readLine reads with the current prompt, which may have replaced that of q before this
+// goroutine runs.
 func (t *tty) readLine(q question) {
 	var l line
 	if q.hidden {
@@ -86,10 +86,9 @@ func (t *tty) readLine(q question) {
 	t.lines <- l
 }
 
-// ask reads a line. When again is closed it calls look, and goes on waiting
-// with the channel that look returns; when look returns nil, ask does so with
-// an empty line, and the next prompt, which must not be hidden, takes this
-// one's place.
+// ask reads a line. When again is closed, it calls look and continues with the channel
+// that look returns. If that is nil, ask returns an empty line, and the next question,
+// which must not be hidden, replaces this one.
 func (t *tty) ask(ctx context.Context, q question, again <-chan struct{}, look func() (<-chan struct{}, error)) (string, error) {
 	if width, height, err := term.GetSize(t.fd); err == nil {
 		_ = t.SetSize(width, height)
@@ -118,7 +117,7 @@ func (t *tty) ask(ctx context.Context, q question, again <-chan struct{}, look f
 			case errors.Is(l.err, io.EOF):
 				return "", ErrLeft
 			case l.err != nil:
-				return "", fmt.Errorf("cannot read from the terminal: %w", l.err)
+				return "", fmt.Errorf("read terminal: %w", l.err)
 			case len(l.text) >= maxTyped:
 				return "", errTooLong
 			}
@@ -127,9 +126,9 @@ func (t *tty) ask(ctx context.Context, q question, again <-chan struct{}, look f
 	}
 }
 
-var errTooLong = fmt.Errorf("a line of %d characters or more cannot be typed: use a file", maxTyped)
+var errTooLong = fmt.Errorf("typed value has %d characters or more: use a file", maxTyped)
 
-// lend gives the terminal to f, in the mode that it was in.
+// lend runs f with the terminal in its original mode.
 func (t *tty) lend(f func()) error {
 	if err := term.Restore(t.fd, t.before); err != nil {
 		return err

@@ -19,7 +19,7 @@ var assets embed.FS
 //go:embed page.html
 var pageHTML string
 
-// pages is parsed when it is needed: all commands but one do without.
+// pages is parsed on first use, since only one command needs it.
 var pages = sync.OnceValue(func() *template.Template {
 	left := func(d time.Duration) string {
 		if d < time.Minute {
@@ -30,7 +30,7 @@ var pages = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("page").Funcs(template.FuncMap{"left": left}).Parse(pageHTML))
 })
 
-// A page is what page.html shows.
+// A page is the data of page.html.
 type page struct {
 	Config
 	Pending []card
@@ -40,13 +40,13 @@ type page struct {
 type card struct {
 	approval.Request
 	Left    time.Duration
-	Problem string // why the last answer was not taken
+	Problem string // error of the last answer
 }
 
 // Version changes when the card has to be drawn again.
 func (c card) Version() string { return string(c.State) + " " + c.Problem }
 
-// show renders the inbox, with a problem at the request it is about.
+// show renders the inbox, with a problem at the request with the id.
 func (s *Server) show(w http.ResponseWriter, status int, id, problem string) {
 	p := page{Config: s.config}
 	for _, r := range s.config.Inbox.Requests() {
@@ -65,7 +65,7 @@ func (s *Server) show(w http.ResponseWriter, status int, id, problem string) {
 	render(w, status, "page", p)
 }
 
-// notice is a page that says one thing.
+// notice renders a page with one message.
 func notice(w http.ResponseWriter, status int, title, text string) {
 	render(w, status, "notice", struct{ Title, Text string }{title, text})
 }
@@ -73,7 +73,7 @@ func notice(w http.ResponseWriter, status int, title, text string) {
 func render(w http.ResponseWriter, status int, name string, data any) {
 	var b bytes.Buffer
 	if err := pages().ExecuteTemplate(&b, name, data); err != nil {
-		http.Error(w, "the page cannot be shown", http.StatusInternalServerError)
+		http.Error(w, "rendering the page failed", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -3,9 +3,9 @@
 //
 // The page is rendered here and works without scripts; a small script keeps it
 // current. Nothing comes from another origin, and the content security policy
-// allows none. Whoever has the link, which works once, gets a cookie; without
-// it there is nothing to see. Requests for other hosts are refused (DNS
-// rebinding), and so are those that another site makes (CSRF).
+// allows none. The link works once and sets a cookie; without it the server shows
+// nothing. It rejects requests for other hosts (DNS rebinding) and from other sites
+// (CSRF).
 package approvalweb
 
 import (
@@ -29,15 +29,15 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// maxBody leaves room for the other fields beside the largest secret.
+// maxBody is the largest secret, and other fields.
 const maxBody = wire.DefaultMaxMessage + 64<<10
 
-// Config says what a [Server] shows.
+// Config is what a [Server] shows.
 type Config struct {
 	Inbox    *approval.Inbox
 	Identity string // whose inbox it is
 	Room     string
-	Logger   *slog.Logger // nil is none
+	Logger   *slog.Logger // nil discards
 }
 
 // A Server is the page.
@@ -50,7 +50,7 @@ type Server struct {
 	link string // "" when it was used
 }
 
-// New returns a page that nobody has entered yet.
+// New returns a page whose link is not used.
 func New(config Config) *Server {
 	s := &Server{config: config, link: rand.Text(), session: rand.Text()}
 	private := http.NewServeMux()
@@ -69,7 +69,7 @@ func New(config Config) *Server {
 	return s
 }
 
-// Path is where to enter, once.
+// Path returns the path of the link.
 func (s *Server) Path() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,13 +80,13 @@ func (s *Server) Path() string {
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	err := httpserver.Run(ctx, l, httpserver.Config{Handler: s.handler, Logger: s.config.Logger, MaxBody: maxBody})
 	if err != nil {
-		return fmt.Errorf("cannot serve the page: %w", err)
+		return fmt.Errorf("serve page: %w", err)
 	}
 	return nil
 }
 
-// guard refuses requests for names: a name can be pointed at this machine by
-// whoever owns it. Addresses and localhost cannot.
+// guard rejects requests for names, which their owners can point at this machine, unlike
+// addresses and localhost.
 func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
@@ -99,9 +99,9 @@ func guard(next http.Handler) http.Handler {
 	})
 }
 
-// enter takes the link and gives the cookie. The page goes on by itself rather
-// than by a redirect, after which a strict cookie is not sent when the link was
-// followed from another site.
+// enter takes the link and sets the cookie. The page refreshes itself instead of a
+// redirect, after which browsers do not send a strict cookie if the link was on a
+// different site.
 func (s *Server) enter(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	good := s.link != "" && equal(r.PathValue("link"), s.link)
@@ -118,17 +118,17 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request) {
 	case s.isMember(r):
 		render(w, http.StatusOK, "enter", nil)
 	default:
-		notice(w, http.StatusForbidden, "This link was used already", "It works once. Go on in the browser that used it, or start roomenv requests --web again for a new one.")
+		notice(w, http.StatusForbidden, "This link was already used", "It works once. Continue in the browser that used it, or start roomenv requests --web again for a new link.")
 	}
 }
 
 func (s *Server) members(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.isMember(r) {
-			notice(w, http.StatusForbidden, "Not here", "Open the link that roomenv printed. It works once; start roomenv requests --web again for a new one.")
+			notice(w, http.StatusForbidden, "No access", "Open the link that roomenv printed. It works once; start roomenv requests --web again for a new link.")
 			return
 		}
-		// A member may take any time: for an upload, for events, for an answer of the room.
+		// A member may take any time: for an upload, events, or a response of the room.
 		c := http.NewResponseController(w)
 		_ = errors.Join(c.SetReadDeadline(time.Time{}), c.SetWriteDeadline(time.Time{}))
 		next.ServeHTTP(w, r)
@@ -147,7 +147,7 @@ func cookieName(r *http.Request) string {
 
 func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
-// events tells the script when to look again.
+// events notifies the script when to look again.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	alive := time.NewTicker(20 * time.Second)
@@ -172,8 +172,8 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// consent sends the browser to the provider. It is a link and not a form,
-// since a policy for forms holds for where they redirect to as well.
+// consent redirects the browser to the provider. The page has a link instead of a form,
+// since a policy for forms applies to their redirects too.
 func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	provider, err := s.config.Inbox.Consent(id)
@@ -184,12 +184,12 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, provider, http.StatusFound) //nolint:gosec // Consent checks where it goes
 }
 
-// answer runs do with the form that came, and then shows the page again.
+// answer runs do with the form, and shows the page again.
 func (s *Server) answer(do func(r *http.Request, id string) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// All of it in memory: secrets do not go to temporary files.
+		// In memory only: secrets must not reach temporary files.
 		if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) { //nolint:gosec // the body is bounded above
-			s.show(w, http.StatusBadRequest, r.PathValue("id"), fmt.Sprintf("the form cannot be read, or is larger than %d MiB", wire.DefaultMaxMessage>>20))
+			s.show(w, http.StatusBadRequest, r.PathValue("id"), fmt.Sprintf("invalid form, or larger than %d MiB", wire.DefaultMaxMessage>>20))
 			return
 		}
 		id := r.PathValue("id")
@@ -209,7 +209,7 @@ func (s *Server) provide(r *http.Request, id string) error {
 	return s.config.Inbox.Provide(r.Context(), id, value)
 }
 
-// formValue is the two fields of Git, or a file, or what was typed.
+// formValue returns the two fields of Git, the file, or the typed value.
 func formValue(r *http.Request) (secret.Value, error) {
 	if _, git := r.PostForm["username"]; git {
 		return approval.GitValue(r.PostForm.Get("username"), r.PostForm.Get("password"))
@@ -221,7 +221,7 @@ func formValue(r *http.Request) (secret.Value, error) {
 	}
 	defer file.Close()
 	if typed != "" {
-		return secret.Value{}, errors.New("there are two values: one was typed, the other is in a file")
+		return secret.Value{}, errors.New("enter a value or choose a file, not both")
 	}
 	b, err := io.ReadAll(file)
 	return secret.New(b), err

@@ -1,5 +1,5 @@
-// Package hosted makes of a local room one that is like those of the hosted
-// service: it does not tell of changes. For tests and measurements.
+// Package hosted makes a local room behave like one of the hosted service, without change
+// notifications, for tests and measurements.
 package hosted
 
 import (
@@ -17,7 +17,7 @@ import (
 // A Proxy stands between clients and the room server at the URL Upstream.
 type Proxy struct {
 	Upstream string
-	// Push leaves the room's tool in place that tells of changes.
+	// Push keeps the change notifications of the room.
 	Push bool
 	// Requests counts the messages of clients.
 	Requests atomic.Int64

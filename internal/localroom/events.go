@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/roomenv/roomenv/internal/notify"
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
@@ -49,10 +50,7 @@ func (s *session) post(e event) bool {
 	}
 	o.queue = append(o.queue, e)
 	o.bytes += len(e.payload)
-	select {
-	case o.filled <- struct{}{}:
-	default:
-	}
+	notify.Send(o.filled)
 	return true
 }
 

@@ -95,13 +95,13 @@ func (r *liveRoom) enable(s *session) {
 		}
 	}
 	self := []*session{s}
-	notify(self, s, wire.MessagingEnabled, list)
+	announce(self, s, wire.MessagingEnabled, list)
 	for _, p := range rest {
-		notify(self, p, wire.ParticipantEnabled, p.info())
+		announce(self, p, wire.ParticipantEnabled, p.info())
 	}
 	if !s.enabled {
 		s.enabled = true
-		notify(r.others(s), s, wire.ParticipantEnabled, s.info())
+		announce(r.others(s), s, wire.ParticipantEnabled, s.info())
 	}
 }
 
@@ -110,7 +110,7 @@ func (r *liveRoom) disable(s *session) {
 	defer r.mu.Unlock()
 	if s.enabled {
 		s.enabled = false
-		notify(r.others(s), s, wire.ParticipantDisabled, wire.ParticipantID{ID: s.id})
+		announce(r.others(s), s, wire.ParticipantDisabled, wire.ParticipantID{ID: s.id})
 	}
 }
 
@@ -134,12 +134,12 @@ func (r *liveRoom) setAttributes(s *session, changed wire.Attributes) {
 	}
 	s.attributes, s.size = info.Attributes, len(e.payload)
 	if s.enabled {
-		notify(r.others(s), s, wire.ParticipantAttributes, wire.ChangedAttributes{Attributes: changed})
+		announce(r.others(s), s, wire.ParticipantAttributes, wire.ChangedAttributes{Attributes: changed})
 	}
 }
 
-// notify posts an event about a participant to those that may list participants.
-func notify(to []*session, about *session, typ string, content any) {
+// announce posts an event about a participant to those that may list participants.
+func announce(to []*session, about *session, typ string, content any) {
 	e, err := newMessage(about.id, typ, content, nil)
 	if err != nil {
 		about.log.Error("announce participant", "reason", err)

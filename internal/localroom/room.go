@@ -254,7 +254,7 @@ func (r *Room) Suspend() (resume func()) {
 	done := r.stepDown()
 	r.mu.Unlock()
 	select {
-	case <-done: // the next leader reports what is wrong with the store
+	case <-done: //nolint:errcheck // the next leader reports what is wrong with the store
 	case <-time.After(suspendTimeout):
 	}
 	return func() {

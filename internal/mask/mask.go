@@ -13,10 +13,10 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// MinLength is the length in bytes of the shortest value that is masked. Shorter
+// minLength is the length in bytes of the shortest value that is masked. Shorter
 // values, such as ports, years, booleans and "admin", also occur as ordinary text:
 // masking them would show where, and so what, they are.
-const MinLength = 6
+const minLength = 6
 
 // A Masker knows the values to mask. The zero Masker knows none. Its writers may be
 // used by several goroutines.
@@ -36,7 +36,7 @@ type Secret struct {
 // with two names is shown with the first.
 //
 // Set returns the names of values that cannot be masked, because they are shorter than
-// [MinLength] or too common. It returns each name only once.
+// minLength or too common. It returns each name only once.
 func (m *Masker) Set(values ...Secret) (unmasked []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -47,7 +47,7 @@ func (m *Masker) Set(values ...Secret) (unmasked []string) {
 	for _, v := range values {
 		// Programs remove the newline at the end of a file.
 		core := bytes.TrimSpace(v.Value.Reveal())
-		if len(core) < MinLength || common(core) {
+		if len(core) < minLength || common(core) {
 			if len(core) > 0 && !m.unmasked[v.Name] {
 				m.unmasked[v.Name] = true
 				unmasked = append(unmasked, v.Name)

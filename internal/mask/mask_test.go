@@ -395,7 +395,7 @@ func TestRandom(t *testing.T) {
 	for range 1000 {
 		values := make([]string, 1+random.IntN(6))
 		for i := range values {
-			values[i] = word(mask.MinLength + random.IntN(20))
+			values[i] = word(6 + random.IntN(20))
 		}
 		var text strings.Builder
 		for range random.IntN(20) {

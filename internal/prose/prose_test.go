@@ -23,10 +23,10 @@ import (
 // The number of hits that each kind of text has. It may only fall: a change that
 // removes hits lowers the constant.
 const (
-	maxDocs     = 260 // Markdown, HTML, scripts of pages, descriptions of the JSON Schema
-	maxStrings  = 200 // string literals of Go
-	maxComments = 600 // comments of Go
-	maxCannot   = 200 // string literals of Go that start with "cannot "
+	maxDocs     = 0 // Markdown, HTML, scripts of pages, descriptions of the JSON Schema
+	maxStrings  = 0 // string literals of Go
+	maxComments = 6 // comments of Go
+	maxCannot   = 0 // string literals of Go that start with "cannot "
 )
 
 // excuse on a line permits what the line says.
@@ -142,7 +142,7 @@ func TestProse(t *testing.T) {
 			case n > kind.max:
 				t.Errorf("%d hits, want %d (%s)", n, kind.max, kind.constant)
 			case n < kind.max:
-				t.Logf("%d hits: lower %s from %d to %d", n, kind.constant, kind.max, n)
+				t.Errorf("%d hits: lower %s from %d to %d", n, kind.constant, kind.max, n)
 			}
 			if len(hits) > kind.max || testing.Verbose() {
 				t.Log(strings.Join(hits, "\n"))

@@ -19,8 +19,7 @@ type Backoff struct {
 // of min(Min<<failures, Max) and the whole of it.
 func (b *Backoff) Next() time.Duration {
 	delay := b.Max
-	// Beyond 32 doublings, a Min of 1 ns is over 4 s and others may overflow.
-	if b.failures < 32 && b.Min < b.Max>>b.failures {
+	if b.Min < b.Max>>b.failures {
 		delay = b.Min << b.failures
 	}
 	b.failures++

@@ -67,7 +67,7 @@ func writeMetrics(w io.Writer, r runner.Status, now time.Time) {
 	}
 	one("gauge", "roomenv_ready", "Whether /readyz answers 200.", truth(len(r.Unready()) == 0))
 	one("gauge", "roomenv_command_running", "Whether the command runs.", truth(r.State == runner.CommandRunning))
-	one("gauge", "roomenv_revision", "Number of the revision of values that is in use.", float64(r.Revision))
+	one("gauge", "roomenv_revision", "Number of the revision that was applied last.", float64(r.Revision))
 	one("counter", "roomenv_restarts_total", "Restarts of the command because values changed.", float64(r.Restarts))
 	one("counter", "roomenv_rollbacks_total", "Revisions that the command could not use.", float64(r.Rollbacks))
 	one("counter", "roomenv_crashes_total", "Failures of the command, after which it was started again.", float64(r.Crashes))

@@ -1,8 +1,10 @@
 package status_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/internal/status"
@@ -28,6 +31,9 @@ func parse(t *testing.T, text string) map[string]float64 {
 	t.Helper()
 	if !strings.HasSuffix(text, "\n") {
 		t.Error("the last line has no end")
+	}
+	if !utf8.ValidString(text) {
+		t.Errorf("not UTF-8: %q", text)
 	}
 	series := make(map[string]float64)
 	types := make(map[string]string)
@@ -141,6 +147,52 @@ func TestMetricsOdd(t *testing.T) {
 	}
 }
 
+// A variable or file of several references has one series, which is that of the worst
+// of them; a clock that was set back makes none negative, and every state has a sample.
+func TestMetricsOfSeveralReferences(t *testing.T) {
+	entry := func(v runner.Value) runner.Entry { return runner.Entry{Name: "A", Kind: runner.KindFile, Value: v} }
+	now := time.Now()
+	worst := func(values ...runner.Value) map[string]float64 {
+		r := runner.Status{State: runner.CommandStarting}
+		for _, v := range values {
+			r.Entries = append(r.Entries, entry(v))
+		}
+		return parse(t, body(t, r))
+	}
+	const (
+		stale   = `roomenv_entry_stale_seconds{kind="file",name="A"}`
+		expires = `roomenv_entry_expires_timestamp_seconds{kind="file",name="A"}`
+	)
+	series := worst(
+		runner.Value{State: fetch.Stale, Since: now.Add(-time.Hour), Expires: started.Add(time.Hour)},
+		runner.Value{State: fetch.Stale, Since: now.Add(-2 * time.Hour), Expires: started},
+		runner.Value{State: fetch.Stale, Since: now.Add(-time.Minute)},
+	)
+	if series[stale] < 7200 || series[stale] > 7800 || series[expires] != float64(started.Unix()) {
+		t.Errorf("stale for %v s, expires at %v", series[stale], series[expires])
+	}
+	if v, ok := series["roomenv_command_running"]; !ok || v != 0 {
+		t.Errorf("a command that starts is running: %v, %t", v, ok)
+	}
+	if series := worst(runner.Value{State: fetch.Stale, Since: now.Add(time.Hour)}); series[stale] != 0 {
+		t.Errorf("stale for %v s", series[stale])
+	}
+	for _, s := range []fetch.Status{fetch.Current, fetch.Stale, runner.StatusDefault, fetch.Pending, fetch.Missing, fetch.Denied, fetch.Failed} {
+		if series := worst(runner.Value{State: s}); series[`roomenv_entries{state="`+string(s)+`"}`] != 1 {
+			t.Errorf("%s is not counted", s)
+		}
+	}
+}
+
+// The header says which version of the text format it is.
+func TestMetricsType(t *testing.T) {
+	w := httptest.NewRecorder()
+	status.Handler(report).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if got := w.Header().Get("Content-Type"); got != "text/plain; version=0.0.4; charset=utf-8" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func body(t *testing.T, r runner.Status) string {
 	t.Helper()
 	_, text := get(t, status.Handler(func() runner.Status { return r }), "GET", "/metrics")
@@ -162,6 +214,8 @@ func TestHealth(t *testing.T) {
 	check("GET", "/healthz", 200, "ok\n")
 	check("GET", "/readyz", 503, "the command is stopped: A was deleted\nA is missing\n")
 	check("POST", "/readyz", 405, "")
+	check("POST", "/healthz", 405, "")
+	check("POST", "/metrics", 405, "")
 	check("GET", "/status", 404, "")
 	check("POST", "/refresh", 404, "")
 }
@@ -176,7 +230,8 @@ func TestListen(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	taken.Close()
-	s, err := status.Listen(address, report, nil)
+	var log bytes.Buffer
+	s, err := status.Listen(address, report, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,5 +244,8 @@ func TestListen(t *testing.T) {
 	defer response.Body.Close()
 	if b, _ := io.ReadAll(response.Body); string(b) != "ok\n" {
 		t.Errorf("got %q", b)
+	}
+	if !strings.Contains(log.String(), "url=http://"+address+"\n") {
+		t.Errorf("the log is %q", log.String())
 	}
 }

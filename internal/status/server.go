@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 
 	"github.com/roomenv/roomenv/internal/httpserver"
 	"github.com/roomenv/roomenv/internal/peercred"
@@ -30,8 +29,7 @@ type Server struct {
 //	GET  /status   a [runner.Status] in JSON
 //	POST /refresh  202 when refresh has returned
 //
-// It calls current for each request, and fills in PID and Ready; refresh does not wait
-// for values. Both are called by several goroutines at once, until Close returns. A
+// It calls current for each request; refresh does not wait for values. Both are called by several goroutines at once, until Close returns. A
 // nil log discards all.
 func Serve(current func() runner.Status, refresh func(), log *slog.Logger) (*Server, error) {
 	dir, err := tmpfs.Open("", nil)
@@ -44,10 +42,8 @@ func Serve(current func() runner.Status, refresh func(), log *slog.Logger) (*Ser
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		s := current()
-		s.PID, s.Ready = os.Getpid(), len(s.Unready()) == 0
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s)
+		_ = json.NewEncoder(w).Encode(current())
 	})
 	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, _ *http.Request) {
 		refresh()

@@ -41,7 +41,7 @@ var started = time.Date(2026, 11, 23, 20, 0, 0, 0, time.UTC)
 
 func report() runner.Status {
 	return runner.Status{
-		Command: "agent", Manifest: []string{".env.room"}, Rooms: []string{"demo"}, Started: started,
+		PID: os.Getpid(), Ready: true, Command: "agent", Manifest: []string{".env.room"}, Rooms: []string{"demo"}, Started: started,
 		State: runner.CommandRunning, Revision: 3, Restarts: 2, Rollbacks: 1, Crashes: 4, Refreshes: 5, RoomRequests: 600,
 		Entries: []runner.Entry{
 			{Name: "A", Kind: runner.KindVariable, Source: "room:secret/a", Required: true, Revision: 3,
@@ -93,7 +93,6 @@ func TestServe(t *testing.T) {
 	}
 	got, err := found[0].Status(t.Context())
 	want := report()
-	want.PID, want.Ready = os.Getpid(), true
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, error %v, want %+v", got, err, want)
 	}
@@ -238,12 +237,14 @@ func TestConcurrent(t *testing.T) {
 
 // The names of the JSON are what scripts rely on.
 func TestJSON(t *testing.T) {
-	b, err := json.Marshal(report())
+	s := report()
+	s.PID = 4711
+	b, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"pid":0,"command":"agent","manifest":[".env.room"],"rooms":["demo"],"started_at":"2026-11-23T20:00:00Z",` +
-		`"state":"running","ready":false,"revision":3,"restarts":2,"rollbacks":1,"crashes":4,"refreshes":5,"room_requests":600,"entries":[` +
+	const want = `{"pid":4711,"command":"agent","manifest":[".env.room"],"rooms":["demo"],"started_at":"2026-11-23T20:00:00Z",` +
+		`"state":"running","ready":true,"revision":3,"restarts":2,"rollbacks":1,"crashes":4,"refreshes":5,"room_requests":600,"entries":[` +
 		`{"name":"A","kind":"variable","source":"room:secret/a","required":true,"state":"current","confirmed_at":"2026-11-23T20:00:00Z","expires_at":"2026-11-23T21:00:00Z","revision":3},` +
 		`{"name":"B","kind":"variable","source":"room:request/alice?url=x\u0026type=y","required":false,"state":"pending","from":"alice","until":"2026-11-23T20:01:00Z"},` +
 		`{"name":"t\\l\"s","kind":"file","source":"room:secret/tls","required":true,"state":"stale","reason":"unreachable: connection refused","since":"2026-11-23T20:00:00Z","confirmed_at":"2026-11-23T19:59:00Z"}]}`

@@ -174,6 +174,22 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A client is told what to send, and may write the scheme as it likes (RFC 9110
+// section 11.1).
+func TestHeaders(t *testing.T) {
+	env := serve(t, tokenserver.TCP)
+	if r, _ := ask(t, env, "github", func(r *http.Request) { r.Header.Del("Authorization") }); r.Header.Get("WWW-Authenticate") != "Bearer" {
+		t.Errorf("without a bearer: %v", r.Header)
+	}
+	if r, _ := ask(t, env, "github", func(r *http.Request) { r.Method = http.MethodPost }); r.Header.Get("Allow") != http.MethodGet {
+		t.Errorf("POST: %v", r.Header)
+	}
+	lower := strings.Replace(env["ROOMENV_TOKEN_AUTHORIZATION"], "Bearer", "bearer", 1)
+	if r, _ := ask(t, env, "github", func(r *http.Request) { r.Header.Set("Authorization", lower) }); r.StatusCode != http.StatusOK {
+		t.Errorf("bearer in lower case: %s", r.Status)
+	}
+}
+
 // A page cannot get at it by a name that leads to this machine.
 func TestHost(t *testing.T) {
 	env := serve(t, tokenserver.TCP)
@@ -289,6 +305,9 @@ func TestConcurrent(t *testing.T) {
 func TestWaits(t *testing.T) {
 	waiting, ended := make(chan struct{}), make(chan error)
 	s, err := tokenserver.Serve(tokenserver.TCP, func(ctx context.Context, _ string) (secret.Value, time.Time, error) {
+		if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > time.Minute {
+			t.Errorf("the source has until %v, %t", deadline, ok)
+		}
 		waiting <- struct{}{}
 		<-ctx.Done()
 		ended <- ctx.Err()
@@ -313,18 +332,30 @@ func TestWaits(t *testing.T) {
 	var asking sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
 	asking.Go(func() { get(ctx) })
-	<-waiting
+	within(t, "the source is asked", waiting)
 	cancel()
-	<-ended
+	within(t, "the context of the one who left ends", ended)
 	asking.Go(func() { get(t.Context()) })
-	<-waiting
+	within(t, "the source is asked", waiting)
 	closed := make(chan error)
 	go func() { closed <- s.Close() }()
-	<-ended
-	if err := <-closed; err != nil {
+	within(t, "the context of a closed server ends", ended)
+	if err := within(t, "Close returns", closed); err != nil {
 		t.Error(err)
 	}
 	asking.Wait()
+}
+
+// within receives from a channel, on which something comes soon.
+func within[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(10 * time.Second):
+		t.Fatalf("timed out before %s", what)
+		panic("not reached")
+	}
 }
 
 func TestNetworks(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Content is what a request carries and a response brings: one of [JSON],
+// Content is the arguments of a call and the result in a response: one of [JSON],
 // [Text], [Empty], [File], [Binary], [Link], [Error], [Control] and [Raw]
 // (section 5.3). Bytes travel in the trailer of the message, the rest in its
 // header.
@@ -22,10 +22,10 @@ type JSON struct{ Object json.RawMessage }
 // Text is a string.
 type Text struct{ Text string }
 
-// Empty says that there is nothing: a missing secret, an acknowledgement.
+// Empty has no content: a secret that does not exist, an acknowledgement.
 type Empty struct{}
 
-// File is named bytes with a media type: a secret that was found.
+// File is bytes with a name and a media type: a secret.
 type File struct {
 	Name, MimeType string
 	Data           secret.Value
@@ -40,8 +40,7 @@ type Binary struct {
 // Link is a named URL.
 type Link struct{ Name, URL string }
 
-// Error is a request that failed. As an error it reads as the text the room
-// sent.
+// Error is a call that failed. As an error its text is that of the room.
 type Error struct {
 	Text string
 	Code Code // 0 when the room sent none
@@ -54,12 +53,12 @@ type Control struct {
 	Message    string
 }
 
-// Raw is a list of model outputs. Only Python knows it.
+// Raw is a list of model outputs. Only the Python SDK has it.
 type Raw struct{ Outputs json.RawMessage }
 
 func (e Error) Error() string { return e.Text }
 
-// A Code tells what kind of failure an [Error] is (section 5.4).
+// A Code is the kind of an [Error] (section 5.4).
 type Code int
 
 // Codes that rooms send.
@@ -75,14 +74,13 @@ const (
 	Timeout           Code = 1009
 )
 
-// UnmarshalJSON takes an integer or a numeric string; everything else is no
-// code.
+// UnmarshalJSON reads an integer or a numeric string. All else is 0.
 func (c *Code) UnmarshalJSON(b []byte) error {
 	s := string(b)
 	if unquoted, err := strconv.Unquote(s); err == nil {
 		s = unquoted
 	}
-	// Where it fails ParseInt returns the nearest integer, which is no code.
+	// If ParseInt fails, it returns the nearest integer, which is not the code.
 	*c = 0
 	if n, err := strconv.ParseInt(s, 10, 32); err == nil {
 		*c = Code(n)
@@ -90,8 +88,8 @@ func (c *Code) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// contentHeader is the union of all content headers; pointers tell which
-// fields a type writes.
+// contentHeader is the union of all content headers. Pointers are fields that may be
+// empty.
 type contentHeader struct {
 	Type       string          `json:"type"`
 	JSON       json.RawMessage `json:"json,omitempty"`
@@ -142,24 +140,25 @@ func orEmpty(b json.RawMessage, empty string) json.RawMessage {
 	return b
 }
 
-// EncodeContent returns c as a header, an object, and a trailer. It fails
-// where a JSON field of c holds something else than the JSON it should.
+// EncodeContent returns c as a header, which is an object, and a trailer. It fails if a
+// JSON field of c is invalid.
 func EncodeContent(c Content) (header json.RawMessage, trailer []byte, err error) {
 	h, trailer := c.content()
 	for _, o := range []json.RawMessage{h.JSON, h.Headers} {
 		if o != nil && checkObject(o) != nil {
-			return nil, nil, fmt.Errorf("cannot encode %s content: it holds no JSON object", h.Type)
+			return nil, nil, fmt.Errorf("encode %s content: not a JSON object", h.Type)
 		}
 	}
 	if header, err = EncodeJSON(h); err != nil {
-		// The text of a JSON error can quote its input, which may be secret.
-		return nil, nil, fmt.Errorf("cannot encode %s content: it holds no JSON", h.Type)
+		// A JSON error can quote its input, which may be secret.
+		return nil, nil, fmt.Errorf("encode %s content: invalid JSON", h.Type)
 	}
 	return header, trailer, nil
 }
 
-// DecodeContent is the inverse of [EncodeContent]. Header is one that [Unpack]
-// let pass, or a part of it. The content shares memory with trailer. An error about a header that is not content wraps [ErrProtocol].
+// DecodeContent is the inverse of [EncodeContent]. header was accepted by [Unpack], or is
+// a part of such a header. The content shares memory with trailer. Errors wrap
+// [ErrProtocol].
 func DecodeContent(header json.RawMessage, trailer []byte) (Content, error) {
 	var h contentHeader
 	if err := json.Unmarshal(header, &h); err != nil {
@@ -169,7 +168,7 @@ func DecodeContent(header json.RawMessage, trailer []byte) (Content, error) {
 	switch h.Type {
 	case "json":
 		if !isObject(h.JSON) {
-			return nil, violation("json content holds no object")
+			return nil, violation("json content is not an object")
 		}
 		return JSON{h.JSON}, nil
 	case "text":
@@ -192,7 +191,7 @@ func DecodeContent(header json.RawMessage, trailer []byte) (Content, error) {
 	case "raw":
 		return Raw{orEmpty(h.Outputs, "[]")}, nil
 	}
-	return nil, violation("content of the unknown type %.40q", h.Type)
+	return nil, violation("unknown content type %.40q", h.Type)
 }
 
 func deref(s *string) string {
@@ -202,7 +201,7 @@ func deref(s *string) string {
 	return *s
 }
 
-// PackContent is the payload of a message that holds c alone: a response.
+// PackContent returns the payload of a message with c alone: a response.
 func PackContent(c Content) ([]byte, error) {
 	header, trailer, err := EncodeContent(c)
 	if err != nil {

@@ -24,7 +24,7 @@ func checkObject(b []byte) error {
 	return nil
 }
 
-// isObject tells objects from other valid JSON.
+// isObject reports whether valid JSON is an object.
 func isObject(b []byte) bool {
 	b = bytes.TrimLeft(b, " \t\r\n")
 	return len(b) > 0 && b[0] == '{'
@@ -51,8 +51,8 @@ func depth(b []byte) (deepest int) {
 	return deepest
 }
 
-// EncodeJSON returns v as JSON. Unlike [json.Marshal] it does not escape what
-// HTML would: text of others must not grow past the limits.
+// EncodeJSON returns v as JSON. Unlike [json.Marshal] it does not escape for HTML: text
+// of peers must not grow past the limits.
 func EncodeJSON(v any) (json.RawMessage, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -61,11 +61,11 @@ func EncodeJSON(v any) (json.RawMessage, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// Nullable is a string whose empty value is null on the wire.
+// Nullable is a string that is null on the wire if it is empty.
 type Nullable string
 
-// MarshalJSON writes null for the empty string. It refuses what is not UTF-8:
-// encoding/json would replace bytes, and a different secret would be meant.
+// MarshalJSON writes null for the empty string. It rejects invalid UTF-8: encoding/json
+// would replace bytes, and select a different secret.
 func (n Nullable) MarshalJSON() ([]byte, error) {
 	switch {
 	case n == "":
@@ -87,18 +87,18 @@ func (l List[T]) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]T(l))
 }
 
-// A Secret is a string that does not print, as [secret.Value] does not, and
-// that is on the wire what it is. The empty one is null there.
+// A Secret is a string on the wire that does not print, like [secret.Value]. It is null
+// if it is empty.
 type Secret struct{ secret.Value }
 
-// MarshalJSON writes the string. It refuses what is not UTF-8.
+// MarshalJSON writes the string. It rejects invalid UTF-8.
 func (s Secret) MarshalJSON() ([]byte, error) { return Nullable(s.Reveal()).MarshalJSON() }
 
-// UnmarshalJSON takes a string or null.
+// UnmarshalJSON reads a string or null.
 func (s *Secret) UnmarshalJSON(b []byte) error {
 	var n Nullable
 	if json.Unmarshal(b, &n) != nil {
-		// The text of a JSON error can quote its input, which may be secret.
+		// A JSON error can quote its input, which may be secret.
 		return errors.New("a secret is not a string")
 	}
 	*s = Secret{secret.New([]byte(n))}

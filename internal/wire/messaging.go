@@ -13,10 +13,10 @@ const (
 	BroadcastMessage = "broadcast"
 )
 
-// Types of the messages that a room itself sends to those who enabled
-// messaging, and what their Message is.
+// Types of the messages that the room sends to participants with messaging, and the type
+// of their Message.
 const (
-	MessagingEnabled      = "messaging.enabled"      // Participants, to who enabled it
+	MessagingEnabled      = "messaging.enabled"      // Participants, to the participant that enabled it
 	ParticipantEnabled    = "participant.enabled"    // Participant
 	ParticipantDisabled   = "participant.disabled"   // ParticipantID
 	ParticipantAttributes = "participant.attributes" // ChangedAttributes
@@ -43,7 +43,7 @@ type ReceivedMessage struct {
 	Message           json.RawMessage `json:"message"` // an object
 }
 
-// Participants is who else has messaging enabled.
+// Participants are the others that have messaging enabled.
 type Participants struct {
 	Participants List[Participant] `json:"participants"`
 }
@@ -56,8 +56,8 @@ type Participant struct {
 	Attributes Attributes `json:"attributes"`
 }
 
-// Attributes are what a participant tells of itself. They are never null on the
-// wire: clients fail on null.
+// Attributes describe a participant. They are never null on the wire: clients fail on
+// null.
 type Attributes map[string]any
 
 // MarshalJSON writes {} for nil.
@@ -68,12 +68,12 @@ func (a Attributes) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any(a))
 }
 
-// ParticipantID says who disabled messaging or left.
+// ParticipantID is a participant that disabled messaging or left.
 type ParticipantID struct {
 	ID string `json:"id"`
 }
 
-// ChangedAttributes are those of the sender that have new values.
+// ChangedAttributes are the attributes of the sender that have new values.
 type ChangedAttributes struct {
 	Attributes Attributes `json:"attributes"`
 }

@@ -1,9 +1,8 @@
-// Package wire is the Room API on the wire: packets, packed messages, content
-// types and the shapes of the secrets toolkit. Client and server share it; it
-// opens no sockets. Section numbers in this package are those of
-// docs/room-api.md.
+// Package wire is the Room API on the wire: packets, packed messages, content types and
+// the shapes of the secrets toolkit. Client and server share it; it opens no sockets.
+// Section numbers in this package are those of docs/room-api.md.
 //
-// Everything a peer sends is bounded before memory is taken for it.
+// Input from a peer is bounded before it is allocated.
 package wire
 
 import (
@@ -15,7 +14,7 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds on what a peer may send.
+// Bounds on input from a peer.
 const (
 	// DefaultMaxMessage is the largest payload of one message, in bytes.
 	DefaultMaxMessage = 16 << 20
@@ -35,8 +34,8 @@ const (
 	firstPacket  = 8 + 4 + 4 // and the number of packets that follow
 )
 
-// ErrProtocol is wrapped by every error about what a peer sent. The
-// connection it came from is not usable any more.
+// ErrProtocol is wrapped by every error about input from a peer. The connection is no
+// longer usable.
 var ErrProtocol = errors.New("protocol violation")
 
 func violation(format string, args ...any) error {
@@ -86,8 +85,8 @@ func (m Message) Packets() iter.Seq[[]byte] {
 	}
 }
 
-// An Assembler puts the packets of one direction together to messages. The
-// zero value is ready.
+// An Assembler assembles messages from the packets of one direction. The zero value is
+// ready.
 type Assembler struct {
 	// MaxMessage is the largest payload accepted, in bytes;
 	// 0 means [DefaultMaxMessage].
@@ -98,9 +97,8 @@ type Assembler struct {
 	last    uint32
 }
 
-// Add takes one packet, which it does not keep. It returns a message and true
-// when the packet completes one. Errors wrap [ErrProtocol]; after one the
-// Assembler is of no more use.
+// Add adds one packet, which it does not retain. It returns a message and true if the
+// packet completes one. Errors wrap [ErrProtocol]; after one, do not use the Assembler.
 func (a *Assembler) Add(packet []byte) (Message, bool, error) {
 	if len(packet) < packetHeader {
 		return Message{}, false, violation("a packet of %d bytes is shorter than its header", len(packet))
@@ -163,7 +161,7 @@ func (a *Assembler) max() int {
 	return DefaultMaxMessage
 }
 
-// Pack joins a JSON header and a trailer to the payload of a message.
+// Pack returns the payload of a message with a JSON header and a trailer.
 func Pack(header, trailer []byte) []byte {
 	p := make([]byte, 0, 8+len(header)+len(trailer))
 	p = binary.BigEndian.AppendUint64(p, uint64(len(header)))
@@ -171,17 +169,17 @@ func Pack(header, trailer []byte) []byte {
 	return append(p, trailer...)
 }
 
-// pack is [Pack] of a header that [Unpack] will take.
+// pack is [Pack] for a header that [Unpack] accepts.
 func pack(header, trailer []byte) ([]byte, error) {
 	if len(header) > MaxHeader || depth(header) > MaxDepth {
-		return nil, fmt.Errorf("a header of %d bytes is longer than %d or nests deeper than %d", len(header), MaxHeader, MaxDepth)
+		return nil, fmt.Errorf("header of %d bytes: longer than %d or nested deeper than %d", len(header), MaxHeader, MaxDepth)
 	}
 	return Pack(header, trailer), nil
 }
 
 // Unpack splits a packed payload into its JSON header, which is an object, and
-// its trailer. Both share memory with payload. The header may hold keys that
-// are not known here, among them [ReservedKey].
+// its trailer. Both share memory with payload. The header may have
+// unknown keys, such as [ReservedKey].
 func Unpack(payload []byte) (header, trailer []byte, err error) {
 	if len(payload) < 8 {
 		return nil, nil, violation("a packed message of %d bytes is shorter than its length field", len(payload))

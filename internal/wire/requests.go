@@ -1,18 +1,18 @@
 package wire
 
-// DeleteRequestedArguments ask for delete_requested_secret.
+// DeleteRequestedArguments are the arguments of delete_requested_secret.
 type DeleteRequestedArguments struct {
 	URL         Nullable `json:"url"`
 	Type        Nullable `json:"type"`
 	DelegatedTo Nullable `json:"delegated_to"`
 }
 
-// RequestSecretArguments ask for request_secret. [File] answers it; only its
-// bytes count.
+// RequestSecretArguments are the arguments of request_secret. The result is a [File], of
+// which only the bytes matter.
 type RequestSecretArguments struct {
 	URL           Nullable `json:"url"` // an opaque key
 	Type          Nullable `json:"type"`
-	ParticipantID Nullable `json:"participant_id"` // who is asked
+	ParticipantID Nullable `json:"participant_id"` // the approver
 	Timeout       *int     `json:"timeout"`        // seconds; the room's default when nil
 	DelegateTo    Nullable `json:"delegate_to"`
 }
@@ -20,18 +20,18 @@ type RequestSecretArguments struct {
 // SecretRequest is the header of a secrets.request_secret event (section 6.1).
 type SecretRequest struct {
 	RequestID string                 `json:"request_id"`
-	Request   RequestSecretArguments `json:"request"` // all but DelegateTo are there
+	Request   RequestSecretArguments `json:"request"` // DelegateTo is null
 	Requester Requester              `json:"requester,omitzero"`
 }
 
-// A Requester is who asks. Only this project's rooms tell.
+// A Requester is the participant that asks. Only rooms of this project send it.
 type Requester struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 }
 
-// ProvideHeaders are the headers of the [Binary] that asks for provide_secret.
-// One with an Error rejects the request and has no bytes.
+// ProvideHeaders are the headers of the [Binary] for provide_secret. With an Error they
+// reject the request, without bytes.
 type ProvideHeaders struct {
 	RequestID string  `json:"request_id"`
 	Error     *string `json:"error"`
@@ -44,8 +44,7 @@ type Connector struct {
 	ClientSecretID    Nullable `json:"client_secret_id"`
 }
 
-// OAuth is a client of an OAuth provider. Peers forbid other keys than these
-// six.
+// OAuth is a client of an OAuth provider. Peers reject other keys.
 type OAuth struct {
 	ClientID              Nullable `json:"client_id"`
 	ClientSecret          Secret   `json:"client_secret"`
@@ -55,37 +54,36 @@ type OAuth struct {
 	Scopes                []string `json:"scopes"`
 }
 
-// RequestOAuthTokenArguments ask for request_oauth_token. An [AccessToken]
-// answers it.
+// RequestOAuthTokenArguments are the arguments of request_oauth_token. The result is an
+// [AccessToken].
 type RequestOAuthTokenArguments struct {
 	Connector     *Connector `json:"connector"`
 	OAuth         *OAuth     `json:"oauth"`
 	RedirectURI   Nullable   `json:"redirect_uri"`
-	ParticipantID Nullable   `json:"participant_id"` // who is asked
+	ParticipantID Nullable   `json:"participant_id"` // the approver
 	Timeout       *int       `json:"timeout"`        // seconds; the room's default when nil
 	DelegateTo    Nullable   `json:"delegate_to"`
 }
 
 // OAuthRequest is the header of a secrets.request_oauth_token event (section
-// 6.1). Challenge is the PKCE challenge, by S256; its key is there also when it
-// is null.
+// 6.1). Challenge is the PKCE challenge (S256), or null.
 type OAuthRequest struct {
 	RequestID string                     `json:"request_id"`
 	Challenge Nullable                   `json:"challenge"`
-	Request   RequestOAuthTokenArguments `json:"request"` // all but Connector and DelegateTo are there, and both endpoints
+	Request   RequestOAuthTokenArguments `json:"request"` // Connector and DelegateTo are null, and both endpoints are set
 	Requester Requester                  `json:"requester,omitzero"`
 }
 
-// ProvideAuthorizationArguments ask for provide_oauth_authorization. Those with
-// an Error reject the request and have no Code.
+// ProvideAuthorizationArguments are the arguments of provide_oauth_authorization. With an
+// Error they reject the request, without a Code.
 type ProvideAuthorizationArguments struct {
 	RequestID string  `json:"request_id"`
 	Code      Secret  `json:"code"`
 	Error     *string `json:"error"`
 }
 
-// OfflineOAuthTokenArguments ask for get_offline_oauth_token. An [AccessToken]
-// answers it.
+// OfflineOAuthTokenArguments are the arguments of get_offline_oauth_token. The result is
+// an [AccessToken].
 type OfflineOAuthTokenArguments struct {
 	Connector   *Connector `json:"connector"`
 	OAuth       *OAuth     `json:"oauth"`
@@ -93,8 +91,8 @@ type OfflineOAuthTokenArguments struct {
 	DelegatedBy Nullable   `json:"delegated_by"`
 }
 
-// AccessToken answers request_oauth_token and get_offline_oauth_token; null is
-// none.
+// AccessToken is the result of request_oauth_token and get_offline_oauth_token; null if
+// there is no token.
 type AccessToken struct {
 	AccessToken Secret `json:"access_token"`
 }

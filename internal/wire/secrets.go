@@ -1,7 +1,7 @@
 package wire
 
-// Secrets is the name of the secrets toolkit (section 6). Requests create with
-// delegate_to, look-ups and deletions use delegated_to.
+// Secrets is the name of the secrets toolkit (section 6). Requests use delegate_to,
+// look-ups and deletions delegated_to.
 const Secrets = "secrets"
 
 // Tools of the secrets toolkit.
@@ -18,10 +18,10 @@ const (
 	ProvideOAuthAuthorization = "provide_oauth_authorization"
 	GetOfflineOAuthToken      = "get_offline_oauth_token"
 
-	Watch = "watch" // streams; only this project's rooms have it (section 6.2)
+	Watch = "watch" // a stream; only rooms of this project have it (section 6.2)
 )
 
-// SecretInfo describes a secret without its value. ID, Type and Name are never
+// SecretInfo is a secret without its value. ID, Type and Name are never
 // null.
 type SecretInfo struct {
 	ID          string   `json:"id"`
@@ -30,25 +30,25 @@ type SecretInfo struct {
 	DelegatedTo Nullable `json:"delegated_to"`
 }
 
-// SecretList answers list_secrets.
+// SecretList is the result of list_secrets.
 type SecretList struct {
 	Secrets List[SecretInfo] `json:"secrets"`
 }
 
-// ExistsArguments ask for exists.
+// ExistsArguments are the arguments of exists.
 type ExistsArguments struct {
 	SecretID    Nullable `json:"secret_id"`
 	DelegatedTo Nullable `json:"delegated_to"`
 	ForIdentity Nullable `json:"for_identity"`
 }
 
-// ExistsResult answers exists.
+// ExistsResult is the result of exists.
 type ExistsResult struct {
 	Exists bool `json:"exists"`
 }
 
-// GetArguments ask for get_secret. [File] answers it, [Empty] when there is no
-// such secret.
+// GetArguments are the arguments of get_secret. The result is a [File], or [Empty] if the
+// secret does not exist.
 type GetArguments struct {
 	SecretID    Nullable `json:"secret_id"`
 	Type        Nullable `json:"type"`
@@ -56,8 +56,8 @@ type GetArguments struct {
 	DelegatedTo Nullable `json:"delegated_to"`
 }
 
-// SetHeaders are the headers of the [Binary] that asks for set_secret. HasData
-// is true always; it tells an empty value from none.
+// SetHeaders are the headers of the [Binary] for set_secret. HasData is always true; it
+// distinguishes an empty value from no value.
 type SetHeaders struct {
 	SecretID    Nullable `json:"secret_id"`
 	Type        Nullable `json:"type"`
@@ -67,16 +67,16 @@ type SetHeaders struct {
 	HasData     bool     `json:"has_data"`
 }
 
-// DeleteArguments ask for delete_secret.
+// DeleteArguments are the arguments of delete_secret.
 type DeleteArguments struct {
 	ID          Nullable `json:"id"`
 	DelegatedTo Nullable `json:"delegated_to"`
 }
 
-// A Change is a piece of the stream of watch: a secret that was set or deleted.
+// A Change is a chunk of the stream of watch: a secret that was set or deleted.
 type Change struct {
 	ID          string   `json:"id"`
 	DelegatedTo Nullable `json:"delegated_to"`
-	Revision    uint64   `json:"revision"` // a later change of a secret has a higher one
+	Revision    uint64   `json:"revision"` // increases with each change of a secret
 	Deleted     bool     `json:"deleted"`
 }

@@ -9,7 +9,6 @@ import (
 const (
 	TypeRoomReady         = "room_ready"
 	TypeConnected         = "connected"
-	TypeStatus            = "room.status"
 	TypeSetAttributes     = "set_attributes"
 	TypeInvokeTool        = "room.invoke_tool"
 	TypeListToolkits      = "room.list_toolkits"
@@ -35,12 +34,6 @@ type Connected struct {
 	Attributes    map[string]any `json:"attributes"`
 }
 
-// Status is progress, for people.
-type Status struct {
-	Status  string `json:"status"`
-	Message string `json:"message"`
-}
-
 // An Invoke is the header of a room.invoke_tool request (section 5.1). The
 // trailer of the message is the trailer of Arguments.
 type Invoke struct {
@@ -52,7 +45,7 @@ type Invoke struct {
 	ToolCallID    string          `json:"tool_call_id,omitempty"`
 }
 
-// PackInvoke is the payload of a call of tool with arguments.
+// PackInvoke returns the payload of a call of tool with arguments.
 func PackInvoke(toolkit, tool string, arguments Content) ([]byte, error) {
 	return packInvoke(Invoke{Toolkit: toolkit, Tool: tool}, arguments)
 }
@@ -64,7 +57,7 @@ func packInvoke(call Invoke, arguments Content) (_ []byte, err error) {
 	}
 	invoke, err := EncodeJSON(call)
 	if err != nil {
-		return nil, fmt.Errorf("cannot encode a call of %s.%s: %w", call.Toolkit, call.Tool, err)
+		return nil, fmt.Errorf("encode call of %s.%s: %w", call.Toolkit, call.Tool, err)
 	}
 	return pack(invoke, trailer)
 }

@@ -5,8 +5,7 @@ import (
 	"fmt"
 )
 
-// Methods of a [Control], and the status code of one that closes a stream with
-// nothing amiss.
+// Methods of a [Control], and the status code that closes a stream without an error.
 const (
 	Open  = "open"
 	Close = "close"
@@ -21,25 +20,25 @@ type chunk struct {
 	Chunk      json.RawMessage `json:"chunk"` // a content header
 }
 
-// PackOpen is the payload of a call of tool that opens the stream callID.
+// PackOpen returns the payload of a call of tool that opens the stream callID.
 func PackOpen(toolkit, tool, callID string) ([]byte, error) {
 	return packInvoke(Invoke{Toolkit: toolkit, Tool: tool, ToolCallID: callID}, Control{Method: Open})
 }
 
-// PackChunk is the payload of a message with a piece of the stream callID.
+// PackChunk returns the payload of a message with a chunk of the stream callID.
 func PackChunk(callID string, c Content) ([]byte, error) {
 	header, trailer, err := EncodeContent(c)
 	if err != nil {
 		return nil, err
 	}
 	if header, err = EncodeJSON(chunk{callID, header}); err != nil {
-		return nil, fmt.Errorf("cannot encode a piece of a stream: %w", err)
+		return nil, fmt.Errorf("encode chunk: %w", err)
 	}
 	return pack(header, trailer)
 }
 
-// UnpackChunk is the inverse of [PackChunk]. With an error about the content
-// it tells whose that is all the same.
+// UnpackChunk is the inverse of [PackChunk]. It returns the stream also with an error
+// about the content.
 func UnpackChunk(payload []byte) (callID string, _ Content, err error) {
 	header, trailer, err := Unpack(payload)
 	if err != nil {
@@ -47,7 +46,7 @@ func UnpackChunk(payload []byte) (callID string, _ Content, err error) {
 	}
 	var c chunk
 	if json.Unmarshal(header, &c) != nil {
-		return "", nil, violation("a piece of a stream has fields of a wrong type")
+		return "", nil, violation("a chunk has fields of a wrong type")
 	}
 	content, err := DecodeContent(c.Chunk, trailer)
 	return c.ToolCallID, content, err

@@ -1,6 +1,5 @@
-// Keeps the page current: it works without. The server renders; this puts in
-// what is new and leaves alone what has not changed, so that nobody loses what
-// they are typing.
+// Keeps the page current, which works without it. The server renders; this replaces
+// what has changed and nothing else, so that typed text is not lost.
 "use strict";
 
 const live = document.getElementById("live");
@@ -26,8 +25,8 @@ function update(text) {
   }
 }
 
-// patch makes the items of now those of next, and returns what to tell of the
-// new ones. Items that stay are not moved: that would take the focus from them.
+// patch makes the items of now those of next, and returns announcements for the new
+// ones. Items that stay are not moved, since that would take their focus.
 function patch(now, next) {
   const same = (a, b) => a && b && a.id === b.id && a.dataset.version === b.dataset.version;
   const told = [];
@@ -51,7 +50,7 @@ async function look() {
   update(await (await fetch("/")).text());
 }
 
-// One look at a time, and another one after it when something came meanwhile.
+// One look at a time, and one more after it if there was a change meanwhile.
 let looking = false, again = false;
 async function lookOnce() {
   again = true;
@@ -59,7 +58,7 @@ async function lookOnce() {
   looking = true;
   while (again) {
     again = false;
-    try { await look(); } catch { /* the stream says that we are away */ }
+    try { await look(); } catch { /* the stream shows that there is no connection */ }
   }
   looking = false;
 }
@@ -83,13 +82,13 @@ document.addEventListener("submit", async (event) => {
     const answer = await fetch(form.action, { method: "POST", body: new FormData(form) });
     update(await answer.text());
   } catch {
-    news.textContent = "roomenv does not answer";
+    news.textContent = "roomenv does not respond";
     state(true);
   }
   buttons.forEach((b) => { b.disabled = false; });
 });
 
-// The server says how long is left, so that its clock counts and not ours.
+// The server sends the time left, so that its clock counts.
 const ends = new WeakMap();
 function deadlines() {
   for (const timer of document.querySelectorAll("[data-left]")) {
