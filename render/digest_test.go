@@ -48,6 +48,10 @@ files:
 		"memfd, none":       {values: room{"static": "2"}, changes: render.Changes{Files: []string{"static"}}},
 		"file with its env": {values: room{"maybe": ""}, changes: render.Changes{Variables: []string{"MAYBE"}, Files: []string{"maybe"}}, asks: restart},
 		"mode":              {now: strings.Replace(before, "0440", "0444", 1), changes: render.Changes{Files: []string{"conf"}}, asks: []manifest.OnChange{hup}},
+		"descriptors": {
+			now:     strings.Replace(strings.Replace(before, "  static: {secret: static, memfd: true, on_change: none}\n", "", 1), "  sealed:", "  static: {secret: static, memfd: true, on_change: none}\n  sealed:", 1),
+			changes: render.Changes{Files: []string{"sealed", "static"}}, asks: restart,
+		},
 		"no longer there": {
 			now:     strings.NewReplacer("  PLAIN: room:secret/plain\n", "", `  conf: {template: "{{ secret \"conf\" }}", mode: "0440", on_change: {signal: HUP}}`+"\n", "").Replace(before),
 			changes: render.Changes{Variables: []string{"PLAIN"}, Files: []string{"conf"}}, asks: restart,

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
@@ -11,6 +12,9 @@ import (
 
 // When a token ends is known of a JWT, and of one that there is.
 func TestExpiresAt(t *testing.T) {
+	local := time.Local
+	t.Cleanup(func() { time.Local = local })
+	time.Local = time.FixedZone("UTC+1", 3600) // the time is in UTC all the same
 	token := func(claims string) string {
 		part := base64.RawURLEncoding.EncodeToString
 		return part([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + part([]byte(claims)) + "." + part([]byte("signature"))

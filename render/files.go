@@ -119,10 +119,6 @@ func (e *evaluation) path(b []byte, r *result, path string, depth int) []byte {
 		r.fail("file %q not found", path)
 		return b
 	}
-	if f.state == running {
-		r.fail("file %q needs its own path", path)
-		return b
-	}
 	e.file(f, depth+1)
 	switch f.state {
 	case failed:

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -123,7 +124,7 @@ func TestFileErrors(t *testing.T) {
 		{`p: {template: "\n\n{{ secret \"binary\" | json }}"}`, "line 3:21 of the template: the value is not UTF-8"},
 		{`p: {template: "{{ (secret \"text\").X }}"}`, "of the template: invalid argument of a function"},
 		{`p: {template: "{{ index (secret \"text\") \"CANARY\" }}"}`, "of the template: invalid argument of a function"},
-		{`p: {template: "{{ $x := env \"X\" }}` + strings.Repeat("{{ $x = print $x $x }}", 30) + `"}`, "the values exceed 64 MiB in total"},
+		{`p: {template: "{{ $x := env \"X\" }}` + strings.Repeat("{{ $x = print $x $x }}", 18) + `"}`, "the values exceed 64 MiB in total"},
 		{`p: "${A:?needed}"`, "A is not set or empty: needed"},
 		{`p: {secret: text, field: x}`, "the value is not JSON"},
 	} {
@@ -141,10 +142,35 @@ func TestFileErrors(t *testing.T) {
 	}
 }
 
+// The bound is on all values and files together, and what a template writes is not
+// made in memory beyond it.
+func TestTotal(t *testing.T) {
+	x := "X=" + strings.Repeat("x", 1<<20)
+	write := func(times int) string { return `{template: '` + strings.Repeat(`{{ env "X" }}`, times) + `'}` }
+	m := load(t, "files:\n  a: "+write(20)+"\n  b: "+write(20)+"\n")
+	if _, err := (room{}).render(t, m, x); err != nil {
+		t.Errorf("of 42 MiB: %v", err)
+	}
+	m = load(t, "files:\n  a: "+write(20)+"\n  b: "+write(20)+"\n  c: "+write(20)+"\n  d: "+write(20)+"\n")
+	if _, err := (room{}).render(t, m, x); err == nil || !strings.Contains(err.Error(), "exceed 64 MiB in total") {
+		t.Errorf("of 84 MiB: %v", err)
+	}
+	m = load(t, "files:\n  a: "+write(1000)+"\n")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := (room{}).render(t, m, x); err == nil || !strings.Contains(err.Error(), "exceed 64 MiB in total") {
+		t.Errorf("of 1000 MiB: %v", err)
+	}
+	runtime.ReadMemStats(&after)
+	if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 500 {
+		t.Errorf("1000 MiB that are refused took %d MiB", took)
+	}
+}
+
 // values are texts that encoders get wrong: all short ones over the bytes that
 // mean something anywhere, and random ones.
 func values(t *testing.T, ok func(string) bool) map[string]string {
-	const alphabet = "a'\"\\$`\n\r\t #{}%=:-~!?*&|>@,[]\x00\x01\x1b\x7fé\u0085\u00a0\u2028\ufeff\uffff\U0001f511\xff"
+	const alphabet = "a'\"\\$`\n\r\t #{}%=:-~!?*&|>@,[]\x00\x01\x1b\x7fé\u0085\u00a0\u2028\ufeff\uffff\U0001f511\U000e0001\xff"
 	all := map[string]string{}
 	add := func(s string) {
 		if ok(s) {
@@ -285,9 +311,12 @@ func TestJSONReads(t *testing.T) {
 	}
 	compare(t, "encoding/json", got, want)
 
+	if _, err := exec.LookPath("jq"); err != nil {
+		t.Skip(err)
+	}
 	out, err := exec.Command("jq", "-j", `to_entries[] | .key, "=", (.value | @base64), "\n"`, name).Output()
 	if err != nil {
-		t.Skipf("jq: %v", err)
+		t.Fatalf("jq: %v", err)
 	}
 	got = map[string]string{}
 	for line := range bytes.Lines(out) {
@@ -318,10 +347,13 @@ func TestYAMLReads(t *testing.T) {
 	}
 	compare(t, "go-yaml", got, want)
 
+	if err := exec.Command("python3", "-c", "import yaml").Run(); err != nil {
+		t.Skipf("no PyYAML: %v", err)
+	}
 	out, err := exec.Command("python3", "-c", "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1], encoding='utf-8')), sys.stdout)",
 		write(t, manifest.FormatYAML, want)).Output()
 	if err != nil {
-		t.Skipf("no PyYAML: %v", err)
+		t.Fatalf("PyYAML: %v", err)
 	}
 	got = map[string]string{}
 	if err := json.Unmarshal(out, &got); err != nil {

@@ -78,6 +78,12 @@ func TestDangerous(t *testing.T) {
 		{"LD_PRELOAD", template{{File: "l.so"}}, true},
 		{"NODE_OPTIONS", template{text("--require "), is("UNSET :-", manifest.Part{File: "l.so"})}, true},
 		{"PYTHONPATH", template{is("CREDENTIALS_DIRECTORY"), text("/lib")}, true},
+		{"BASH_FUNC_ls%%", template{ref("a")}, true},
+		{"GIT_SSH_COMMAND", template{ref("a")}, true},
+		{"JAVA_TOOL_OPTIONS", template{ref("a")}, true},
+		{"PS4", template{ref("a")}, true},
+		{"EDITOR", template{ref("a")}, true},
+		{"PAGER", template{ref("a")}, true},
 		{"LD_PRELOAD", template{text("/lib/ours.so")}, false},
 		{"PATH", template{is("PATH"), text("/opt"), is("LITERAL")}, false},
 		{"ENV", template{is("ENV")}, false},
@@ -96,6 +102,9 @@ func TestDangerous(t *testing.T) {
 		}
 		if err != nil && (!errors.Is(err, render.ErrLoadsCode) || !strings.Contains(err.Error(), test.name) || !strings.Contains(err.Error(), ".env.room:4:1") || strings.Contains(err.Error(), "value-of-a")) {
 			t.Errorf("the error reads %q", err)
+		}
+		if _, err = (render.Policy{Allow: []string{"OTHER"}}).Render(m, s, nil, ""); (err != nil) != test.refused {
+			t.Errorf("%s, when another one is allowed: %v", test.name, err)
 		}
 		if _, err = (render.Policy{Allow: []string{test.name}}).Render(m, s, nil, ""); err != nil {
 			t.Errorf("%s is allowed and refused: %v", test.name, err)
