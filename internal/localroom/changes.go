@@ -12,7 +12,7 @@ type changeEvent struct {
 	deleted bool
 }
 
-// watches has the subscribers to changes. The zero value has none.
+// watches has the subscribers to changes. The zero value is empty.
 type watches struct {
 	mu sync.Mutex
 	by map[watcher][]*watch
