@@ -191,7 +191,7 @@ func TestStatusApplying(t *testing.T) {
 		w.answer(c, nil)
 		w.wantStatus(runner.CommandRunning, 1, 0, 1, 0)
 		w.set("key", "v2")
-		c = w.next(2)
+		w.next(2)
 		w.wantStatus(runner.CommandRunning, 1, 0, 2, 0)
 		w.cancel(nil)
 		w.awaitEnd()
