@@ -25,7 +25,7 @@ import (
 const (
 	maxDocs     = 0 // Markdown, HTML, scripts of pages, descriptions of the JSON Schema
 	maxStrings  = 0 // string literals of Go
-	maxComments = 6 // comments of Go
+	maxComments = 5 // comments of Go
 	maxCannot   = 0 // string literals of Go that start with "cannot "
 )
 
