@@ -152,7 +152,7 @@ func TestKeyboard(t *testing.T) {
 		do(t, tab, chromedp.KeyEvent("\t"))
 		order = append(order, evaluate[string](t, tab, `document.activeElement.id || document.activeElement.textContent.trim()`))
 	}
-	want := []string{"v-1", "Provide", "f-1", "Reject", "Sign in at github.com (opens a new tab)", "The browser is on another machine", "Reject"}
+	want := []string{"v-1", "Provide", "f-1", "Reject", "Sign in at github.com (opens a new tab)", "The browser runs on a different machine", "Reject"}
 	if !slices.Equal(order, want) {
 		t.Errorf("Tab goes to %q", order)
 	}
