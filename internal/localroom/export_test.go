@@ -41,22 +41,6 @@ func ObserveSyncs(f func(path string) error) (restore func()) {
 	return func() { fsync = before }
 }
 
-// FailSyncs makes s write to a device that takes everything and syncs nothing.
-func FailSyncs(s *Store) error {
-	s.open.Lock()
-	defer s.open.Unlock()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer null.Close()
-	written := s.file
-	if s.file, err = os.Open(s.path); err != nil {
-		return err
-	}
-	return unix.Dup3(int(null.Fd()), int(written.Fd()), unix.O_CLOEXEC)
-}
-
 // AwaitQueued returns when n changes wait for a commit.
 func AwaitQueued(s *Store, n int) {
 	for queued := 0; queued < n; runtime.Gosched() {
