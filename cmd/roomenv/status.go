@@ -39,6 +39,7 @@ The states of a value are
   missing   not found, or deleted
   denied    access is denied, or was withdrawn
   failed    never fetched, for another reason
+  waiting   the room has not answered yet
 
 The exit code is 1 when no roomenv exec process is running.`,
 		Example: `  roomenv status
