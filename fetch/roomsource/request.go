@@ -105,7 +105,7 @@ func (s *Source) request(
 	return q.value, q.err
 }
 
-// Pending says which participant is being asked for t; nil is none.
+// Pending says which participant is being asked for t, or is nil.
 func (s *Source) Pending(t manifest.Target) *fetch.PendingError {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -51,7 +51,7 @@ func Find(ctx context.Context) (found []Process) {
 	return found
 }
 
-// owner returns the user who made a directory, which nobody else can write to.
+// owner returns the user of a directory that other users cannot write to.
 func owner(dir string) []uint32 {
 	info, err := os.Stat(dir)
 	if err != nil || info.Mode().Perm()&0o022 != 0 {

@@ -25,8 +25,8 @@ type Server struct {
 	http *httpserver.Server
 }
 
-// Serve serves until Close, on a socket in a directory in memory (see [tmpfs.Open]) or,
-// where there is none, on Linux on one without a file, in the network namespace (unix(7),
+// Serve serves until Close, on a socket in a directory in memory (see [tmpfs.Open]), or
+// without a usable one, on Linux, on one without a file in the network namespace (unix(7),
 // abstract):
 //
 //	GET  /status   a [runner.Status] in JSON
