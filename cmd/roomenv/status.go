@@ -53,12 +53,12 @@ The exit code is 1 when no roomenv exec process is running.`,
 			all := make([]runner.Status, 0, len(found))
 			var errs []error
 			for _, p := range found {
-				s, err := p.Status(cmd.Context())
-				if err != nil {
+				switch s, err := p.Status(cmd.Context()); {
+				case err == nil:
+					all = append(all, s)
+				case !status.Exited(err): // since it was found
 					errs = append(errs, err)
-					continue
 				}
-				all = append(all, s)
 			}
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), all)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -73,6 +74,11 @@ func (p Process) Status(ctx context.Context) (runner.Status, error) {
 // returns.
 func (p Process) Refresh(ctx context.Context) error {
 	return p.do(ctx, http.MethodPost, "/refresh", http.StatusAccepted, func(io.Reader) error { return nil })
+}
+
+// Exited reports whether an error of a [Process] says that it has exited.
+func Exited(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 func (p Process) do(ctx context.Context, method, path string, want int, read func(io.Reader) error) error {
