@@ -8,8 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 
@@ -188,7 +186,9 @@ func (o *requests) serve(ctx context.Context, stdout io.Writer, config approvalw
 	link := "http://" + listener.Addr().String() + page.Path()
 	fmt.Fprintf(stdout, "open %s\n", link)
 	if o.open {
-		openBrowser(link)
+		var browser browser
+		defer browser.close()
+		browser.open(link)
 	}
 	return page.Serve(ctx, listener)
 }
@@ -197,7 +197,9 @@ func (o *requests) prompt(ctx context.Context, inbox *approval.Inbox) error {
 	config := approvalterm.Config{Inbox: inbox, Once: o.once, RunCommand: commandValue}
 	config.ReadFile = func(path string) (secret.Value, error) { return readValue(strings.NewReader(""), path) }
 	if o.open {
-		config.OpenBrowser = openBrowser
+		var browser browser
+		defer browser.close()
+		config.OpenBrowser = browser.open
 	}
 	err := approvalterm.Run(ctx, config)
 	switch {
@@ -207,20 +209,6 @@ func (o *requests) prompt(ctx context.Context, inbox *approval.Inbox) error {
 		return exitError{code: 128 + 2} // as SIGINT would
 	}
 	return nil
-}
-
-// openBrowser is a convenience: the address was printed.
-func openBrowser(address string) {
-	opener := "xdg-open"
-	if runtime.GOOS == "darwin" {
-		opener = "open"
-	}
-	cmd := exec.Command(opener, address)
-	if err := cmd.Start(); err != nil {
-		fmt.Fprintf(os.Stderr, "roomenv: open browser: %v\n", err)
-		return
-	}
-	_ = cmd.Process.Release()
 }
 
 // printRequest prints a request for a person: whole while it is pending, one line
