@@ -55,7 +55,7 @@ func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err e
 			e.log.Warn("closing failed", "error", err)
 		}
 	}()
-	if err := e.applySettings(e.runner.Manifest()); err != nil {
+	if err := e.applySettings(e.runner.Manifest(), flags); err != nil {
 		return exitFailure, err
 	}
 	result, err := e.resolve(ctx)

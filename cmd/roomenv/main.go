@@ -24,7 +24,10 @@ func main() {
 func run(ctx context.Context, signals *inject.Signals, args []string) int {
 	root := newRoot(signals)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = unknownCommand(cmd, cmd.Flags().Args()) // with --help
+	}
 	var interrupted inject.SignalError
 	if err != nil && (errors.As(context.Cause(ctx), &interrupted) || errors.As(err, &interrupted)) {
 		return interrupted.ExitCode() // the sender of the signal knows why
@@ -47,7 +50,7 @@ else in ~/.local/share/roomenv.`,
 		Example: `  roomenv secret set openai-api-key --from-file -
   echo 'OPENAI_API_KEY=room:secret/openai-api-key' > .env.room
   roomenv exec -- agent`,
-		Args:          cobra.NoArgs,
+		Args:          unknownCommand,
 		RunE:          help,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -55,12 +58,13 @@ else in ~/.local/share/roomenv.`,
 			if err := harden(); err != nil {
 				return fmt.Errorf("disable core dumps and ptrace: %w", err)
 			}
+			if err := checkFlags(cmd); err != nil {
+				return err
+			}
 			return a.init(cmd)
 		},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return hint(err, "see `"+cmd.CommandPath()+" --help`")
-	})
+	root.SetFlagErrorFunc(flagError)
 	a.logFlags(root.PersistentFlags())
 	root.AddCommand(
 		newExec(&a, signals),
@@ -75,12 +79,30 @@ else in ~/.local/share/roomenv.`,
 		newMonitor(signals),
 		newVersion(),
 	)
+	fill(root)
+	printHelp := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if unknownCommand(cmd, cmd.Flags().Args()) == nil {
+			printHelp(cmd, args)
+		}
+	})
+	root.SetHelpCommand(&cobra.Command{
+		Use:   "help [COMMAND...]",
+		Short: "Show the help of a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err := errors.Join(err, unknownCommand(cmd, rest)); err != nil {
+				return err
+			}
+			return cmd.Help()
+		},
+	})
 	return root
 }
 
 // group returns a command that only has others below it.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: help}
+	cmd := &cobra.Command{Use: use, Short: short, Args: unknownCommand, RunE: help}
 	cmd.AddCommand(commands...)
 	return cmd
 }

@@ -22,8 +22,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/roomenv/roomenv/internal/text"
@@ -66,6 +69,9 @@ func hint(err error, hints ...string) error {
 func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok && e.Path == os.Stdout.Name() && errors.Is(err, syscall.EPIPE) {
+		return 128 + int(syscall.SIGPIPE) // as if it had not been caught: the reader has seen enough
 	}
 	code := exitFailure
 	var exit exitError

@@ -51,8 +51,13 @@ sends it to the requester.`,
   roomenv requests --json --once`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.source.given() != (o.url != "") {
+			switch {
+			case o.source.given() != (o.url != ""):
 				return errors.New("--url requires --from-file or --from-command, and vice versa")
+			case cmd.Flags().Changed("listen") && !o.web:
+				return errors.New("--listen requires --web")
+			case o.open && !o.web && !o.prompts():
+				return errors.New("--open requires --web or a terminal")
 			}
 			return a.requests(cmd, &o)
 		},
@@ -107,6 +112,11 @@ func (a *app) requests(cmd *cobra.Command, o *requests) error {
 	})
 }
 
+// prompts reports whether each answer is asked for in a terminal.
+func (o *requests) prompts() bool {
+	return !o.web && !o.asJSON && o.url == "" && term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd()))
+}
+
 // view shows the inbox until ctx ends.
 func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *approval.Inbox, us room.Session) error {
 	switch {
@@ -123,7 +133,7 @@ func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *ap
 	switch {
 	case o.url != "":
 		return follow(ctx, inbox, func(r approval.Request) error { return o.answer(ctx, stdout, inbox, r) })
-	case term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())):
+	case o.prompts():
 		return o.prompt(ctx, inbox)
 	}
 	return follow(ctx, inbox, func(r approval.Request) error { return o.printed(printRequest(stdout, r)) })
