@@ -74,7 +74,7 @@ func (e *execution) applySettings(m *manifest.Manifest, flags *pflag.FlagSet) er
 var errOnceFiles = hint(errors.New("--once cannot be combined with files in the manifest, which roomenv removes when the command exits"), "omit --once")
 
 // checkOnce refuses what needs a supervisor, as the flags do: each key that m has of
-// refresh:, of exec: but for those of the environment, and of update policies.
+// refresh:, of exec: except those of the environment, and of update policies.
 func checkOnce(m *manifest.Manifest) error {
 	refuse := func(what string, at manifest.Position) error {
 		return hint(fmt.Errorf("--once cannot be combined with %s (%v), which needs a supervisor", what, at),

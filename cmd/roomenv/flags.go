@@ -18,7 +18,7 @@ import (
 type parsed[T any] struct {
 	to    *T
 	kind  string
-	text  string // as it was given, or the default
+	text  string // what was given, or the default
 	parse func(text string) (T, error)
 }
 
@@ -100,7 +100,7 @@ func (f filled) Set(text string) error {
 	return f.Value.Set(text)
 }
 
-// fill has all flags of cmd and of the commands below it refuse an empty text, but for
+// fill has all flags of cmd and of the commands below it refuse an empty text, except
 // those of mayBeEmpty. It leaves out booleans, which pflag knows by another interface.
 func fill(cmd *cobra.Command) {
 	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
