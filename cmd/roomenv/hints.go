@@ -23,7 +23,7 @@ var roomHints = []struct {
 	{fetch.ErrUnreachable, "check MESHAGENT_ROOM, MESHAGENT_ROOM_URL and the network"},
 	{fetch.ErrUnsupported, "use a room that has the secrets toolkit, and messaging for requests to participants"},
 	{fetch.ErrRejected, "ask again, or make it optional with ?default=VALUE or ?optional=true"},
-	{fetch.ErrNoAnswer, "ask the participant to run `roomenv requests`, raise timeout=SECONDS, or add ?default=VALUE or ?optional=true"},
+	{fetch.ErrNoAnswer, "ask the participant to run `roomenv requests`, raise timeout=, or add ?default=VALUE or ?optional=true"},
 }
 
 // withHints adds what to do about an error of another package on the command line: for
