@@ -173,7 +173,7 @@ func newSecretDelete(a *app) *cobra.Command {
 			case a.hasToken():
 				// delete_secret has no for_identity.
 				return hint(errors.New("--for-identity: a room deletes secrets of the identity in the token alone"),
-					fmt.Sprintf("use a token of %q, or MESHAGENT_API_KEY in place of the token", identity))
+					fmt.Sprintf("use a token of %q, or MESHAGENT_API_KEY instead of the token", identity))
 			default:
 				a.env.Identity = identity
 			}
