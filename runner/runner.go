@@ -183,6 +183,7 @@ func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
 	if v.sources, err = r.open(targets(v.manifest)); err != nil {
 		return nil, err
 	}
+	r.setView(v) // Status says what it waits for
 	snapshot, err := fetch.Resolve(ctx, v.manifest, v.sources)
 	if snapshot != nil {
 		v.snapshot = snapshot

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -58,7 +59,27 @@ func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err e
 	if err := e.applySettings(e.runner.Manifest()); err != nil {
 		return exitFailure, err
 	}
-	result, err := e.resolve(ctx)
+	e.progress = newProgress(os.Stderr)
+	showNothing := sync.OnceFunc(e.progress.close)
+	defer showNothing()
+	if !e.once {
+		// Before values are there: they may take as long as a person does.
+		stop, err := e.serve()
+		defer stop()
+		if err != nil {
+			return exitFailure, err
+		}
+		if e.runner.HasReferences() {
+			var watching sync.WaitGroup
+			defer watching.Wait()
+			watch, cancel := context.WithCancel(ctx)
+			defer cancel()
+			watching.Go(func() { tokenFile.Watch(watch, e.runner.Reconnect) })
+			watching.Go(func() { e.refreshOnHangup(watch) })
+		}
+	}
+	result, err := e.runner.Resolve(ctx)
+	showNothing()
 	if err != nil {
 		return exitFailure, err
 	}
@@ -69,19 +90,6 @@ func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err e
 		e.warnExpanded()
 		e.consumer.Command.Env = result.Environ()
 		return inject.Exec(ctx, e.consumer.Command)
-	}
-	stop, err := e.serve()
-	defer stop()
-	if err != nil {
-		return exitFailure, err
-	}
-	if e.runner.HasReferences() {
-		var watching sync.WaitGroup
-		defer watching.Wait()
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		watching.Go(func() { tokenFile.Watch(ctx, e.runner.Reconnect) })
-		watching.Go(func() { e.refreshOnHangup(ctx) })
 	}
 	e.warnExpanded()
 	return e.runner.Run(ctx, &e.consumer)
@@ -104,13 +112,6 @@ func (e *execution) configure(flags *pflag.FlagSet) {
 		}
 		report(os.Stderr, err)
 	}
-}
-
-// resolve fetches all values and shows which participants it waits for.
-func (e *execution) resolve(ctx context.Context) (*render.Result, error) {
-	e.progress = newProgress(os.Stderr)
-	defer e.progress.close()
-	return e.runner.Resolve(ctx)
 }
 
 // A roomSource is where values of rooms come from.
@@ -160,12 +161,10 @@ func (e *execution) serve() (stop func(), err error) {
 			}
 		}
 	}
-	if e.runner.HasReferences() {
-		if s, err := status.Serve(e.status, e.runner.Refresh, e.log); err != nil {
-			e.log.Info("status socket unavailable", "error", err)
-		} else {
-			closers = append(closers, s)
-		}
+	if s, err := status.Serve(e.status, e.runner.Refresh, e.log); err != nil {
+		e.log.Warn("status socket unavailable", "error", err)
+	} else {
+		closers = append(closers, s)
 	}
 	if e.listen != "" {
 		s, err := status.Listen(e.listen, e.status, e.log)
@@ -188,6 +187,7 @@ func (e *execution) serve() (stop func(), err error) {
 // status is that of the runner, with what it does not know of rooms.
 func (e *execution) status() runner.Status {
 	s := e.runner.Status()
+	s.Command = filepath.Base(e.consumer.Command.Args[0]) // also before it is started
 	var names []string
 	for _, room := range s.Rooms {
 		if name := cmp.Or(room, e.roomName()); !slices.Contains(names, name) {
