@@ -14,6 +14,11 @@ import (
 )
 
 func main() {
+	// Before anything else: until then, other processes of the user can read the keys
+	// in the environment.
+	if err := harden(); err != nil {
+		os.Exit(report(os.Stderr, fmt.Errorf("disable core dumps and ptrace: %w", err)))
+	}
 	// Caught from the first moment to the last: a signal that comes before the
 	// child exists must not be lost, and one that comes after its end must not
 	// cost its exit code.
@@ -50,19 +55,11 @@ else in ~/.local/share/roomenv.`,
 		Example: `  roomenv secret set openai-api-key --from-file -
   echo 'OPENAI_API_KEY=room:secret/openai-api-key' > .env.room
   roomenv exec -- agent`,
-		Args:          unknownCommand,
-		RunE:          help,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := harden(); err != nil {
-				return fmt.Errorf("disable core dumps and ptrace: %w", err)
-			}
-			if err := checkFlags(cmd); err != nil {
-				return err
-			}
-			return a.init(cmd)
-		},
+		Args:              unknownCommand,
+		RunE:              help,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd) },
 	}
 	root.SetFlagErrorFunc(flagError)
 	a.logFlags(root.PersistentFlags())
