@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -22,18 +23,23 @@ func main() {
 }
 
 func run(ctx context.Context, signals *inject.Signals, args []string) int {
-	root := newRoot(signals)
+	var a app
+	root := newRoot(&a, signals)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var interrupted inject.SignalError
 	if err != nil && (errors.As(context.Cause(ctx), &interrupted) || errors.As(err, &interrupted)) {
 		return interrupted.ExitCode() // the sender of the signal knows why
 	}
-	return report(os.Stderr, err)
+	var stderr io.Writer = os.Stderr
+	if log := openTerminationLog(cmd); log != nil {
+		defer log.Close()
+		stderr = io.MultiWriter(stderr, log)
+	}
+	return a.report(stderr, err)
 }
 
-func newRoot(signals *inject.Signals) *cobra.Command {
-	var a app
+func newRoot(a *app, signals *inject.Signals) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "roomenv",
 		Short: "Run a command with the secrets of a room in its environment",
@@ -63,14 +69,14 @@ else in ~/.local/share/roomenv.`,
 	})
 	a.logFlags(root.PersistentFlags())
 	root.AddCommand(
-		newExec(&a, signals),
-		newStatus(&a),
-		newRefresh(&a),
-		newSecret(&a),
-		newOAuth(&a),
-		newRequests(&a),
-		newParticipants(&a),
-		newRoom(&a),
+		newExec(a, signals),
+		newStatus(a),
+		newRefresh(a),
+		newSecret(a),
+		newOAuth(a),
+		newRequests(a),
+		newParticipants(a),
+		newRoom(a),
 		newManifest(),
 		newMonitor(signals),
 		newVersion(),
