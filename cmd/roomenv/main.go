@@ -15,6 +15,11 @@ import (
 )
 
 func main() {
+	// Before anything else: until then, other processes of the user can read the keys
+	// in the environment.
+	if err := harden(); err != nil {
+		os.Exit(report(os.Stderr, fmt.Errorf("disable core dumps and ptrace: %w", err)))
+	}
 	// Caught from the first moment to the last: a signal that comes before the
 	// child exists must not be lost, and one that comes after its end must not
 	// cost its exit code.
@@ -53,16 +58,11 @@ else in ~/.local/share/roomenv.`,
 		Example: `  roomenv secret set openai-api-key --from-file -
   echo 'OPENAI_API_KEY=room:secret/openai-api-key' > .env.room
   roomenv exec -- agent`,
-		Args:          cobra.NoArgs,
-		RunE:          help,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := harden(); err != nil {
-				return fmt.Errorf("disable core dumps and ptrace: %w", err)
-			}
-			return a.init(cmd)
-		},
+		Args:              cobra.NoArgs,
+		RunE:              help,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd) },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return hint(err, "see `"+cmd.CommandPath()+" --help`")
