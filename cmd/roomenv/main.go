@@ -18,7 +18,7 @@ func main() {
 	// Before anything else: until then, other processes of the user can read the keys
 	// in the environment.
 	if err := harden(); err != nil {
-		os.Exit(report(os.Stderr, fmt.Errorf("disable core dumps and ptrace: %w", err)))
+		os.Exit(new(app).report(os.Stderr, fmt.Errorf("disable core dumps and ptrace: %w", err)))
 	}
 	// Caught from the first moment to the last: a signal that comes before the
 	// child exists must not be lost, and one that comes after its end must not

@@ -118,7 +118,7 @@ func splitHints(text string) (message string, hints []string) {
 // openTerminationLog opens the file of the message that Kubernetes shows for a container
 // which has ended, if cmd is what the container runs. It returns nil otherwise.
 func openTerminationLog(cmd *cobra.Command) *os.File {
-	// What a container runs has no parent in it, and probes have none either.
+	// What a container runs has no parent in it. Probes are like that too.
 	if os.Getppid() != 0 || !slices.Contains([]string{"exec", "render", "sidecar"}, cmd.Name()) {
 		return nil
 	}
