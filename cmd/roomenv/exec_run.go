@@ -105,13 +105,7 @@ func (e *execution) configure(flags *pflag.FlagSet) {
 	c.Owner = e.consumer.Command.User
 	c.Check = func(m *manifest.Manifest) error { return e.checkManifest(m, flags) }
 	c.Log, e.consumer.Log = e.log, e.log
-	c.OnError = func(err error) {
-		if e.LogFormat == "json" {
-			e.log.Error(err.Error())
-			return
-		}
-		report(os.Stderr, err)
-	}
+	c.OnError = func(err error) { e.printError(os.Stderr, err) }
 }
 
 // A roomSource is where values of rooms come from.

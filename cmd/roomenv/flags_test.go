@@ -51,7 +51,7 @@ func TestEmptyFlags(t *testing.T) {
 			try(c)
 		}
 	}
-	try(newRoot(nil))
+	try(newRoot(new(app), nil))
 	if tried < 80 || len(values) > 0 {
 		t.Errorf("%d flags were tried; not found: %v", tried, values)
 	}
@@ -59,7 +59,7 @@ func TestEmptyFlags(t *testing.T) {
 
 // What a flag cannot be is an error before anything is done.
 func TestInvalidFlags(t *testing.T) {
-	root := newRoot(nil)
+	root := newRoot(new(app), nil)
 	for _, test := range []struct{ args, want string }{
 		{"exec --user nobody-of-this-name", `invalid --user "nobody-of-this-name": user not found`},
 		{"exec --user 1:x", `invalid --user "1:x": want two numbers`},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,7 @@ func main() {
 	// Before anything else: until then, other processes of the user can read the keys
 	// in the environment.
 	if err := harden(); err != nil {
-		os.Exit(report(os.Stderr, fmt.Errorf("disable core dumps and ptrace: %w", err)))
+		os.Exit(new(app).report(os.Stderr, fmt.Errorf("disable core dumps and ptrace: %w", err)))
 	}
 	// Caught from the first moment to the last: a signal that comes before the
 	// child exists must not be lost, and one that comes after its end must not
@@ -27,7 +28,8 @@ func main() {
 }
 
 func run(ctx context.Context, signals *inject.Signals, args []string) int {
-	root := newRoot(signals)
+	var a app
+	root := newRoot(&a, signals)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
@@ -37,11 +39,15 @@ func run(ctx context.Context, signals *inject.Signals, args []string) int {
 	if err != nil && (errors.As(context.Cause(ctx), &interrupted) || errors.As(err, &interrupted)) {
 		return interrupted.ExitCode() // the sender of the signal knows why
 	}
-	return report(os.Stderr, err)
+	var stderr io.Writer = os.Stderr
+	if log := openTerminationLog(cmd); log != nil {
+		defer log.Close()
+		stderr = io.MultiWriter(stderr, log)
+	}
+	return a.report(stderr, err)
 }
 
-func newRoot(signals *inject.Signals) *cobra.Command {
-	var a app
+func newRoot(a *app, signals *inject.Signals) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "roomenv",
 		Short: "Run a command with the secrets of a room in its environment",
@@ -64,14 +70,14 @@ else in ~/.local/share/roomenv.`,
 	root.SetFlagErrorFunc(flagError)
 	a.logFlags(root.PersistentFlags())
 	root.AddCommand(
-		newExec(&a, signals),
-		newStatus(&a),
-		newRefresh(&a),
-		newSecret(&a),
-		newOAuth(&a),
-		newRequests(&a),
-		newParticipants(&a),
-		newRoom(&a),
+		newExec(a, signals),
+		newStatus(a),
+		newRefresh(a),
+		newSecret(a),
+		newOAuth(a),
+		newRequests(a),
+		newParticipants(a),
+		newRoom(a),
 		newManifest(),
 		newMonitor(signals),
 		newVersion(),
