@@ -144,7 +144,7 @@ func TestDiff(t *testing.T) {
 func TestGroup(t *testing.T) {
 	needRoot(t)
 	base := memory(t)
-	if err := os.Chmod(base, 0o777); err != nil { // a volume
+	if err := os.Chmod(base, 0o777|fs.ModeSticky); err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(base, "files")
@@ -181,7 +181,7 @@ func TestGroup(t *testing.T) {
 		}
 	}
 	// The group of a volume with the setgid bit takes no membership.
-	if err := errors.Join(os.Chown(base, 0, 3000), os.Chmod(base, 0o777|fs.ModeSetgid)); err != nil {
+	if err := errors.Join(os.Chown(base, 0, 3000), os.Chmod(base, 0o777|fs.ModeSticky|fs.ModeSetgid)); err != nil {
 		t.Fatal(err)
 	}
 	dir = filepath.Join(base, "setgid")
