@@ -95,7 +95,7 @@ type Config struct {
 
 // A Share says who reads the files of a manifest, beside this user.
 type Share struct {
-	// Group may read them; nil is no group. This process has to be in it.
+	// Group may read them; nil is for this user alone. This process has to be in it.
 	Group *int
 	// Remove has them removed by [Runner.Close].
 	Remove bool

@@ -20,7 +20,7 @@ import (
 // A Share has other processes read the files, which outlive the process that writes
 // them.
 type Share struct {
-	// Group may read the files, beside this user; nil is no group. The directories then
+	// Group may read the files, beside this user; nil is for this user alone. The directories then
 	// have mode 0750, and files the group's permissions that the owner has, except to
 	// write. Other users have no access, whatever the mode of a file.
 	Group *int
@@ -112,7 +112,7 @@ func (d *Dir) adopt() error {
 	return errors.Join(append(errs, d.share.open(d.root))...)
 }
 
-// number returns which revision the directory called name has; 0 is none.
+// number returns which revision the directory called name has, or 0.
 func (d *Dir) number(name string) int {
 	digits, ok := strings.CutPrefix(name, revision)
 	n, err := strconv.Atoi(digits)
@@ -125,7 +125,7 @@ func (d *Dir) number(name string) int {
 	return n
 }
 
-// Revision returns the number of the current revision, and 0 if there is none.
+// Revision returns the number of the current revision, or 0.
 func (d *Dir) Revision() int {
 	if d == nil {
 		return 0
