@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
@@ -184,6 +185,18 @@ func (s *Source) Watch(ctx context.Context, name string, f func(changed func(man
 		// A secret that was provided has an id of the room's choice.
 		f(func(t manifest.Target) bool { return t.Kind() != manifest.KindSecret || ids[t.ID()] })
 	}))
+}
+
+// Disconnected returns since when there is no connection to the room of that name, and
+// why. The error is nil if there is a connection, and if the room was not dialed yet.
+func (s *Source) Disconnected(room string) (since time.Time, reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.conns[room]
+	if c == nil {
+		return time.Time{}, nil
+	}
+	return c.disconnected()
 }
 
 // Reconnect makes every connection again, with a token that is read then.
