@@ -88,6 +88,8 @@ type Value struct {
 	Until     time.Time    `json:"until,omitzero"`        // when that request expires
 	Confirmed time.Time    `json:"confirmed_at,omitzero"` // when the source last confirmed the value
 	Expires   time.Time    `json:"expires_at,omitzero"`
+	// DelegatedBy is the participant who delegated the value; "" if that is not known.
+	DelegatedBy string `json:"delegated_by,omitempty"`
 }
 
 // StatusDefault is the state of a value that is not found and has a default.
@@ -168,7 +170,7 @@ func (r *Runner) Status() Status {
 	r.mu.Lock()
 	s, changed, reporter := r.tally, r.changed, r.reporter
 	r.mu.Unlock()
-	s.Entries = entries(v.manifest, v.snapshot)
+	s.Entries = entries(v)
 	for i := range s.Entries {
 		e := &s.Entries[i]
 		e.Revision = changed[name{e.Kind, e.Name}]
@@ -214,10 +216,11 @@ func targets(m *manifest.Manifest) iter.Seq[manifest.Target] {
 	}
 }
 
-// entries returns a row for every reference of m. Variables and files without
+// entries returns a row for every reference of the manifest. Variables and files without
 // references have no row.
-func entries(m *manifest.Manifest, s *fetch.Snapshot) []Entry {
+func entries(v view) []Entry {
 	var entries []Entry
+	m := v.manifest
 	add := func(name string, kind EntryKind, x manifest.Expr) {
 		first := len(entries)
 	references:
@@ -230,7 +233,7 @@ func entries(m *manifest.Manifest, s *fetch.Snapshot) []Entry {
 					continue references
 				}
 			}
-			value := valueOf(s, r.Target)
+			value := valueOf(v, r.Target)
 			if value.State == fetch.Missing && r.Default != nil {
 				value.State = StatusDefault
 			}
@@ -249,8 +252,8 @@ func entries(m *manifest.Manifest, s *fetch.Snapshot) []Entry {
 }
 
 // valueOf is what is known of t.
-func valueOf(s *fetch.Snapshot, t manifest.Target) Value {
-	st := s.State(t)
+func valueOf(in view, t manifest.Target) Value {
+	st := in.snapshot.State(t)
 	v := Value{State: st.Status(), Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
 	pending, isPending := errors.AsType[*fetch.PendingError](st.Err)
 	switch {
@@ -263,6 +266,11 @@ func valueOf(s *fetch.Snapshot, t manifest.Target) Value {
 	}
 	if st.Err != nil && v.State != fetch.Pending {
 		v.Reason = strings.TrimPrefix(st.Err.Error(), string(v.State)+": ")
+	}
+	if s, ok := in.sources[t.Scheme].(interface {
+		DelegatedBy(t manifest.Target) string
+	}); ok {
+		v.DelegatedBy = s.DelegatedBy(t)
 	}
 	return v
 }

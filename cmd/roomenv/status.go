@@ -151,6 +151,9 @@ func revisions(s runner.Status) string {
 // describeValue is the state of a value with what belongs to it.
 func describeValue(v runner.Value, now time.Time) string {
 	var details []string
+	if v.DelegatedBy != "" {
+		details = append(details, "delegated by "+v.DelegatedBy)
+	}
 	if v.From != "" {
 		details = append(details, "from "+v.From)
 	}
