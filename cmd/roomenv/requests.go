@@ -60,7 +60,9 @@ func (o *automatic) check() error {
 // selects reports whether r is answered. Who asks and who gets the value may be two
 // participants, which both have to be named.
 func (o *automatic) selects(r approval.Request) bool {
-	named := func(name string) bool { return slices.Contains(o.names, "*") || name != "" && slices.Contains(o.names, name) }
+	named := func(name string) bool {
+		return slices.Contains(o.names, "*") || name != "" && slices.Contains(o.names, name)
+	}
 	return r.State == approval.Pending && r.Kind == approval.Secret && r.URL == o.url && (o.typ == "" || r.Type == o.typ) &&
 		named(r.From) && named(r.StoredFor)
 }
