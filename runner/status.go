@@ -220,7 +220,6 @@ func targets(m *manifest.Manifest) iter.Seq[manifest.Target] {
 // references have no row.
 func entries(v view) []Entry {
 	var entries []Entry
-	m := v.manifest
 	add := func(name string, kind EntryKind, x manifest.Expr) {
 		first := len(entries)
 	references:
@@ -233,17 +232,17 @@ func entries(v view) []Entry {
 					continue references
 				}
 			}
-			value := valueOf(v, r.Target)
+			value := v.value(r.Target)
 			if value.State == fetch.Missing && r.Default != nil {
 				value.State = StatusDefault
 			}
 			entries = append(entries, Entry{Name: name, Kind: kind, Source: source, Required: required, Value: value})
 		}
 	}
-	for _, e := range m.Entries {
+	for _, e := range v.manifest.Entries {
 		add(e.Name, KindVariable, e.Value)
 	}
-	for _, f := range m.Files {
+	for _, f := range v.manifest.Files {
 		for _, e := range f.Entries {
 			add(f.Path, KindFile, e.Value)
 		}
@@ -251,26 +250,33 @@ func entries(v view) []Entry {
 	return entries
 }
 
-// valueOf is what is known of t.
-func valueOf(in view, t manifest.Target) Value {
-	st := in.snapshot.State(t)
-	v := Value{State: st.Status(), Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
+// value is what is known of t.
+func (v view) value(t manifest.Target) Value {
+	st := v.snapshot.State(t)
+	now := Value{State: st.Status(), Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
 	pending, isPending := errors.AsType[*fetch.PendingError](st.Err)
+	if source, ok := v.sources[t.Scheme].(interface {
+		Pending(manifest.Target) *fetch.PendingError
+	}); ok && now.State == fetch.Waiting {
+		if pending = source.Pending(t); pending != nil {
+			now.State, isPending = fetch.Pending, true
+		}
+	}
 	switch {
 	case !st.Revoked.IsZero():
-		v.Since = st.Revoked
-	case v.State == fetch.Stale:
-		v.Since = st.Stale
-	case v.State == fetch.Pending && isPending:
-		v.From, v.Until = pending.From, pending.Until
+		now.Since = st.Revoked
+	case now.State == fetch.Stale:
+		now.Since = st.Stale
+	case now.State == fetch.Pending && isPending:
+		now.From, now.Until = pending.From, pending.Until
 	}
-	if st.Err != nil && v.State != fetch.Pending {
-		v.Reason = strings.TrimPrefix(st.Err.Error(), string(v.State)+": ")
+	if st.Err != nil && now.State != fetch.Pending {
+		now.Reason = strings.TrimPrefix(st.Err.Error(), string(now.State)+": ")
 	}
-	if s, ok := in.sources[t.Scheme].(interface {
-		DelegatedBy(t manifest.Target) string
+	if source, ok := v.sources[t.Scheme].(interface {
+		DelegatedBy(manifest.Target) string
 	}); ok {
-		v.DelegatedBy = s.DelegatedBy(t)
+		now.DelegatedBy = source.DelegatedBy(t)
 	}
-	return v
+	return now
 }

@@ -24,6 +24,8 @@ const defaultRoom = "default"
 // roomName is the room of references that name none.
 func (a *app) roomName() string { return cmp.Or(a.roomFlag, a.env.Room, defaultRoom) }
 
+func (a *app) hasToken() bool { return a.env.TokenFile != "" || a.env.Token.Len() > 0 }
+
 // A roomDialer connects to rooms by name; "" is the one that the user chose.
 type roomDialer struct {
 	config  func(name string) (room.Config, error)
@@ -44,8 +46,7 @@ func (d *roomDialer) dial(ctx context.Context, name string) (*room.Client, error
 func (a *app) dialer() (*roomDialer, error) {
 	env := a.env
 	env.Room = cmp.Or(a.roomFlag, env.Room)
-	hasToken := env.TokenFile != "" || env.Token.Len() > 0
-	if !hasToken && (env.Room == "" || a.roomFlag != "" && env.APIKey.Len() == 0) {
+	if !a.hasToken() && (env.Room == "" || a.roomFlag != "" && env.APIKey.Len() == 0) {
 		return a.localDialer()
 	}
 	config := func(name string) (room.Config, error) {
@@ -69,7 +70,7 @@ func (a *app) dialer() (*roomDialer, error) {
 }
 
 func (a *app) localDialer() (*roomDialer, error) {
-	local, err := a.openRoom()
+	local, err := a.openRoom(localroom.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -90,12 +91,12 @@ func (a *app) localDialer() (*roomDialer, error) {
 }
 
 // openRoom opens the local room. Any user who can read its directory is its admin.
-func (a *app) openRoom() (*localroom.Room, error) {
+func (a *app) openRoom(options localroom.Options) (*localroom.Room, error) {
 	dir, err := a.dataDir()
 	if err != nil {
 		return nil, err
 	}
-	options := localroom.Options{VerifyKey: a.verifyKey, Logger: a.log}
+	options.VerifyKey, options.Logger = a.verifyKey, a.log
 	if a.RoomKey.Len() > 0 {
 		if options.Key, err = localroom.ParseKey(a.RoomKey); err != nil {
 			return nil, fmt.Errorf("ROOMENV_ROOM_KEY: %w", err)

@@ -128,9 +128,11 @@ func (s *Source) secret(ctx context.Context, client *room.Client, t manifest.Tar
 			found, err = other, nil
 		}
 	}
-	switch {
+	switch err = classify(err); {
+	case errors.Is(err, fetch.ErrMissing): // others of the room may have it
+		return secret.Value{}, fmt.Errorf("%w for identity %q", err, client.Session().Name)
 	case err != nil:
-		return secret.Value{}, classify(err)
+		return secret.Value{}, err
 	case known && found.DelegatedBy != before:
 		name := func(owner string) string { return text.Printable(cmp.Or(owner, client.Session().Name), maxName) }
 		return secret.Value{}, fmt.Errorf("%w: the secret of %s is gone; this one is of %s", fetch.ErrDenied, name(before), name(found.DelegatedBy))

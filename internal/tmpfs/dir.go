@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/internal/text"
+	"github.com/roomenv/roomenv/internal/trustedpath"
 )
 
 // A Dir is a directory on a tmpfs or ramfs that holds the files of one revision
@@ -52,10 +53,12 @@ var ours = regexp.MustCompile(`^(current|next|revision-[0-9]+|partial-[A-Z2-7]+)
 
 // Open opens the directory at path, and creates it if it does not exist. Without a path
 // it creates a directory for this process alone, in the first of these that is usable:
-// $XDG_RUNTIME_DIR/roomenv, /run/roomenv and /dev/shm/roomenv-UID.
+// $XDG_RUNTIME_DIR/roomenv, /run/roomenv, /dev/shm/roomenv-UID and, if another user has
+// taken that name, /dev/shm/roomenv-UID-RANDOM.
 //
 // A directory must be on a tmpfs or ramfs, belong to the user and be closed to all
-// other users, and path must contain nothing else. Open removes what killed processes
+// other users, who must not be able to replace it (package trustedpath), and path must
+// contain nothing else. Open removes what killed processes
 // have left: the kernel releases their locks. If another process has path open, the
 // error is [ErrInUse].
 //
@@ -165,7 +168,7 @@ func open(path string) (*Dir, error) {
 	}
 	d := &Dir{path: path}
 	if err = d.openIn(parent, name); err == nil {
-		err = check(d.self, entry)
+		err = d.check()
 	}
 	if err != nil {
 		d.release()
@@ -197,23 +200,39 @@ func mkdir(parent *os.Root, name string) error {
 	return err
 }
 
-// check checks the directory that was opened, not the one with its name now.
-func check(self *os.File, entry fs.FileInfo) error {
-	info, err := self.Stat()
+// check checks the directory that was opened, and that its path leads to it whatever
+// other users do.
+func (d *Dir) check() error {
+	info, err := d.self.Stat()
 	if err != nil {
 		return err
 	}
 	owner := info.Sys().(*syscall.Stat_t).Uid
 	switch {
-	case !os.SameFile(info, entry):
-		return errors.New("directory was replaced while roomenv opened it")
 	case owner != uint32(os.Geteuid()):
 		return fmt.Errorf("directory belongs to user %d, and roomenv runs as user %d\nhint: use a directory of this user", owner, os.Geteuid())
 	case info.Mode().Perm()&0o066 != 0: // 0711 is what Open sets for another owner
 		return fmt.Errorf("mode %04o allows access by other users, want 0700\nhint: run `chmod 700`, or use a new directory in it", info.Mode().Perm())
 	}
-	return inMemory(self)
+	if err := inMemory(d.self); err != nil {
+		return err
+	}
+	err = trustedpath.Check(d.path)
+	if errors.Is(err, trustedpath.ErrUntrusted) {
+		return fmt.Errorf("%w\nhint: use a directory that only this user and root can replace", err)
+	}
+	if err != nil {
+		return err
+	}
+	if entry, err := os.Lstat(d.path); err != nil || !os.SameFile(info, entry) {
+		return errors.New("directory was replaced while roomenv opened it")
+	}
+	return nil
 }
+
+// shm is the base that every Linux machine has. Another user can take the name; then a
+// base has a random suffix.
+func shm() string { return "/dev/shm/roomenv-" + strconv.Itoa(os.Geteuid()) }
 
 // bases are the parents of the directories of processes, in order of preference.
 func bases() []string {
@@ -221,13 +240,18 @@ func bases() []string {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		paths = append(paths, filepath.Join(dir, "roomenv"))
 	}
-	return append(paths, "/run/roomenv", "/dev/shm/roomenv-"+strconv.Itoa(os.Geteuid()))
+	suffixed, _ := filepath.Glob(shm() + "-*")
+	return append(append(paths, "/run/roomenv", shm()), suffixed...)
 }
 
 // openRun creates a directory for this process.
 func openRun(string) (*Dir, error) {
+	paths := bases()
+	if _, err := os.Lstat(shm()); err == nil {
+		paths = append(paths, shm()+"-"+rand.Text())
+	}
 	var failed strings.Builder
-	for _, path := range bases() {
+	for _, path := range paths {
 		base, err := open(path)
 		if err == nil {
 			_ = base.self.Close()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -37,9 +38,19 @@ func private(_, _ string, c syscall.RawConn) error {
 }
 
 // Sockets returns the paths of the sockets with that name in the directories that Open
-// creates without a path. Those of killed processes refuse connections.
+// creates without a path: those of this user, and for root those of all users. Those of
+// killed processes refuse connections.
 func Sockets(name string) (paths []string) {
-	for _, base := range bases() {
+	dirs := bases()
+	if os.Geteuid() == 0 {
+		for _, pattern := range []string{"/run/user/*/roomenv", "/dev/shm/roomenv-*"} {
+			others, _ := filepath.Glob(pattern)
+			dirs = append(dirs, others...)
+		}
+		slices.Sort(dirs)
+		dirs = slices.Compact(dirs)
+	}
+	for _, base := range dirs {
 		entries, _ := os.ReadDir(base)
 		for _, e := range entries {
 			path := filepath.Join(base, e.Name(), name)
