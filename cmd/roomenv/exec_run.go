@@ -56,7 +56,7 @@ func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err e
 			e.log.Warn("closing failed", "error", err)
 		}
 	}()
-	if err := e.applySettings(e.runner.Manifest()); err != nil {
+	if err := e.applySettings(e.runner.Manifest(), flags); err != nil {
 		return exitFailure, err
 	}
 	e.progress = newProgress(os.Stderr)
@@ -105,13 +105,7 @@ func (e *execution) configure(flags *pflag.FlagSet) {
 	c.Owner = e.consumer.Command.User
 	c.Check = func(m *manifest.Manifest) error { return e.checkManifest(m, flags) }
 	c.Log, e.consumer.Log = e.log, e.log
-	c.OnError = func(err error) {
-		if e.LogFormat == "json" {
-			e.log.Error(err.Error())
-			return
-		}
-		report(os.Stderr, err)
-	}
+	c.OnError = func(err error) { e.printError(os.Stderr, err) }
 }
 
 // A roomSource is where values of rooms come from.

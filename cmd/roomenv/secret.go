@@ -130,6 +130,7 @@ read it from stdin.`,
 	})
 	f.StringVar(&text, "text", "", "the value as `text`")
 	f.StringVar(&encoded, "base64", "", "the value in `base64`")
+	mayBeEmpty(f, "text", "base64")
 	cmd.MarkFlagsOneRequired("from-file", "text", "base64")
 	cmd.MarkFlagsMutuallyExclusive("from-file", "text", "base64")
 	f.StringVar(&s.Type, "type", "", "media `type` (default application/octet-stream)")

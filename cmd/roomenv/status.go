@@ -74,7 +74,13 @@ The exit code is 1 when no roomenv exec process is running.`,
 }
 
 func pidFlag(cmd *cobra.Command, pid *int) {
-	cmd.Flags().IntVar(pid, "pid", 0, "limit to the roomenv process with this `pid`")
+	parsedFlag(cmd.Flags(), pid, "pid", "limit to the roomenv process with this `pid`", func(text string) (int, error) {
+		n, err := strconv.Atoi(text)
+		if err != nil || n <= 0 {
+			err = errors.New("want the number of a process")
+		}
+		return n, err
+	})
 }
 
 // findProcesses returns the process, or all for 0; there is at least one.
