@@ -70,7 +70,7 @@ func (a *app) dialer() (*roomDialer, error) {
 }
 
 func (a *app) localDialer() (*roomDialer, error) {
-	local, err := a.openRoom()
+	local, err := a.openRoom(localroom.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -91,12 +91,12 @@ func (a *app) localDialer() (*roomDialer, error) {
 }
 
 // openRoom opens the local room. Any user who can read its directory is its admin.
-func (a *app) openRoom() (*localroom.Room, error) {
+func (a *app) openRoom(options localroom.Options) (*localroom.Room, error) {
 	dir, err := a.dataDir()
 	if err != nil {
 		return nil, err
 	}
-	options := localroom.Options{VerifyKey: a.verifyKey, Logger: a.log}
+	options.VerifyKey, options.Logger = a.verifyKey, a.log
 	if a.RoomKey.Len() > 0 {
 		if options.Key, err = localroom.ParseKey(a.RoomKey); err != nil {
 			return nil, fmt.Errorf("ROOMENV_ROOM_KEY: %w", err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/room/token"
 )
 
@@ -19,6 +20,7 @@ func newRoom(a *app) *cobra.Command {
 
 func newRoomServe(a *app) *cobra.Command {
 	var address string
+	var privateProviders bool
 	cmd := &cobra.Command{
 		Use:   "serve --listen HOST:PORT [--data DIR]",
 		Short: "Serve the local room on the network",
@@ -26,12 +28,24 @@ func newRoomServe(a *app) *cobra.Command {
 prints "listening http://HOST:PORT" on stdout. It speaks HTTP without TLS: listen on
 loopback, or put a proxy with TLS in front of it.
 
+Unless it listens on loopback, the room calls OAuth providers at public addresses only,
+so that participants cannot reach the network of this machine through it. Pass
+--private-providers=false for a room on loopback with a proxy in front of it.
+
 Participants need a token: from ` + "`roomenv room token`" + `, or signed with
 MESHAGENT_API_KEY or MESHAGENT_SECRET if that is set.`,
 		Example: "  roomenv room serve --listen 127.0.0.1:8078 --data ./room",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			room, err := a.openRoom()
+			listener, err := net.Listen("tcp", address)
+			if err != nil {
+				return fmt.Errorf("serve room: %w", err)
+			}
+			defer listener.Close()
+			if !cmd.Flags().Changed("private-providers") {
+				privateProviders = listener.Addr().(*net.TCPAddr).IP.IsLoopback()
+			}
+			room, err := a.openRoom(localroom.Options{PublicProviders: !privateProviders})
 			if err != nil {
 				return err
 			}
@@ -39,15 +53,12 @@ MESHAGENT_API_KEY or MESHAGENT_SECRET if that is set.`,
 			if err := room.Acquire(); err != nil {
 				return err
 			}
-			listener, err := net.Listen("tcp", address)
-			if err != nil {
-				return fmt.Errorf("serve room: %w", err)
-			}
 			fmt.Fprintf(cmd.OutOrStdout(), "listening http://%s\n", listener.Addr())
 			return room.Serve(cmd.Context(), listener)
 		},
 	}
 	cmd.Flags().StringVar(&address, "listen", "", "`host:port` to listen on; port 0 selects a free port")
+	cmd.Flags().BoolVar(&privateProviders, "private-providers", false, "call OAuth providers at private and loopback addresses too (default true with --listen on loopback)")
 	_ = cmd.MarkFlagRequired("listen")
 	return cmd
 }
@@ -65,7 +76,7 @@ An admin may store secrets for other identities too.`,
   export MESHAGENT_TOKEN=$(roomenv room token --data ./room --room demo --identity alice)`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			room, err := a.openRoom()
+			room, err := a.openRoom(localroom.Options{})
 			if err != nil {
 				return err
 			}

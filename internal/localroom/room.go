@@ -49,6 +49,8 @@ type Options struct {
 	Key       secret.Value                            // the room key; zero reads the file room.key, and creates it if needed
 	VerifyKey func(keyID string) (secret.Value, bool) // see [ServerConfig.Key]
 	Logger    *slog.Logger                            // nil discards
+
+	PublicProviders bool // see [ServerConfig.PublicProviders]
 }
 
 // A Room is shared by the processes of one user, through a directory and without a
@@ -295,7 +297,7 @@ func (r *Room) newLeader() (*leader, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("serve room %s: %w", r.dir, err), store.Close())
 	}
-	server := NewServer(ServerConfig{Store: store, Key: r.options.VerifyKey, Logger: r.options.Logger})
+	server := NewServer(ServerConfig{Store: store, Key: r.options.VerifyKey, PublicProviders: r.options.PublicProviders, Logger: r.options.Logger})
 	if store.torn {
 		server.log.Warn("meta page of the store is damaged; using the other one, which may lack the last change", "store", store.path)
 	}
