@@ -38,7 +38,7 @@ type Command struct {
 	NoNewPrivs bool                // PR_SET_NO_NEW_PRIVS of prctl(2); Linux only
 
 	// Wrapper is a program with arguments that replaces itself with the command that
-	// follows, which is Args; hooks and probes have none. nil runs the command itself.
+	// follows, which is Args. It is not used for hooks and probes. nil runs the command itself.
 	Wrapper []string
 
 	// Monitor is this program with arguments that make it call [RunMonitor]
