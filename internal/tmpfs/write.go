@@ -103,16 +103,16 @@ func (d *Dir) fill(name string, files []render.File) error {
 	}
 	for _, f := range files {
 		for parent := path.Dir(f.Path); parent != "."; parent = path.Dir(parent) {
-			if err := d.give(dir, parent); err != nil {
+			if err := d.admit(dir, parent); err != nil {
 				return err
 			}
 		}
 	}
-	return d.give(dir, ".")
+	return d.admit(dir, ".")
 }
 
-// give gives a directory to the owner, or to the group.
-func (d *Dir) give(dir *os.Root, name string) error {
+// admit gives a directory to the owner, or to the group.
+func (d *Dir) admit(dir *os.Root, name string) error {
 	if d.share.hasGroup() {
 		at, err := dir.OpenRoot(name)
 		if err != nil {
