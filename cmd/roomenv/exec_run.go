@@ -189,6 +189,10 @@ func (e *execution) status() runner.Status {
 		}
 	}
 	s.Rooms = names
+	for i := range s.Disconnected {
+		o := &s.Disconnected[i]
+		o.Room = cmp.Or(o.Room, e.roomName())
+	}
 	if rooms := e.rooms.Load(); rooms != nil {
 		s.RoomRequests = int(rooms.Requests())
 	}
