@@ -64,7 +64,7 @@ is not found, 126 if it cannot be run, and 125 if roomenv itself fails.`,
 	command, policy := &e.consumer.Command, &e.config.Policy
 	flags.StringArrayVarP(&e.config.Files, "manifest", "m", nil, "read this manifest `file`; repeat to layer files, later files override earlier ones")
 	a.roomFlags(flags)
-	flags.StringVar(&e.config.Dir, "dir", "", "`directory` on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm)")
+	flags.StringVar(&e.config.Dir, "dir", "", "`directory` on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, $RUNTIME_DIRECTORY/roomenv, /run/roomenv or /dev/shm)")
 	flags.BoolVar(&e.once, "once", false, "replace roomenv with the command, which then has its PID")
 	flags.BoolVar(&policy.Pristine, "pristine", false, "inherit only the variables that the manifest names")
 	namesFlag(flags, &policy.Strip, "strip", "do not inherit the variable `name`, such as MESHAGENT_TOKEN (repeatable)", inheritable)
@@ -75,6 +75,7 @@ is not found, 126 if it cannot be run, and 125 if roomenv itself fails.`,
 	durationFlag(flags, &command.StopTimeout, "stop-timeout", 0, "kill the command and its group this long after SIGTERM (default never; 10s with --stop-signal)")
 	flags.BoolVar(&e.consumer.Mask, "mask", false, "replace room values by [NAME] in what the command prints")
 	flags.BoolVar(&e.consumer.Supervisor.RestartOnFailure, "restart-on-failure", false, "restart the command if it exits with a nonzero code")
+	durationFlag(flags, &e.config.Wait, "wait", 0, "wait this long for a room that is unreachable at the start (default 0)")
 	flags.StringVar(&e.listen, "listen", "", "serve Prometheus metrics, /healthz and /readyz on `host:port`")
 	parsedFlag(flags, &e.tokens, "token-server", "serve current OAuth tokens to the command over this `network`: tcp (loopback) or unix (default none; tcp without a value)", oneOf(tokenserver.TCP, tokenserver.Unix))
 	flags.Lookup("token-server").NoOptDefVal = tokenserver.TCP
