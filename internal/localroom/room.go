@@ -49,6 +49,8 @@ type Options struct {
 	Key       secret.Value                            // the room key; zero reads the file room.key, and creates it if needed
 	VerifyKey func(keyID string) (secret.Value, bool) // see [ServerConfig.Key]
 	Logger    *slog.Logger                            // nil discards
+
+	MaxConnections int // see [ServerConfig.MaxConnections]
 }
 
 // A Room is shared by the processes of one user, through a directory and without a
@@ -214,7 +216,7 @@ func (r *Room) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
-	if err := h.serve(ctx, l); err != nil {
+	if err := h.serve(ctx, l, httpserver.Config{Handler: h.server, MaxConnections: maxStrangers}); err != nil {
 		return fmt.Errorf("serve room %s: %w", r.dir, err)
 	}
 	return nil
@@ -295,20 +297,23 @@ func (r *Room) newLeader() (*leader, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("serve room %s: %w", r.dir, err), store.Close())
 	}
-	server := NewServer(ServerConfig{Store: store, Key: r.options.VerifyKey, Logger: r.options.Logger})
+	server := NewServer(ServerConfig{
+		Store: store, Key: r.options.VerifyKey, Logger: r.options.Logger, MaxConnections: r.options.MaxConnections,
+	})
 	if store.torn {
 		server.log.Warn("meta page of the store is damaged; using the other one, which may lack the last change", "store", store.path)
 	}
 	h := &leader{store: store, server: server}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
-	h.serving.Go(func() { _ = h.serve(h.ctx, peercred.Listener{UnixListener: l}) })
+	h.serving.Go(func() {
+		_ = h.serve(h.ctx, peercred.Listener{UnixListener: l}, httpserver.Config{Handler: server.Local(), MaxConnections: maxLocalConnections})
+	})
 	return h, nil
 }
 
-// serve leaves the limit of connections to the server, which refuses them in a way
-// that clients understand.
-func (h *leader) serve(ctx context.Context, l net.Listener) error {
-	return httpserver.Run(ctx, corked{l}, httpserver.Config{Handler: h.server, Logger: h.server.log, MaxConnections: 2 * maxConnections})
+func (h *leader) serve(ctx context.Context, l net.Listener, c httpserver.Config) error {
+	c.Logger = h.server.log
+	return httpserver.Run(ctx, corked{l}, c)
 }
 
 // listen creates the socket. The caller holds the lock, so one that exists is left
