@@ -234,18 +234,18 @@ func TestUnreadResponses(t *testing.T) {
 
 // What one identity sends without pause is read at a bounded rate.
 func TestFloodsAreSlowed(t *testing.T) {
-	for name, send := range map[string]func(*peer) error{
-		"pings": func(p *peer) error {
+	for name, send := range map[string]func(context.Context, *peer) error{
+		"pings": func(ctx context.Context, p *peer) error {
 			for range 500 {
-				if err := p.conn.Ping(t.Context()); err != nil {
+				if err := p.conn.Ping(ctx); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
-		"packets": func(p *peer) error {
+		"packets": func(ctx context.Context, p *peer) error {
 			for range 50_000 {
-				if _, err := p.send(t.Context(), wire.TypeResponse, nil); err != nil {
+				if _, err := p.send(ctx, wire.TypeResponse, nil); err != nil {
 					return err
 				}
 			}
@@ -260,7 +260,7 @@ func TestFloodsAreSlowed(t *testing.T) {
 				_, _ = p.receive(t.Context()) // the pongs
 			}()
 			start := time.Now()
-			if err := send(p); err != nil {
+			if err := send(t.Context(), p); err != nil {
 				t.Error(err)
 			}
 			if d := time.Since(start); d < time.Second || d > 10*time.Second {
