@@ -41,7 +41,7 @@ func TestFiles(t *testing.T) {
 	}
 	m := load(t, `env:
   KEY: {secret: bytes, file: key, mode: "0440"}
-  ARGS: --config=${CONFIG} ${CREDENTIALS_DIRECTORY}
+  ARGS: --config=${CONFIG} ${ROOMENV_FILES}
   OPTIONAL: room:secret/none?file=none&optional=true
   NESTED: x${OPTIONAL:-y}
   TOKEN: room:secret/c?file=true
@@ -73,7 +73,7 @@ oauth:
 		t.Fatal(err)
 	}
 	wantEnv := []string{
-		"INHERITED=i", "CREDENTIALS_DIRECTORY=/run/dir", "KEY=/run/dir/key",
+		"INHERITED=i", "CREDENTIALS_DIRECTORY=/old", "ROOMENV_FILES=/run/dir", "KEY=/run/dir/key",
 		"ARGS=--config=/run/dir/conf/app.conf /run/dir",
 		"NESTED=xy", "TOKEN_FILE=/run/dir/TOKEN", "PLAIN=p", "CONFIG=/run/dir/conf/app.conf", "SEALED=/proc/self/fd/4",
 	}

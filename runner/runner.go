@@ -57,8 +57,8 @@ type Config struct {
 
 	// Dir is the directory on a tmpfs for the files of the manifest, which is made if
 	// need be. "" makes one for this process alone, in the first place that will do:
-	// $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm/roomenv-UID. A manifest
-	// without files needs none.
+	// $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm/roomenv-UID, if the manifest
+	// has files.
 	Dir string
 
 	// Owner is the user who gets the files; nil is the user of this process. Only
@@ -183,6 +183,7 @@ func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
 	if v.sources, err = r.open(targets(v.manifest)); err != nil {
 		return nil, err
 	}
+	r.setView(v) // Status says what it waits for
 	snapshot, err := fetch.Resolve(ctx, v.manifest, v.sources)
 	if snapshot != nil {
 		v.snapshot = snapshot
@@ -279,9 +280,10 @@ func (r *Runner) Close() error {
 	return errors.Join(errs...)
 }
 
-// openDir opens the directory for the files of m, if it has any and dir is nil.
+// openDir opens the directory for the files of m, if it has any or the directory has a
+// name, and dir is nil.
 func (r *Runner) openDir(dir *tmpfs.Dir, m *manifest.Manifest) (*tmpfs.Dir, error) {
-	if dir != nil || !slices.ContainsFunc(m.Files, func(f manifest.File) bool { return !f.Memfd }) {
+	if dir != nil || r.config.Dir == "" && !slices.ContainsFunc(m.Files, func(f manifest.File) bool { return !f.Memfd }) {
 		return dir, nil
 	}
 	return tmpfs.Open(r.config.Dir, r.config.Owner)

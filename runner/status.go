@@ -158,7 +158,7 @@ func (r *Runner) Status() Status {
 	r.mu.Lock()
 	s, changed, reporter := r.tally, r.changed, r.reporter
 	r.mu.Unlock()
-	s.Entries = entries(v.manifest, v.snapshot)
+	s.Entries = entries(v)
 	for i := range s.Entries {
 		e := &s.Entries[i]
 		e.Revision = changed[name{e.Kind, e.Name}]
@@ -190,7 +190,7 @@ func targets(m *manifest.Manifest) iter.Seq[manifest.Target] {
 
 // entries returns a row for every reference of m. Variables and files without
 // references have no row.
-func entries(m *manifest.Manifest, s *fetch.Snapshot) []Entry {
+func entries(v view) []Entry {
 	var entries []Entry
 	add := func(name string, kind EntryKind, x manifest.Expr) {
 		first := len(entries)
@@ -204,17 +204,17 @@ func entries(m *manifest.Manifest, s *fetch.Snapshot) []Entry {
 					continue references
 				}
 			}
-			value := valueOf(s, r.Target)
+			value := v.value(r.Target)
 			if value.State == fetch.Missing && r.Default != nil {
 				value.State = StatusDefault
 			}
 			entries = append(entries, Entry{Name: name, Kind: kind, Source: source, Required: required, Value: value})
 		}
 	}
-	for _, e := range m.Entries {
+	for _, e := range v.manifest.Entries {
 		add(e.Name, KindVariable, e.Value)
 	}
-	for _, f := range m.Files {
+	for _, f := range v.manifest.Files {
 		for _, e := range f.Entries {
 			add(f.Path, KindFile, e.Value)
 		}
@@ -222,21 +222,28 @@ func entries(m *manifest.Manifest, s *fetch.Snapshot) []Entry {
 	return entries
 }
 
-// valueOf is what is known of t.
-func valueOf(s *fetch.Snapshot, t manifest.Target) Value {
-	st := s.State(t)
-	v := Value{State: st.Status(), Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
+// value is what is known of t.
+func (v view) value(t manifest.Target) Value {
+	st := v.snapshot.State(t)
+	now := Value{State: st.Status(), Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
 	pending, isPending := errors.AsType[*fetch.PendingError](st.Err)
+	if source, ok := v.sources[t.Scheme].(interface {
+		Pending(manifest.Target) *fetch.PendingError
+	}); ok && now.State == fetch.Waiting {
+		if pending = source.Pending(t); pending != nil {
+			now.State, isPending = fetch.Pending, true
+		}
+	}
 	switch {
 	case !st.Revoked.IsZero():
-		v.Since = st.Revoked
-	case v.State == fetch.Stale:
-		v.Since = st.Stale
-	case v.State == fetch.Pending && isPending:
-		v.From, v.Until = pending.From, pending.Until
+		now.Since = st.Revoked
+	case now.State == fetch.Stale:
+		now.Since = st.Stale
+	case now.State == fetch.Pending && isPending:
+		now.From, now.Until = pending.From, pending.Until
 	}
-	if st.Err != nil && v.State != fetch.Pending {
-		v.Reason = strings.TrimPrefix(st.Err.Error(), string(v.State)+": ")
+	if st.Err != nil && now.State != fetch.Pending {
+		now.Reason = strings.TrimPrefix(st.Err.Error(), string(now.State)+": ")
 	}
-	return v
+	return now
 }

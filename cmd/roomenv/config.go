@@ -41,8 +41,11 @@ func (a *app) dataFlag(f *pflag.FlagSet) {
 	f.String("data", "", "data `directory` of the local room (default $ROOMENV_DATA, else ~/.local/share/roomenv)")
 }
 
-// init reads the environment, then the flags.
+// init checks the flags and reads the environment, which they override.
 func (a *app) init(cmd *cobra.Command) error {
+	if err := checkFlags(cmd); err != nil {
+		return err
+	}
 	if err := envconfig.Process("", a); err != nil {
 		return fmt.Errorf("read environment: %w", err)
 	}

@@ -24,6 +24,8 @@ const defaultRoom = "default"
 // roomName is the room of references that name none.
 func (a *app) roomName() string { return cmp.Or(a.roomFlag, a.env.Room, defaultRoom) }
 
+func (a *app) hasToken() bool { return a.env.TokenFile != "" || a.env.Token.Len() > 0 }
+
 // A roomDialer connects to rooms by name; "" is the one that the user chose.
 type roomDialer struct {
 	config  func(name string) (room.Config, error)
@@ -44,8 +46,7 @@ func (d *roomDialer) dial(ctx context.Context, name string) (*room.Client, error
 func (a *app) dialer() (*roomDialer, error) {
 	env := a.env
 	env.Room = cmp.Or(a.roomFlag, env.Room)
-	hasToken := env.TokenFile != "" || env.Token.Len() > 0
-	if !hasToken && (env.Room == "" || a.roomFlag != "" && env.APIKey.Len() == 0) {
+	if !a.hasToken() && (env.Room == "" || a.roomFlag != "" && env.APIKey.Len() == 0) {
 		return a.localDialer()
 	}
 	config := func(name string) (room.Config, error) {

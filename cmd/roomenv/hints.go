@@ -18,12 +18,12 @@ var roomHints = []struct {
 	reason error
 	text   string
 }{
-	{fetch.ErrMissing, "store it with `roomenv secret set ID --from-file -`, or make it optional with ?default=VALUE or ?optional=true"},
+	{fetch.ErrMissing, "store it with `roomenv secret set ID --from-file -`, for another identity with --for-identity NAME, or make it optional with ?default=VALUE or ?optional=true"},
 	{fetch.ErrDenied, "use a token for this room that is not expired and has the `secrets` grant; it reads the secrets of its own identity"},
 	{fetch.ErrUnreachable, "check MESHAGENT_ROOM, MESHAGENT_ROOM_URL and the network"},
 	{fetch.ErrUnsupported, "use a room that has the secrets toolkit, and messaging for requests to participants"},
 	{fetch.ErrRejected, "ask again, or make it optional with ?default=VALUE or ?optional=true"},
-	{fetch.ErrNoAnswer, "ask the participant to run `roomenv requests`, raise timeout=SECONDS, or add ?default=VALUE or ?optional=true"},
+	{fetch.ErrNoAnswer, "ask the participant to run `roomenv requests`, raise timeout=, or add ?default=VALUE or ?optional=true"},
 }
 
 // withHints adds what to do about an error of another package on the command line: for

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,13 +65,6 @@ An admin may store secrets for other identities too.`,
   export MESHAGENT_TOKEN=$(roomenv room token --data ./room --room demo --identity alice)`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			roles := []string{token.User, token.Agent, token.Tool}
-			switch {
-			case !slices.Contains(roles, t.Role):
-				return fmt.Errorf("invalid --role %q: want user, agent or tool", t.Role)
-			case lifetime <= 0:
-				return fmt.Errorf("invalid --ttl %s: want a duration such as 1h or 15m", lifetime)
-			}
 			room, err := a.openRoom()
 			if err != nil {
 				return err
@@ -97,9 +89,10 @@ An admin may store secrets for other identities too.`,
 	f := cmd.Flags()
 	f.StringVar(&t.Room, "room", "", "`room` that the participant may join")
 	f.StringVar(&t.Name, "identity", "", "`name` of the participant")
-	f.StringVar(&t.Role, "role", token.User, "`role`: user, agent or tool")
+	t.Role = token.User
+	parsedFlag(f, &t.Role, "role", "`role`: user, agent or tool (default user)", oneOf(token.User, token.Agent, token.Tool))
 	f.BoolVar(&admin, "admin", false, "allow storing secrets for other identities")
-	f.DurationVar(&lifetime, "ttl", time.Hour, "token lifetime")
+	durationFlag(f, &lifetime, "ttl", time.Hour, "token lifetime")
 	_ = cmd.MarkFlagRequired("room")
 	_ = cmd.MarkFlagRequired("identity")
 	return cmd

@@ -130,6 +130,7 @@ read it from stdin.`,
 	})
 	f.StringVar(&text, "text", "", "the value as `text`")
 	f.StringVar(&encoded, "base64", "", "the value in `base64`")
+	mayBeEmpty(f, "text", "base64")
 	cmd.MarkFlagsOneRequired("from-file", "text", "base64")
 	cmd.MarkFlagsMutuallyExclusive("from-file", "text", "base64")
 	f.StringVar(&s.Type, "type", "", "media `type` (default application/octet-stream)")
@@ -162,12 +163,25 @@ func newSecretExists(a *app) *cobra.Command {
 }
 
 func newSecretDelete(a *app) *cobra.Command {
-	var delegatedTo string
+	var delegatedTo, identity string
 	cmd := &cobra.Command{
 		Use:   "delete ID",
 		Short: "Delete a secret",
 		Long:  "Delete a secret. The exit code is 1 if the secret does not exist.",
+		PreRunE: func(*cobra.Command, []string) error {
+			switch {
+			case identity == "":
+			case a.hasToken():
+				// delete_secret has no for_identity.
+				return hint(errors.New("--for-identity: a room deletes secrets of the identity in the token alone"),
+					fmt.Sprintf("use a token of %q, or MESHAGENT_API_KEY instead of the token", identity))
+			default:
+				a.env.Identity = identity
+			}
+			return nil
+		},
 	}
+	cmd.Flags().StringVar(&identity, "for-identity", "", "delete that of this `identity` (not with a token)")
 	return a.oneSecret(cmd, &delegatedTo, func(ctx context.Context, s *room.Secrets, id string) error {
 		return secretError("delete", id, s.Delete(ctx, id, delegatedTo))
 	})

@@ -39,6 +39,7 @@ The states of a value are
   missing   not found, or deleted
   denied    access is denied, or was withdrawn
   failed    never fetched, for another reason
+  waiting   the room has not answered yet
 
 The exit code is 1 when no roomenv exec process is running.`,
 		Example: `  roomenv status
@@ -52,12 +53,12 @@ The exit code is 1 when no roomenv exec process is running.`,
 			all := make([]runner.Status, 0, len(found))
 			var errs []error
 			for _, p := range found {
-				s, err := p.Status(cmd.Context())
-				if err != nil {
+				switch s, err := p.Status(cmd.Context()); {
+				case err == nil:
+					all = append(all, s)
+				case !status.Exited(err): // since it was found
 					errs = append(errs, err)
-					continue
 				}
-				all = append(all, s)
 			}
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), all)
@@ -73,7 +74,13 @@ The exit code is 1 when no roomenv exec process is running.`,
 }
 
 func pidFlag(cmd *cobra.Command, pid *int) {
-	cmd.Flags().IntVar(pid, "pid", 0, "limit to the roomenv process with this `pid`")
+	parsedFlag(cmd.Flags(), pid, "pid", "limit to the roomenv process with this `pid`", func(text string) (int, error) {
+		n, err := strconv.Atoi(text)
+		if err != nil || n <= 0 {
+			err = errors.New("want the number of a process")
+		}
+		return n, err
+	})
 }
 
 // findProcesses returns the process, or all for 0; there is at least one.

@@ -93,7 +93,11 @@ func (s *Source) resolve(ctx context.Context, t manifest.Target, wait bool) (sec
 		found, err := client.Secrets().Get(ctx, room.SecretQuery{
 			ID: t.ID(), Type: t.Param("type"), Name: t.Param("name"), DelegatedTo: t.Param("delegated_to"),
 		})
-		return found.Value, classify(err)
+		if err = classify(err); errors.Is(err, fetch.ErrMissing) {
+			// Others of the room may have it.
+			err = fmt.Errorf("%w for identity %q", err, client.Session().Name)
+		}
+		return found.Value, err
 	case manifest.KindRequest:
 		ask := func(ctx context.Context, participantID string) (secret.Value, error) {
 			s.requests.Add(1)

@@ -104,7 +104,7 @@ func writeMetrics(w io.Writer, r runner.Status, now time.Time) {
 }
 
 // states are those of values, in the order of the metrics.
-var states = []fetch.Status{fetch.Current, fetch.Stale, runner.StatusDefault, fetch.Pending, fetch.Missing, fetch.Denied, fetch.Failed}
+var states = []fetch.Status{fetch.Current, fetch.Stale, runner.StatusDefault, fetch.Pending, fetch.Missing, fetch.Denied, fetch.Failed, fetch.Waiting}
 
 // merge makes one row of all references of a variable or file: a series must appear
 // once. The row is stale for as long as any of them, was confirmed when the first of

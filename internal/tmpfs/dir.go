@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/internal/text"
+	"github.com/roomenv/roomenv/internal/trustedpath"
 )
 
 // A Dir is a directory on a tmpfs or ramfs that holds the files of one revision
@@ -51,10 +53,12 @@ var ours = regexp.MustCompile(`^(current|next|revision-[0-9]+|partial-[A-Z2-7]+)
 
 // Open opens the directory at path, and creates it if it does not exist. Without a path
 // it creates a directory for this process alone, in the first of these that is usable:
-// $XDG_RUNTIME_DIR/roomenv, /run/roomenv and /dev/shm/roomenv-UID.
+// $XDG_RUNTIME_DIR/roomenv, /run/roomenv, /dev/shm/roomenv-UID and, if another user has
+// taken that name, /dev/shm/roomenv-UID-RANDOM.
 //
 // A directory must be on a tmpfs or ramfs, belong to the user and be closed to all
-// other users, and path must contain nothing else. Open removes what killed processes
+// other users, who must not be able to replace it (package trustedpath), and path must
+// contain nothing else. Open removes what killed processes
 // have left: the kernel releases their locks. If another process has path open, the
 // error is [ErrInUse].
 //
@@ -70,14 +74,24 @@ func Open(path string, owner *syscall.Credential) (*Dir, error) {
 		return d, err
 	}
 	d.owner = owner
-	err = d.root.Chmod(".", 0o711)
+	err = chmod(d.root, 0o711)
 	if d.base != nil {
-		err = errors.Join(err, d.base.Chmod(".", 0o711))
+		err = errors.Join(err, chmod(d.base, 0o711))
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("give user %d access to %s: %w", owner.Uid, d.path, text.Reason(err)), d.Close())
 	}
 	return d, nil
+}
+
+// chmod uses fchmod(2), unlike [os.Root.Chmod]: fchmodat2(2) is newer than many seccomp
+// profiles, which refuse it.
+func chmod(root *os.Root, mode fs.FileMode) error {
+	self, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(self.Chmod(mode), self.Close())
 }
 
 // openNamed opens the directory at path.
@@ -154,7 +168,7 @@ func open(path string) (*Dir, error) {
 	}
 	d := &Dir{path: path}
 	if err = d.openIn(parent, name); err == nil {
-		err = check(d.self, entry)
+		err = d.check()
 	}
 	if err != nil {
 		d.release()
@@ -186,23 +200,39 @@ func mkdir(parent *os.Root, name string) error {
 	return err
 }
 
-// check checks the directory that was opened, not the one with its name now.
-func check(self *os.File, entry fs.FileInfo) error {
-	info, err := self.Stat()
+// check checks the directory that was opened, and that its path leads to it whatever
+// other users do.
+func (d *Dir) check() error {
+	info, err := d.self.Stat()
 	if err != nil {
 		return err
 	}
 	owner := info.Sys().(*syscall.Stat_t).Uid
 	switch {
-	case !os.SameFile(info, entry):
-		return errors.New("directory was replaced while roomenv opened it")
 	case owner != uint32(os.Geteuid()):
 		return fmt.Errorf("directory belongs to user %d, and roomenv runs as user %d\nhint: use a directory of this user", owner, os.Geteuid())
 	case info.Mode().Perm()&0o066 != 0: // 0711 is what Open sets for another owner
 		return fmt.Errorf("mode %04o allows access by other users, want 0700\nhint: run `chmod 700`, or use a new directory in it", info.Mode().Perm())
 	}
-	return inMemory(self)
+	if err := inMemory(d.self); err != nil {
+		return err
+	}
+	err = trustedpath.Check(d.path)
+	if errors.Is(err, trustedpath.ErrUntrusted) {
+		return fmt.Errorf("%w\nhint: use a directory that only this user and root can replace", err)
+	}
+	if err != nil {
+		return err
+	}
+	if entry, err := os.Lstat(d.path); err != nil || !os.SameFile(info, entry) {
+		return errors.New("directory was replaced while roomenv opened it")
+	}
+	return nil
 }
+
+// shm is the base that every Linux machine has. Another user can take the name; then a
+// base has a random suffix.
+func shm() string { return "/dev/shm/roomenv-" + strconv.Itoa(os.Geteuid()) }
 
 // bases are the parents of the directories of processes, in order of preference.
 func bases() []string {
@@ -210,13 +240,18 @@ func bases() []string {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		paths = append(paths, filepath.Join(dir, "roomenv"))
 	}
-	return append(paths, "/run/roomenv", "/dev/shm/roomenv-"+strconv.Itoa(os.Geteuid()))
+	suffixed, _ := filepath.Glob(shm() + "-*")
+	return append(append(paths, "/run/roomenv", shm()), suffixed...)
 }
 
 // openRun creates a directory for this process.
 func openRun(string) (*Dir, error) {
+	paths := bases()
+	if _, err := os.Lstat(shm()); err == nil {
+		paths = append(paths, shm()+"-"+rand.Text())
+	}
 	var failed strings.Builder
-	for _, path := range bases() {
+	for _, path := range paths {
 		base, err := open(path)
 		if err == nil {
 			_ = base.self.Close()
@@ -278,7 +313,7 @@ func sweep(base *os.Root) {
 			continue
 		}
 		if dead, err := lockRun(base, e.Name()); err == nil {
-			_ = base.RemoveAll(e.Name())
+			_ = remove(base, e.Name())
 			dead.release()
 		}
 	}
@@ -305,10 +340,29 @@ func (d *Dir) clear() error {
 }
 
 func remove(root *os.Root, name string) error {
-	if err := root.RemoveAll(name); err != nil {
+	err := root.RemoveAll(name)
+	if errors.Is(err, fs.ErrPermission) && takeBack(root, name) == nil {
+		err = root.RemoveAll(name)
+	}
+	if err != nil {
 		return fmt.Errorf("remove %s: %w", name, text.Reason(err))
 	}
 	return nil
+}
+
+// takeBack makes this user the owner of the directories below name, which are another
+// user's: with CAP_CHOWN but without CAP_DAC_OVERRIDE root may then remove them.
+func takeBack(root *os.Root, name string) error {
+	if err := root.Lchown(name, os.Geteuid(), os.Getegid()); err != nil {
+		return err
+	}
+	entries, err := fs.ReadDir(root.FS(), name)
+	for _, e := range entries {
+		if e.IsDir() {
+			err = errors.Join(err, takeBack(root, path.Join(name, e.Name())))
+		}
+	}
+	return err
 }
 
 // Close removes the files, and the directory if Open was given no path.
