@@ -38,6 +38,9 @@ const (
 	failoverMin     = 5 * time.Millisecond
 	failoverMax     = 50 * time.Millisecond
 
+	// stoppedTimeout is how long a stopped leader may take to continue.
+	stoppedTimeout = time.Second
+
 	// suspendTimeout bounds [Room.Suspend].
 	suspendTimeout = time.Second
 
@@ -150,11 +153,39 @@ func (r *Room) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := peercred.Check(conn.(*net.UnixConn)); err != nil {
+	pid, err := peercred.Check(conn.(*net.UnixConn))
+	if err == nil {
+		err = awaitRunning(ctx, pid)
+	}
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return conn, nil
+}
+
+// A StoppedError is a leader that does not serve its room since it is stopped, for
+// example by Ctrl-Z. It is no [net.Error]: it does not pass soon.
+type StoppedError struct{ PID int }
+
+func (e *StoppedError) Error() string {
+	return fmt.Sprintf("the process that serves the room is stopped: pid %d", e.PID)
+}
+
+// awaitRunning fails if the process pid is stopped and does not continue soon.
+func awaitRunning(ctx context.Context, pid int) error {
+	if pid == 0 || !peercred.Stopped(pid) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, stoppedTimeout)
+	defer cancel()
+	backoff := retry.Backoff{Min: failoverMin, Max: failoverMax}
+	for backoff.Wait(ctx) == nil {
+		if !peercred.Stopped(pid) {
+			return nil
+		}
+	}
+	return &StoppedError{pid}
 }
 
 // isNotListening reports whether err is that of a room between two leaders: without
@@ -203,8 +234,9 @@ func (r *Room) tryAcquire() (taken bool, err error) {
 	return err == nil, err
 }
 
-// Serve serves connections of l too, until ctx ends or the room is closed. It closes
-// l. [Room.Acquire] has to succeed before it.
+// Serve serves connections of l too, until ctx ends or this process is the leader no
+// longer, because of Suspend or Close. It closes l. [Room.Acquire] has to succeed
+// before it.
 func (r *Room) Serve(ctx context.Context, l net.Listener) error {
 	defer l.Close()
 	r.mu.Lock()
