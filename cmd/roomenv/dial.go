@@ -83,6 +83,7 @@ func (a *app) localDialer() (*roomDialer, error) {
 				return local.Token(name, a.env.Name(), scope)
 			},
 			DialContext: local.DialContext,
+			Failover:    localroom.FailoverTimeout,
 			Logger:      a.log,
 		}, nil
 	}
@@ -96,7 +97,7 @@ func (a *app) openRoom(options localroom.Options) (*localroom.Room, error) {
 	if err != nil {
 		return nil, err
 	}
-	options.VerifyKey, options.Logger = a.verifyKey, a.log
+	options.Server.Key, options.Server.Logger = a.verifyKey, a.log
 	if a.RoomKey.Len() > 0 {
 		if options.Key, err = localroom.ParseKey(a.RoomKey); err != nil {
 			return nil, fmt.Errorf("ROOMENV_ROOM_KEY: %w", err)

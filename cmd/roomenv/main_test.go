@@ -221,11 +221,12 @@ const serving = "server"
 
 // serve starts a server and waits for its first line.
 func serve(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 1 || len(args) > 2 {
-		ts.Fatalf("usage: serve DATA [ADDR]")
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: serve DATA [ADDR [FLAG...]]")
 	}
 	address := append(args, "127.0.0.1:0")[1]
 	cmd := exec.Command("roomenv", "room", "serve", "--listen", address, "--data", ts.MkAbs(args[0]))
+	cmd.Args = append(cmd.Args, args[min(2, len(args)):]...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"), "ROOMENV_ROOM_KEY="+ts.Getenv("ROOMENV_ROOM_KEY"),
 		"MESHAGENT_API_KEY="+ts.Getenv("MESHAGENT_API_KEY"), "MESHAGENT_SECRET="+ts.Getenv("MESHAGENT_SECRET"))

@@ -20,9 +20,9 @@ type roomServer struct {
 	*app
 	address string
 	options localroom.Options
+	private bool // --private-providers
 
-	room      *localroom.Room
-	announced bool
+	room *localroom.Room
 }
 
 func newRoomServe(a *app) *cobra.Command {
@@ -34,6 +34,10 @@ func newRoomServe(a *app) *cobra.Command {
 prints "listening http://HOST:PORT" on stdout. It speaks HTTP without TLS: listen on
 loopback, or put a proxy with TLS in front of it.
 
+Unless it listens on loopback, the room calls OAuth providers at public addresses only,
+so that participants cannot reach the network of this machine through it. Pass
+--private-providers=false for a room on loopback with a proxy in front of it.
+
 Participants need a token: from ` + "`roomenv room token`" + `, or signed with
 MESHAGENT_API_KEY or MESHAGENT_SECRET if that is set.
 
@@ -42,16 +46,14 @@ the room without a token have connections of their own.`,
 		Example: "  roomenv room serve --listen 127.0.0.1:8078 --data ./room",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.run(cmd.Context(), func(address net.Addr) {
-				fmt.Fprintf(cmd.OutOrStdout(), "listening http://%s\n", address)
-			})
+			return s.run(cmd)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&s.address, "listen", "", "`host:port` to listen on; port 0 selects a free port")
 	_ = cmd.MarkFlagRequired("listen")
-	s.options.MaxConnections = localroom.DefaultMaxConnections
-	parsedFlag(f, &s.options.MaxConnections, "max-connections",
+	f.BoolVar(&s.private, "private-providers", false, "call OAuth providers at private and loopback addresses too (default true with --listen on loopback)")
+	parsedFlag(f, &s.options.Server.MaxConnections, "max-connections",
 		fmt.Sprintf("maximum `number` of connections from the network (default %d)", localroom.DefaultMaxConnections), positive)
 	return cmd
 }
@@ -64,14 +66,23 @@ func positive(text string) (int, error) {
 	return n, err
 }
 
-// run serves the room until ctx ends, and calls ready with the address that it listens
-// on the first time.
-func (s *roomServer) run(ctx context.Context, ready func(net.Addr)) (err error) {
+// run serves the room until the command is interrupted.
+func (s *roomServer) run(cmd *cobra.Command) (err error) {
+	ctx := cmd.Context()
 	if s.env.APIKey.Len() > 0 {
 		if _, err := token.ParseAPIKey(s.env.APIKey); err != nil {
 			return fmt.Errorf("MESHAGENT_API_KEY: %w", err)
 		}
 	}
+	listener, err := s.listen()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }()
+	if !cmd.Flags().Changed("private-providers") {
+		s.private = listener.Addr().(*net.TCPAddr).IP.IsLoopback()
+	}
+	s.options.Server.PublicProviders = !s.private
 	if s.room, err = s.openRoom(s.options); err != nil {
 		return err
 	}
@@ -79,23 +90,28 @@ func (s *roomServer) run(ctx context.Context, ready func(net.Addr)) (err error) 
 	if err := s.room.Acquire(); err != nil {
 		return err
 	}
+	s.address = listener.Addr().String()
+	fmt.Fprintf(cmd.OutOrStdout(), "listening http://%s\n", s.address)
 	for {
-		listener, err := net.Listen("tcp", s.address)
-		if err != nil {
-			return fmt.Errorf("serve room: %w", err)
-		}
-		if !s.announced {
-			ready(listener.Addr())
-			s.announced, s.address = true, listener.Addr().String()
-		}
 		// It lets go of the room when it is stopped, as by Ctrl-Z.
 		if err := s.room.Serve(ctx, listener); err != nil || ctx.Err() != nil {
 			return err
 		}
-		if err := s.acquireAgain(ctx); err != nil {
+		if err := s.acquireAgain(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+		if listener, err = s.listen(); err != nil {
 			return err
 		}
 	}
+}
+
+func (s *roomServer) listen() (net.Listener, error) {
+	listener, err := net.Listen("tcp", s.address)
+	if err != nil {
+		return nil, fmt.Errorf("serve room: %w", err)
+	}
+	return listener, nil
 }
 
 // acquireAgain returns when this process is the leader again, or ctx ends.

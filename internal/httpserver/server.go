@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	defaultMaxConnections = 64
+	defaultMaxConnections = 256
 	defaultMaxBody        = 16 << 10 // bytes
 	maxHeader             = 32 << 10 // bytes
 
@@ -27,6 +27,9 @@ const (
 	// [http.ResponseController].
 	readTimeout  = 5 * time.Second
 	writeTimeout = time.Minute // with the time that the handler takes
+
+	// minIdle is how long a connection may take for its request, however many wait.
+	minIdle = 250 * time.Millisecond
 
 	// closeTimeout is how long clients have, once the server closes, to read the
 	// responses of handlers that return.
@@ -43,8 +46,8 @@ type Config struct {
 	MaxBody int64        // bytes
 
 	// MaxConnections bounds those at once that no handler has hijacked. Each further
-	// one takes the place of the oldest that no handler serves yet, so that peers that
-	// say nothing keep nobody out, and waits if there is none.
+	// one takes the place of the oldest that no handler serves yet, once that has had
+	// the time to send a request, so that peers that say nothing keep nobody out.
 	MaxConnections int
 }
 
@@ -166,38 +169,49 @@ func (l *limited) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{Conn: conn, of: l}
-	for !l.add(c) {
+	c := &connection{Conn: conn, of: l, since: time.Now()}
+	for {
+		wait, ok := l.add(c)
+		if ok {
+			return c, nil
+		}
 		select {
 		case <-l.freed:
+		case <-wait:
 		case <-l.closed:
 			_ = conn.Close()
 			return nil, net.ErrClosed
 		}
 	}
-	return c, nil
 }
 
-func (l *limited) add(c *connection) bool {
+// add counts c if there is room for it, or returns when to try again at the latest; nil
+// is never.
+func (l *limited) add(c *connection) (wait <-chan time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.count >= l.max {
 		oldest := l.idle.Front()
 		if oldest == nil {
-			return false
+			return nil, false
 		}
 		victim := oldest.Value.(*connection)
+		if left := minIdle - time.Since(victim.since); left > 0 {
+			return time.After(left), false
+		}
 		victim.freeLocked()
 		_ = victim.Conn.Close()
 	}
 	l.count++
 	c.idle = l.idle.PushBack(c)
-	return true
+	return nil, true
 }
 
 type connection struct {
 	net.Conn
-	of   *limited
+	of    *limited
+	since time.Time
+
 	idle *list.Element // guarded by of.mu; nil while a handler serves it
 	free bool          // guarded by of.mu: it does not count any more
 }

@@ -36,7 +36,7 @@ func part(k, size int) []byte {
 // out the processes of this machine.
 func TestConnectionsOfAnIdentity(t *testing.T) {
 	dir := t.TempDir()
-	e, err := localroom.Open(dir, localroom.Options{MaxConnections: 8})
+	e, err := localroom.Open(dir, localroom.Options{Server: localroom.ServerConfig{MaxConnections: 8}})
 	if err != nil {
 		t.Fatal(err)
 	}

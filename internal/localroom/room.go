@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -31,12 +30,13 @@ const (
 // maxSocketPath is what sun_path takes on Linux besides its NUL (unix(7)).
 const maxSocketPath = 107
 
+// FailoverTimeout bounds attempts to connect while no process serves the room that
+// another one has locked.
+const FailoverTimeout = 10 * time.Second
+
 const (
-	// Attempts to connect while another process holds the lock and does not listen yet,
-	// or no longer.
-	failoverTimeout = 10 * time.Second
-	failoverMin     = 5 * time.Millisecond
-	failoverMax     = 50 * time.Millisecond
+	failoverMin = 5 * time.Millisecond
+	failoverMax = 50 * time.Millisecond
 
 	// stoppedTimeout is how long a stopped leader may take to continue.
 	stoppedTimeout = time.Second
@@ -49,11 +49,8 @@ const (
 
 // Options configure a [Room]. The zero value works.
 type Options struct {
-	Key       secret.Value                            // the room key; zero reads the file room.key, and creates it if needed
-	VerifyKey func(keyID string) (secret.Value, bool) // see [ServerConfig.Key]
-	Logger    *slog.Logger                            // nil discards
-
-	MaxConnections int // see [ServerConfig.MaxConnections]
+	Key    secret.Value // the room key; zero reads the file room.key, and creates it if needed
+	Server ServerConfig // its Store is that of the room
 }
 
 // A Room is shared by the processes of one user, through a directory and without a
@@ -120,7 +117,7 @@ func (r *Room) path(file string) string { return filepath.Join(r.dir, file) }
 // DialContext connects to the leader, and makes this process the leader if there is
 // none. It ignores network and address, and so replaces [net.Dialer.DialContext].
 func (r *Room) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, failoverTimeout)
+	ctx, cancel := context.WithTimeout(ctx, FailoverTimeout)
 	defer cancel()
 	backoff := retry.Backoff{Min: failoverMin, Max: failoverMax}
 	locked := false
@@ -329,9 +326,9 @@ func (r *Room) newLeader() (*leader, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("serve room %s: %w", r.dir, err), store.Close())
 	}
-	server := NewServer(ServerConfig{
-		Store: store, Key: r.options.VerifyKey, Logger: r.options.Logger, MaxConnections: r.options.MaxConnections,
-	})
+	config := r.options.Server
+	config.Store = store
+	server := NewServer(config)
 	if store.torn {
 		server.log.Warn("meta page of the store is damaged; using the other one, which may lack the last change", "store", store.path)
 	}

@@ -44,6 +44,10 @@ type ServerConfig struct {
 	// which may be "". A nil Key accepts only [Store.SigningKey].
 	Key func(keyID string) (secret.Value, bool)
 
+	// PublicProviders makes the server call OAuth providers at public addresses only, for
+	// participants that are not trusted with the network of this machine.
+	PublicProviders bool
+
 	Logger *slog.Logger // nil discards
 
 	// MaxConnections bounds the connections from the network; 0 is
@@ -87,6 +91,7 @@ func NewServer(c ServerConfig) *Server {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.providers = oauthprovider.Providers{Public: c.PublicProviders, Logger: s.log}
 	s.running, s.stop = context.WithCancel(context.Background())
 	s.toolkits = map[string]toolkit{
 		wire.Secrets:   secretsToolkit(c.Store, s.pending, &s.providers, s.now),
