@@ -70,6 +70,7 @@ var (
 			param("type", plainText, "Media type that the secret must have."),
 			param("name", plainText, "Name that the secret must have."),
 			param("delegated_to", plainText, "Participant that the secret is delegated to, if not this identity."),
+			param("delegated_by", plainText, "Participant who delegated the secret to this identity; no other one may."),
 		},
 		KindOAuth: {
 			param("delegated_to", plainText, "Participant that the token is delegated to, if not this identity."),

@@ -92,6 +92,7 @@ type Client struct {
 	current *connection // the last one that was ready
 	used    bool        // current answered a call
 	lost    error       // why there is no connection; nil if there is one
+	lostAt  time.Time   // since when
 	err     error       // why the client is closed
 	lastID  uint64
 	pending map[uint64]*request // without a response
@@ -175,6 +176,14 @@ func (c *Client) Session() Session {
 	return c.session
 }
 
+// Disconnected returns since when there is no connection, and why. The error is nil if
+// there is one.
+func (c *Client) Disconnected() (since time.Time, reason error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lostAt, c.lost
+}
+
 // Reconnect replaces the connection, if there is one, by a new one with a new token.
 // For calls it is as if the connection had dropped.
 func (c *Client) Reconnect() {
@@ -224,7 +233,8 @@ func (c *Client) attempt(ctx context.Context) (*connection, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.session, c.current, c.used, c.lost = k.session, k, false, nil
+	c.session, c.current, c.used = k.session, k, false
+	c.lost, c.lostAt = nil, time.Time{}
 	return k, nil
 }
 
@@ -236,12 +246,20 @@ func (c *Client) annotate(err error) error {
 	return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.url, err)
 }
 
+// lose notes why there is no connection. Client.mu is held.
+func (c *Client) lose(err error) {
+	c.lost = err
+	if c.lostAt.IsZero() {
+		c.lostAt = time.Now()
+	}
+}
+
 // logDisconnect notes why there is no connection. The first failure is often followed
 // by a reconnect at once, as when the local room fails over, so an outage is one
 // warning. Dial returns its errors, and logs them for debugging only.
 func (c *Client) logDisconnect(err error) {
 	c.mu.Lock()
-	c.lost = err
+	c.lose(err)
 	c.mu.Unlock()
 	level := slog.LevelDebug
 	if c.ctx != nil && !errors.Is(err, errRenew) {

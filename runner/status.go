@@ -17,11 +17,14 @@ import (
 // or a length. Its JSON is what `roomenv status --json` prints: names stay, and new
 // ones may come.
 type Status struct {
-	PID      int       `json:"pid"`
-	Command  string    `json:"command"`  // the base name of its file: arguments may hold secrets
-	Manifest []string  `json:"manifest"` // files
-	Rooms    []string  `json:"rooms"`    // names
-	Started  time.Time `json:"started_at"`
+	PID      int      `json:"pid"`
+	Command  string   `json:"command"`  // the base name of its file: arguments may hold secrets
+	Manifest []string `json:"manifest"` // files
+	Rooms    []string `json:"rooms"`    // names
+	// Disconnected are the rooms of which no value can be fetched now, and no change
+	// arrives.
+	Disconnected []Outage  `json:"disconnected,omitempty"`
+	Started      time.Time `json:"started_at"`
 
 	State  CommandState `json:"state,omitempty"`
 	Reason string       `json:"reason,omitempty"` // of the state
@@ -35,6 +38,13 @@ type Status struct {
 	RoomRequests int `json:"room_requests"` // sent to rooms
 
 	Entries []Entry `json:"entries"`
+}
+
+// An Outage is a room without a connection.
+type Outage struct {
+	Room   string    `json:"room"` // one of Rooms
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
 }
 
 // A CommandState is the state of the consumer; "" is for no consumer.
@@ -78,6 +88,8 @@ type Value struct {
 	Until     time.Time    `json:"until,omitzero"`        // when that request expires
 	Confirmed time.Time    `json:"confirmed_at,omitzero"` // when the source last confirmed the value
 	Expires   time.Time    `json:"expires_at,omitzero"`
+	// DelegatedBy is the participant who delegated the value; "" if that is not known.
+	DelegatedBy string `json:"delegated_by,omitempty"`
 }
 
 // StatusDefault is the state of a value that is not found and has a default.
@@ -151,7 +163,7 @@ func (r *Runner) now() view {
 	}
 }
 
-// Status returns the status at this time; after Run, that at its end. In Rooms the
+// Status returns the status at this time; after Run, that at its end. The name of the
 // default room is "". RoomRequests is 0, for the caller to set.
 func (r *Runner) Status() Status {
 	v := r.now()
@@ -166,6 +178,7 @@ func (r *Runner) Status() Status {
 	for t := range targets(v.manifest) {
 		if t.Scheme == manifest.SchemeRoom && !slices.Contains(s.Rooms, t.Group) {
 			s.Rooms = append(s.Rooms, t.Group)
+			s.Disconnected = append(s.Disconnected, outage(v.sources[t.Scheme], t.Group)...)
 		}
 	}
 	if reporter != nil {
@@ -173,6 +186,21 @@ func (r *Runner) Status() Status {
 	}
 	s.PID, s.Ready = os.Getpid(), len(s.Unready()) == 0
 	return s
+}
+
+// outage returns that of a group, if its source knows of connections.
+func outage(s fetch.Source, group string) []Outage {
+	c, ok := s.(interface {
+		Disconnected(group string) (since time.Time, reason error)
+	})
+	if !ok {
+		return nil
+	}
+	since, reason := c.Disconnected(group)
+	if reason == nil {
+		return nil
+	}
+	return []Outage{{group, since, reason.Error()}}
 }
 
 // targets yields what m refers to, in its order.
@@ -188,7 +216,7 @@ func targets(m *manifest.Manifest) iter.Seq[manifest.Target] {
 	}
 }
 
-// entries returns a row for every reference of m. Variables and files without
+// entries returns a row for every reference of the manifest. Variables and files without
 // references have no row.
 func entries(v view) []Entry {
 	var entries []Entry
@@ -244,6 +272,11 @@ func (v view) value(t manifest.Target) Value {
 	}
 	if st.Err != nil && now.State != fetch.Pending {
 		now.Reason = strings.TrimPrefix(st.Err.Error(), string(now.State)+": ")
+	}
+	if source, ok := v.sources[t.Scheme].(interface {
+		DelegatedBy(manifest.Target) string
+	}); ok {
+		now.DelegatedBy = source.DelegatedBy(t)
 	}
 	return now
 }

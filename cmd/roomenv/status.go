@@ -123,6 +123,9 @@ func printProcess(w io.Writer, s runner.Status, now time.Time) error {
 	fmt.Fprintf(table, "  revision\t%s (%s, %s, %s)\n", revisions(s), text.Count(s.Restarts, "restart", "restarts"),
 		text.Count(s.Rollbacks, "rollback", "rollbacks"), text.Count(s.Crashes, "crash", "crashes"))
 	fmt.Fprintf(table, "  room\t%s\n", text.Printable(cmp.Or(strings.Join(s.Rooms, ", "), "-"), 0))
+	for _, o := range s.Disconnected {
+		fmt.Fprintf(table, "  outage\t%s for %s: %s\n", text.Printable(o.Room, 0), elapsed(now, o.Since), text.Printable(o.Reason, 0))
+	}
 	fmt.Fprintf(table, "  manifest\t%s\n", text.Printable(cmp.Or(strings.Join(s.Manifest, ", "), "-"), 0))
 	if err := table.Flush(); err != nil || len(s.Entries) == 0 {
 		return err
@@ -155,6 +158,9 @@ func revisions(s runner.Status) string {
 // describeValue is the state of a value with what belongs to it.
 func describeValue(v runner.Value, now time.Time) string {
 	var details []string
+	if v.DelegatedBy != "" {
+		details = append(details, "delegated by "+v.DelegatedBy)
+	}
 	if v.From != "" {
 		details = append(details, "from "+v.From)
 	}

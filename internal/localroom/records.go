@@ -3,6 +3,7 @@ package localroom
 import (
 	"bytes"
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,6 +82,55 @@ func (s *Store) List(room, owner string) (list []Info, err error) {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID), strings.Compare(a.DelegatedTo, b.DelegatedTo))
 	})
 	return list, err
+}
+
+const (
+	// pageBytes bounds the names of a page, which escaped are six times as long, in a
+	// message.
+	pageBytes = wire.MaxHeader / 8
+	// pageRecords bounds how many records are read for a page.
+	pageRecords = 10_000
+	// pageOverhead is what a secret has in a message beside its names, over six.
+	pageOverhead = 20
+)
+
+// Page describes secrets of identity in room and those that others delegated to it, in
+// the order of the store, which does not change. A page begins after the mark next of the
+// previous page, "" for the first; it may be empty, and is the last if next is "".
+func (s *Store) Page(room, identity, after string) (page []Info, next string, err error) {
+	mark, err := base64.RawURLEncoding.DecodeString(after)
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: not a mark of a page", ErrInvalid)
+	}
+	prefix, size, read := s.seal.part("room", room), 0, 0
+	err = s.view(func(tx *bolt.Tx) error {
+		infos := tx.Bucket(bucketInfo)
+		c := infos.Cursor()
+		key, box := c.Seek(prefix)
+		if bytes.HasPrefix(mark, prefix) {
+			if key, box = c.Seek(mark); bytes.Equal(key, mark) {
+				key, box = c.Next()
+			}
+		}
+		for ; bytes.HasPrefix(key, prefix); key, box = c.Next() {
+			if size > pageBytes || read == pageRecords {
+				next = base64.RawURLEncoding.EncodeToString(mark)
+				return nil
+			}
+			info, err := s.openInfo(key, box)
+			if err != nil {
+				return err
+			}
+			if info.Owner == identity || info.DelegatedTo == identity {
+				page = append(page, info)
+				size += len(info.ID) + len(info.Type) + len(info.Name) + len(info.DelegatedTo) + len(info.Owner) + pageOverhead
+			}
+			mark = bytes.Clone(key)
+			read++
+		}
+		return nil
+	})
+	return page, next, err
 }
 
 // Delegated returns the keys of the secrets called id that any identity in room
