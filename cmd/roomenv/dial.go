@@ -91,7 +91,7 @@ func (a *app) localDialer() (*roomDialer, error) {
 }
 
 // openRoom opens the local room. Any user who can read its directory is its admin. A
-// process that is stopped lets another one serve it.
+// process that is stopped releases it first.
 func (a *app) openRoom(options localroom.Options) (*localroom.Room, error) {
 	dir, err := a.dataDir()
 	if err != nil {

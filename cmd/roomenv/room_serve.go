@@ -93,7 +93,7 @@ func (s *roomServer) run(cmd *cobra.Command) (err error) {
 	s.address = listener.Addr().String()
 	fmt.Fprintf(cmd.OutOrStdout(), "listening http://%s\n", s.address)
 	for {
-		// It lets go of the room when it is stopped, as by Ctrl-Z.
+		// A process that is stopped, as by Ctrl-Z, releases the room first.
 		if err := s.room.Serve(ctx, listener); err != nil || ctx.Err() != nil {
 			return err
 		}

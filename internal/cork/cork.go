@@ -76,7 +76,7 @@ func (c *Cork) flush() error {
 	return c.err
 }
 
-// sent is called when nothing is held back any more.
+// sent is called when nothing is held back.
 func (c *Cork) sent() error {
 	if c.last.Load() {
 		_ = c.Close()

@@ -47,7 +47,7 @@ type Config struct {
 
 	// MaxConnections bounds those at once that no handler has hijacked. Each further
 	// one takes the place of the oldest that no handler serves yet, once that has had
-	// the time to send a request, so that peers that say nothing keep nobody out.
+	// the time to send a request, so that silent peers do not keep out others.
 	MaxConnections int
 }
 
@@ -213,7 +213,7 @@ type connection struct {
 	since time.Time
 
 	idle *list.Element // guarded by of.mu; nil while a handler serves it
-	free bool          // guarded by of.mu: it does not count any more
+	free bool          // guarded by of.mu: it no longer counts
 }
 
 func (c *connection) Close() error {

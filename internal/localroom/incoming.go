@@ -27,7 +27,7 @@ type incoming struct {
 }
 
 // add reads a frame, and returns the message that it completes, if it does. The caller
-// calls release once it does not need the message any more.
+// calls release when it is done with the message.
 func (in *incoming) add(ctx context.Context, r io.Reader) (m wire.Message, complete bool, err error) {
 	if in.late == nil {
 		in.late = time.AfterFunc(messageTimeout, func() {

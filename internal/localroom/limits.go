@@ -24,7 +24,7 @@ const (
 	identityShare = 4
 
 	// freeBytes is what a connection may make the server hold in each direction, in
-	// bytes, without taking from the budgets: ordinary messages wait for nobody.
+	// bytes, without taking from the budgets: ordinary messages never wait.
 	freeBytes = 64 << 10
 	// maxBytes bounds the bytes that are more than that: of unfinished messages and
 	// unread responses in sum, and of an identity also of calls and events that wait.

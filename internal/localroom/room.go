@@ -30,8 +30,8 @@ const (
 // maxSocketPath is what sun_path takes on Linux besides its NUL (unix(7)).
 const maxSocketPath = 107
 
-// FailoverTimeout bounds attempts to connect while no process serves the room that
-// another one has locked.
+// FailoverTimeout bounds attempts to connect while a process has locked the room and
+// does not serve it.
 const FailoverTimeout = 10 * time.Second
 
 const (
