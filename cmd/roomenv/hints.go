@@ -31,13 +31,16 @@ var roomHints = []struct {
 // manifest that is not there, and for the local room.
 func withHints(err error) error {
 	if errors.Is(err, render.ErrLoadsCode) {
-		err = hint(err, "pass --allow NAME if everyone who can write the value may run code here")
+		err = hint(err, "pass --allow NAME, or list it under exec.allow, if everyone who can write the value may run code here")
 	}
 	if file, ok := errors.AsType[*manifest.Error](err); ok && errors.Is(file, fs.ErrNotExist) {
 		err = hint(err, "or name another file with -m")
 	}
 	if errors.Is(err, localroom.ErrDamaged) {
 		err = hint(err, "restore the store of the local room from a backup, or move it away to start with an empty room")
+	}
+	if stopped, ok := errors.AsType[*localroom.StoppedError](err); ok {
+		err = hint(err, fmt.Sprintf("continue it with `fg` in its terminal or `kill -CONT %d`, or end it", stopped.PID))
 	}
 	if errors.Is(err, localroom.ErrWrongKey) {
 		err = hint(err, "use the room.key file or the ROOMENV_ROOM_KEY that the store was created with")
