@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -83,12 +84,24 @@ func (a *app) localDialer() (*roomDialer, error) {
 			Token: func(context.Context) (secret.Value, error) {
 				return local.Token(name, a.env.Name(), scope)
 			},
-			DialContext: local.DialContext,
-			Logger:      a.log,
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := local.DialContext(ctx, network, address)
+				if err != nil {
+					err = localError{err}
+				}
+				return conn, err
+			},
+			Logger: a.log,
 		}, nil
 	}
 	return &roomDialer{config, local.Close, local.Suspend}, nil
 }
+
+// A localError is why there is no connection to the local room: nothing of it is a
+// matter of the network.
+type localError struct{ error }
+
+func (e localError) Unwrap() error { return e.error }
 
 // openRoom opens the local room. Any user who can read its directory is its admin.
 func (a *app) openRoom(options localroom.Options) (*localroom.Room, error) {
@@ -102,7 +115,11 @@ func (a *app) openRoom(options localroom.Options) (*localroom.Room, error) {
 			return nil, fmt.Errorf("ROOMENV_ROOM_KEY: %w", err)
 		}
 	}
-	return localroom.Open(dir, options)
+	local, err := localroom.Open(dir, options)
+	if err != nil {
+		err = localError{err}
+	}
+	return local, err
 }
 
 // verifyKey finds the keys that tokens for the local room may be signed with,

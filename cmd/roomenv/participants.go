@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/room"
 )
 
@@ -35,10 +34,10 @@ listed twice.`,
 				rows, all := [][]string{{"NAME", "ROLE", "ID"}}, []participant{}
 				for _, p := range c.Messaging().Participants() {
 					rows = append(rows, []string{p.Name(), p.Role, p.ID})
-					all = append(all, participant{text.Printable(p.ID, 0), text.Printable(p.Name(), 0), text.Printable(p.Role, 0)})
+					all = append(all, participant{p.ID, p.Name(), p.Role})
 				}
 				if asJSON {
-					return printJSON(cmd.OutOrStdout(), all)
+					return printJSON(cmd.OutOrStdout(), all, "  ")
 				}
 				return printTable(cmd.OutOrStdout(), rows)
 			})

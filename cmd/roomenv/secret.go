@@ -35,7 +35,7 @@ func newSecretList(a *app) *cobra.Command {
 		Short: "List the secrets of this identity, without their values",
 		Long: `List the secrets of this identity and, in a room that lists them, those that other
 participants delegated to it, without their values.`,
-		Args:  cobra.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withSecrets(cmd.Context(), func(s *room.Secrets) error {
 				list, err := s.List(cmd.Context())
@@ -55,7 +55,7 @@ participants delegated to it, without their values.`,
 					all[i] = secret{s.ID, s.Type, s.Name, nullable(s.DelegatedTo), nullable(s.DelegatedBy)}
 				}
 				if asJSON {
-					return printJSON(cmd.OutOrStdout(), all)
+					return printJSON(cmd.OutOrStdout(), all, "  ")
 				}
 				return printTable(cmd.OutOrStdout(), rows)
 			})
