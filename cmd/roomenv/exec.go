@@ -64,7 +64,7 @@ is not found, 126 if it cannot be run, and 125 if roomenv itself fails.`,
 	command, policy := &e.consumer.Command, &e.config.Policy
 	flags.StringArrayVarP(&e.config.Files, "manifest", "m", nil, "read this manifest `file`; repeat to layer files, later files override earlier ones")
 	a.roomFlags(flags)
-	flags.StringVar(&e.config.Dir, "dir", "", "`directory` on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm)")
+	flags.StringVar(&e.config.Dir, "dir", "", "`directory` on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, $RUNTIME_DIRECTORY/roomenv, /run/roomenv or /dev/shm)")
 	flags.BoolVar(&e.once, "once", false, "replace roomenv with the command, which then has its PID")
 	flags.BoolVar(&policy.Pristine, "pristine", false, "inherit only the variables that the manifest names")
 	namesFlag(flags, &policy.Strip, "strip", "do not inherit the variable `name`, such as MESHAGENT_TOKEN (repeatable)", inheritable)

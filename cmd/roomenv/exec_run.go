@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -18,6 +20,7 @@ import (
 	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/internal/filewatch"
 	"github.com/roomenv/roomenv/internal/status"
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/internal/tokenserver"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
@@ -37,11 +40,19 @@ type execution struct {
 	runner   *runner.Runner
 	rooms    atomic.Pointer[roomSource] // nil: not open
 	progress *progress
+	notify   func(report string) // to the service manager; nil without one
 }
 
 // run returns the exit code.
 func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err error) {
 	e.configure(flags)
+	if !e.once {
+		leave, err := e.joinService()
+		if err != nil {
+			return exitFailure, err
+		}
+		defer leave()
+	}
 	tokenFile := filewatch.New()
 	if e.env.TokenFile != "" {
 		tokenFile = filewatch.New(e.env.TokenFile) // before it is read
@@ -125,6 +136,9 @@ func (e *execution) openRooms() (fetch.Source, error) {
 	s := &roomSource{roomsource.New(rooms.dial), rooms}
 	s.OnRequest = func(p roomsource.RequestStatus) {
 		e.progress.observe(p)
+		if e.notify != nil && p.Stage != roomsource.Done {
+			e.notify(fmt.Sprintf("STATUS=Waiting for %s\nEXTEND_TIMEOUT_USEC=%d", text.Printable(p.From, 0), time.Until(p.Deadline).Microseconds()))
+		}
 		if p.Err != nil {
 			e.log.Info("request failed", "reference", p.Target, "error", p.Err)
 		}

@@ -80,6 +80,7 @@ else in ~/.local/share/roomenv.`,
 		newRoom(a),
 		newManifest(),
 		newMonitor(signals),
+		newOwnPID(signals),
 		newVersion(),
 	)
 	fill(root)

@@ -153,6 +153,7 @@ func requestID(ts *testscript.TestScript, _ bool, _ []string) {
 //	exit CODE     ends with CODE
 //	kill SIGNAL   ends by that signal, by number
 //	cat           copies stdin to stdout
+//	notify MESSAGE...   tells the service manager, with an open pipe
 //	record LOG NAME...  writes to LOG what becomes of it, see recordEvents
 //	get URL             prints status and body of an answer; a name that is no URL is
 //	                    that of a client of the token endpoint
@@ -186,6 +187,8 @@ func child() {
 		select {}
 	case "get":
 		get(args[1])
+	case "notify":
+		notifyService(args[1:])
 	case "record":
 		recordEvents(args[1], args[2:])
 	case "cat":

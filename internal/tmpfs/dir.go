@@ -53,8 +53,9 @@ var ours = regexp.MustCompile(`^(current|next|revision-[0-9]+|partial-[A-Z2-7]+)
 
 // Open opens the directory at path, and creates it if it does not exist. Without a path
 // it creates a directory for this process alone, in the first of these that is usable:
-// $XDG_RUNTIME_DIR/roomenv, /run/roomenv, /dev/shm/roomenv-UID and, if another user has
-// taken that name, /dev/shm/roomenv-UID-RANDOM.
+// $XDG_RUNTIME_DIR/roomenv, $RUNTIME_DIRECTORY/roomenv, /run/roomenv,
+// /dev/shm/roomenv-UID and, if another user has taken that name,
+// /dev/shm/roomenv-UID-RANDOM.
 //
 // A directory must be on a tmpfs or ramfs, belong to the user and be closed to all
 // other users, who must not be able to replace it (package trustedpath), and path must
@@ -238,6 +239,10 @@ func shm() string { return "/dev/shm/roomenv-" + strconv.Itoa(os.Geteuid()) }
 func bases() []string {
 	var paths []string
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		paths = append(paths, filepath.Join(dir, "roomenv"))
+	}
+	// The first of those that systemd makes for a service (systemd.exec(5)).
+	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); filepath.IsAbs(dir) {
 		paths = append(paths, filepath.Join(dir, "roomenv"))
 	}
 	suffixed, _ := filepath.Glob(shm() + "-*")
