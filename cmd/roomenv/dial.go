@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/fetch/roomsource"
@@ -147,9 +148,25 @@ func (a *app) dataDir() (string, error) {
 	return filepath.Join(home, ".local", "share", "roomenv"), nil
 }
 
-// withSecrets runs do with the secrets of the room that the user chose.
-func (a *app) withSecrets(ctx context.Context, do func(*room.Secrets) error) error {
-	return a.withRoom(ctx, func(*room.Config) {}, func(c *room.Client) error { return do(c.Secrets()) })
+const (
+	// answerTimeout bounds how long a room may take for the answer of a command.
+	answerTimeout = 2 * time.Minute
+	// slowAnswer is how long it takes until stderr says what roomenv waits for.
+	slowAnswer = 3 * time.Second
+)
+
+// withSecrets runs do with the secrets of the room that the user chose, for no longer
+// than answerTimeout.
+func (a *app) withSecrets(ctx context.Context, do func(context.Context, *room.Secrets) error) error {
+	return a.withAnswer(ctx, func(ctx context.Context, c *room.Client) error { return do(ctx, c.Secrets()) })
+}
+
+// withAnswer is withSecrets for all of a room.
+func (a *app) withAnswer(ctx context.Context, do func(context.Context, *room.Client) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("no answer within %v", answerTimeout))
+	defer cancel()
+	defer time.AfterFunc(slowAnswer, func() { fmt.Fprintln(os.Stderr, "roomenv: waiting for the room to answer") }).Stop()
+	return a.withRoom(ctx, func(*room.Config) {}, func(c *room.Client) error { return do(ctx, c) })
 }
 
 // withRoom runs do in the room that the user chose.

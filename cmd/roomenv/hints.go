@@ -35,7 +35,7 @@ var localHints = []struct {
 	{localroom.ErrDamaged, "restore the store of the local room from a backup, or move it away to start with an empty room"},
 	{localroom.ErrWrongKey, "use the room.key file or the ROOMENV_ROOM_KEY that the store was created with"},
 	{syscall.EROFS, "set ROOMENV_DATA to a directory that is not on a read-only file system"},
-	{syscall.ENOSPC, "free space in the data directory, or set ROOMENV_DATA to another one"},
+	{syscall.ENOSPC, "free space in the data directory, or set ROOMENV_DATA to a different one"},
 	{syscall.EDQUOT, "free space in the data directory: the quota is exceeded"},
 }
 

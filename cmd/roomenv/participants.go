@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"slices"
@@ -27,8 +28,8 @@ func newParticipants(a *app) *cobra.Command {
 listed twice.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withRoom(cmd.Context(), func(*room.Config) {}, func(c *room.Client) error {
-				if err := c.Messaging().Enable(cmd.Context()); err != nil {
+			return a.withAnswer(cmd.Context(), func(ctx context.Context, c *room.Client) error {
+				if err := c.Messaging().Enable(ctx); err != nil {
 					return fmt.Errorf("list participants: %w", err)
 				}
 				rows, all := [][]string{{"NAME", "ROLE", "ID"}}, []participant{}

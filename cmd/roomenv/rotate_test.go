@@ -205,7 +205,7 @@ func storm() {
 	if err := a.init(newSecret(&a)); err != nil {
 		panic(err)
 	}
-	err := a.withSecrets(context.Background(), func(s *room.Secrets) error {
+	err := a.withSecrets(context.Background(), func(ctx context.Context, s *room.Secrets) error {
 		for _, value := range os.Args[2:] {
 			if err := s.Set(context.Background(), room.NewSecret{ID: os.Args[1], Value: secret.New([]byte(value))}); err != nil {
 				return err
