@@ -30,9 +30,8 @@ func (a *app) hasToken() bool { return a.env.TokenFile != "" || a.env.Token.Len(
 
 // A roomDialer connects to rooms by name; "" is the one that the user chose.
 type roomDialer struct {
-	config  func(name string) (room.Config, error)
-	close   func() error
-	suspend func() (resume func()) // while this process is stopped; nil is nothing
+	config func(name string) (room.Config, error)
+	close  func() error
 }
 
 func (d *roomDialer) dial(ctx context.Context, name string) (*room.Client, error) {
@@ -92,10 +91,11 @@ func (a *app) localDialer() (*roomDialer, error) {
 				}
 				return conn, err
 			},
-			Logger: a.log,
+			Failover: localroom.FailoverTimeout,
+			Logger:   a.log,
 		}, nil
 	}
-	return &roomDialer{config, local.Close, local.Suspend}, nil
+	return &roomDialer{config, local.Close}, nil
 }
 
 // A localError is why there is no connection to the local room: nothing of it is a
@@ -104,23 +104,25 @@ type localError struct{ error }
 
 func (e localError) Unwrap() error { return e.error }
 
-// openRoom opens the local room. Any user who can read its directory is its admin.
+// openRoom opens the local room. Any user who can read its directory is its admin. A
+// process that is stopped releases it first.
 func (a *app) openRoom(options localroom.Options) (*localroom.Room, error) {
 	dir, err := a.dataDir()
 	if err != nil {
 		return nil, err
 	}
-	options.VerifyKey, options.Logger = a.verifyKey, a.log
+	options.Server.Key, options.Server.Logger = a.verifyKey, a.log
 	if a.RoomKey.Len() > 0 {
 		if options.Key, err = localroom.ParseKey(a.RoomKey); err != nil {
 			return nil, fmt.Errorf("ROOMENV_ROOM_KEY: %w", err)
 		}
 	}
-	local, err := localroom.Open(dir, options)
+	r, err := localroom.Open(dir, options)
 	if err != nil {
-		err = localError{err}
+		return nil, localError{err}
 	}
-	return local, err
+	a.signals.OnSuspend(r.Suspend)
+	return r, nil
 }
 
 // verifyKey finds the keys that tokens for the local room may be signed with,

@@ -55,6 +55,9 @@ func withHints(err error) error {
 			err = hint(err, h.text)
 		}
 	}
+	if stopped, ok := errors.AsType[*localroom.StoppedError](err); ok {
+		err = hint(err, fmt.Sprintf("continue it with `fg` in its terminal or `kill -CONT %d`, or end it", stopped.PID))
+	}
 	table, ok := errors.AsType[*fetch.Error](err)
 	if !ok {
 		return err
