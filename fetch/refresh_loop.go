@@ -28,8 +28,6 @@ const (
 	// headStart is how long it takes until a group is watched, which fetches all of
 	// its values once more: for a command that exits at once that is in vain.
 	headStart = 100 * time.Millisecond
-	// The pause before a group is watched again that pushes no more.
-	minRewatch, maxRewatch = time.Second, 30 * time.Second
 )
 
 // A refreshLoop is one run of a [Refresher]. One goroutine, that of run, owns all of
@@ -386,7 +384,7 @@ func (l *refreshLoop) snapshot() *Snapshot {
 
 // watch receives changes of g for as long as it pushes them.
 func (l *refreshLoop) watch(w Watcher, g *groupState) {
-	pause := retry.Backoff{Min: minRewatch, Max: maxRewatch}
+	pause := retry.Outage()
 	for timer := time.NewTimer(headStart); ; timer.Reset(pause.Next()) {
 		select {
 		case <-l.ctx.Done():

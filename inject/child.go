@@ -1,7 +1,9 @@
 package inject
 
 import (
+	"fmt"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +27,9 @@ type child struct {
 
 	inner     *innerTerminal // what the child runs on instead of ours, or nil
 	monitored bool           // see Command
+
+	refused     func(error) // reports a signal that was not delivered, or nil
+	undelivered []syscall.Signal
 }
 
 // start starts the child of c.
@@ -103,7 +108,7 @@ func (c *child) forward(sig syscall.Signal) {
 		case sig == unix.SIGCONT:
 			c.inner.attach()
 		}
-		_ = unix.Kill(c.pid, sig)
+		c.kill(c.pid, sig)
 		return
 	}
 	if c.terminal >= 0 {
@@ -116,11 +121,21 @@ func (c *child) forward(sig syscall.Signal) {
 		if sig == unix.SIGCONT && c.ownGroup {
 			// fg and bg of the shell are for the job, which to the shell is our group.
 			c.moveForeground(unix.Getpgrp(), c.pid)
-			_ = unix.Kill(-c.pid, sig)
+			c.kill(-c.pid, sig)
 			return
 		}
 	}
-	_ = unix.Kill(c.pid, sig)
+	c.kill(c.pid, sig)
+}
+
+// kill signals a process, or a group for a negative number. A command that has become
+// another user, as sudo does, cannot be signaled without CAP_KILL: that is reported once
+// for each signal.
+func (c *child) kill(target int, sig syscall.Signal) {
+	if err := unix.Kill(target, sig); err == unix.EPERM && c.refused != nil && !slices.Contains(c.undelivered, sig) {
+		c.undelivered = append(c.undelivered, sig)
+		c.refused(fmt.Errorf("send %s to process %d: %w", unix.SignalName(sig), c.pid, err))
+	}
 }
 
 // escalates reports whether sig, while the child is stopping, has it killed.

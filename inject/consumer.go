@@ -267,6 +267,8 @@ func (c *Consumer) observe(e Event) {
 			attrs = append(attrs, "error", e.Err)
 		}
 		c.log().Warn("command crashed", attrs...)
+	case EventSignalRefused:
+		c.log().Warn("signal not delivered", "error", e.Err)
 	case EventHookFailed:
 		level := slog.LevelWarn
 		if e.Failures > 1 { // it was logged

@@ -57,6 +57,7 @@ func (l *loop) start(c Command) (*instance, error) {
 		p.output.close()
 		return nil, err
 	}
+	p.refused = func(err error) { l.observe(Event{Kind: EventSignalRefused, Err: err}) }
 	p.output.start()
 	l.processes[p.pid] = p
 	l.instances = append(l.instances, p)
@@ -104,7 +105,7 @@ func (p *instance) signalGroup(sig syscall.Signal) {
 	} else if p.exited {
 		return
 	}
-	_ = unix.Kill(target, sig)
+	p.kill(target, sig)
 	_ = unix.Kill(target, unix.SIGCONT)
 }
 

@@ -124,5 +124,5 @@ func startError(name, path string, err error) error {
 }
 
 func userError(name string, err error) error {
-	return &StartError{name, ErrNoProcess, fmt.Errorf("change user: %w", err), "changing the user requires root, or CAP_SETUID and CAP_SETGID"}
+	return &StartError{name, ErrNoProcess, fmt.Errorf("change user: %w", err), "changing the user requires root, or CAP_SETUID and CAP_SETGID, and CAP_KILL to signal it"}
 }

@@ -81,6 +81,9 @@ func fork(c Command, sys *syscall.SysProcAttr) (pid int, err error) {
 	for _, f := range c.ExtraFiles {
 		files = append(files, fd(f, ^uintptr(0)))
 	}
+	if c.User != nil && !maySignal(int(c.User.Uid)) {
+		return 0, userError(name, unix.EPERM)
+	}
 	sys.Credential = c.User
 	attr := &syscall.ProcAttr{Env: c.Env, Files: files, Sys: sys}
 	pid, err = syscall.ForkExec(path, c.Args, attr)

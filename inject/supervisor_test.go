@@ -591,7 +591,13 @@ func TestOverlapNewestWins(t *testing.T) {
 
 // What is withdrawn is dropped at once, be it started already. The old child stays.
 func TestOverlapWithdraw(t *testing.T) {
-	x := supervise(t, inject.Supervisor{Overlap: true, Ready: never}, serve)
+	gate := filepath.Join(t.TempDir(), "gate")
+	if err := unix.Mkfifo(gate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The second ends once the gate is opened, so that the third update waits until then.
+	x := supervise(t, inject.Supervisor{Overlap: true, Ready: never}, `trap '[ $N = 2 ] && read word <`+gate+`; echo end $N; exit 0' TERM; echo start $N
+		while :; do read word || word=; [ "$word" = exit ] && exit $N; done`)
 	x.expect("start 1")
 	second := x.restart(2)
 	x.expect("start 2")
@@ -600,6 +606,7 @@ func TestOverlapWithdraw(t *testing.T) {
 	outcome(t, waiting, inject.ErrDropped)
 	outcome(t, second, inject.ErrDropped)
 	outcome(t, withdrawn, nil)
+	write(t, gate, "open\n", 0)
 	x.expect("end 2")
 	third := x.restart(3)
 	x.both("start 3", "end 1")

@@ -31,3 +31,6 @@ func setNoNewPrivs() error { return errors.ErrUnsupported }
 func reaper() bool { return false }
 
 func groupAlive(group int) bool { return unix.Kill(-group, 0) != unix.ESRCH }
+
+// maySignal is true: who can change the user is root.
+func maySignal(int) bool { return true }

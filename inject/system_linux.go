@@ -41,6 +41,16 @@ func fromBackground(change func() error) error {
 // executes, permanently (prctl(2), PR_SET_NO_NEW_PRIVS).
 func setNoNewPrivs() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }
 
+// maySignal reports whether roomenv can signal the processes of a user (kill(2)).
+func maySignal(uid int) bool {
+	if uid == unix.Getuid() || uid == unix.Geteuid() {
+		return true
+	}
+	var data [2]unix.CapUserData // of version 3
+	err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0])
+	return err == nil && data[unix.CAP_KILL/32].Effective&(1<<(unix.CAP_KILL%32)) != 0
+}
+
 // reaper reports whether processes become children of roomenv when their parent has
 // exited: those of PID 1 and of subreapers do.
 func reaper() bool {

@@ -58,7 +58,7 @@ func (l *loop) advance() {
 	case u.Action == ActionKeep:
 		if p != nil && !p.exited {
 			for _, sig := range u.Signals {
-				_ = unix.Kill(p.pid, sig)
+				p.kill(p.pid, sig)
 			}
 		}
 		l.apply(u)

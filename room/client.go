@@ -30,8 +30,11 @@ const (
 	// dialAttempts bounds [Dial] where more would only delay the error.
 	dialAttempts = 3
 
-	minDelay = 500 * time.Millisecond
-	maxDelay = 30 * time.Second
+	// A connection has worked if it answered a call and lasted for steadyTime, or
+	// lasted for longTime: the backoff starts again after it. One that a room drops at
+	// once does not count.
+	steadyTime = time.Second
+	longTime   = 30 * time.Second
 )
 
 // Config says which room to enter, and as whom.
@@ -83,6 +86,7 @@ type Client struct {
 	mu      sync.Mutex
 	session Session
 	current *connection // the last one that was ready
+	used    bool        // current answered a call
 	lost    error       // why there is no connection; nil if there is one
 	err     error       // why the client is closed
 	lastID  uint64
@@ -94,7 +98,8 @@ type Client struct {
 // Dial joins a room and returns when the room is ready.
 //
 // After an error that may pass, such as a refused connection or the status 503, it
-// makes two more attempts within about a second, and then fails with [ErrUnreachable].
+// makes two more attempts within about a second, or when a room says Retry-After, and
+// then fails with [ErrUnreachable].
 // It fails at once with [ErrForbidden], [ErrNoRoom], [ErrRoomDisabled] and
 // [ErrClosed], and when ctx ends. A ctx without a deadline gets one of 30 seconds.
 // ctx has no effect after Dial returned.
@@ -125,8 +130,8 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.log = c.log.With("room", shown)
-	attempts := 0
-	k, err := c.connect(ctx, &retry.Backoff{Min: minDelay, Max: maxDelay}, func(err error) bool {
+	attempts, b := 0, retry.Outage()
+	k, err := c.connect(ctx, &b, func(err error) bool {
 		attempts++
 		return attempts < dialAttempts && mayPass(err)
 	})
@@ -192,7 +197,11 @@ func (c *Client) connect(ctx context.Context, b *retry.Backoff, again func(error
 			return nil, c.annotate(err)
 		}
 		c.logDisconnect(err)
-		if b.Wait(ctx) != nil {
+		after := retry.After(err)
+		if end, ok := ctx.Deadline(); ok && time.Until(end) < after {
+			return nil, c.annotate(err)
+		}
+		if b.WaitAfter(ctx, after) != nil {
 			return nil, c.annotate(fmt.Errorf("%w (%w)", err, ctx.Err()))
 		}
 		last = err
@@ -211,7 +220,7 @@ func (c *Client) attempt(ctx context.Context) (*connection, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.session, c.current, c.lost = k.session, k, nil
+	c.session, c.current, c.used, c.lost = k.session, k, false, nil
 	return k, nil
 }
 
@@ -245,13 +254,13 @@ func (c *Client) logDisconnect(err error) {
 // run keeps the client connected until it ends.
 func (c *Client) run(k *connection) {
 	defer c.cancel()
-	b := retry.Backoff{Min: minDelay, Max: maxDelay}
+	b := retry.Outage()
 	always := func(error) bool { return true }
 	for {
 		since := time.Now()
 		err := c.serve(k)
-		if time.Since(since) > maxDelay {
-			b.Reset() // not for a room that drops each connection at once
+		if c.worked(time.Since(since)) {
+			b.Reset()
 		}
 		c.presence.change(c.presence.off)
 		c.requeue()
@@ -271,6 +280,13 @@ func (c *Client) run(k *connection) {
 		c.tries = 0
 		c.log.Info("reconnected")
 	}
+}
+
+// worked reports whether the connection that lasted for d was of use.
+func (c *Client) worked(d time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return d > longTime || c.used && d >= steadyTime
 }
 
 // serve uses k until it drops, and returns why.

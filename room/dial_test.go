@@ -207,6 +207,79 @@ func TestDialGivesUp(t *testing.T) {
 	}
 }
 
+// A room that asks for time gets it (RFC 9110 section 10.2.3), up to a minute, from a
+// client that joins and from one that was in.
+func TestRetryAfter(t *testing.T) {
+	date := func(after time.Duration) string { return time.Now().Add(after).UTC().Format(http.TimeFormat) }
+	for name, of := range map[string]struct {
+		status            int
+		value             func() string
+		shortest, longest time.Duration
+	}{
+		"seconds":    {503, func() string { return "7" }, 7 * time.Second, 8 * time.Second},
+		"429":        {429, func() string { return "7" }, 7 * time.Second, 8 * time.Second},
+		"date":       {503, func() string { return date(9 * time.Second) }, 8 * time.Second, 11 * time.Second},
+		"past":       {503, func() string { return date(-time.Hour) }, 0, time.Second},
+		"for long":   {503, func() string { return "86400" }, time.Minute, 62 * time.Second},
+		"no number":  {503, func() string { return "soon" }, 0, time.Second},
+		"other code": {500, func() string { return "7" }, 0, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var attempts []time.Time
+				ready := scripted(t, func(p *peer, n int) {
+					p.ready()
+					if n > 0 {
+						p.hold()
+					}
+				})
+				reject := true
+				config := listenInBubble(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					attempts = append(attempts, time.Now())
+					if reject = !reject; !reject { // the first and the third
+						w.Header().Set("Retry-After", of.value())
+						w.WriteHeader(of.status)
+						return
+					}
+					ready.ServeHTTP(w, r)
+				}))
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+				defer cancel()
+				c, err := room.Dial(ctx, config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				if len(attempts) != 4 {
+					t.Fatalf("%d attempts", len(attempts))
+				}
+				for _, i := range []int{1, 3} {
+					if d := attempts[i].Sub(attempts[i-1]); d < of.shortest || d > of.longest {
+						t.Errorf("attempt %d came after %v, want %v to %v", i, d, of.shortest, of.longest)
+					}
+				}
+				_ = c.Close()
+			})
+		})
+	}
+}
+
+// A client that cannot wait for as long as the room asks says so at once.
+func TestRetryAfterDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		config := listenInBubble(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "31")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}))
+		start := time.Now()
+		_, err := room.Dial(t.Context(), config)
+		if !errors.Is(err, room.ErrUnreachable) || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), "31s") || time.Since(start) > time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
 // Clients that lose their room at once do not come back at once.
 func TestJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/roomenv/roomenv/internal/cork"
 	"github.com/roomenv/roomenv/internal/notify"
+	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
@@ -110,7 +112,7 @@ func (c *Client) handshake(ctx context.Context) (*connection, error) {
 		rwc, ok := resp.Body.(io.ReadWriteCloser)
 		if !ok || resp.StatusCode != http.StatusSwitchingProtocols {
 			_ = resp.Body.Close() // which may be endless
-			return nil, statusError(resp.StatusCode)
+			return nil, statusError(resp)
 		}
 		line = cork.New(rwc)
 		resp.Body = line
@@ -130,8 +132,12 @@ func (c *Client) handshake(ctx context.Context) (*connection, error) {
 	return nil, cause(err)
 }
 
+// maxRetryAfter bounds how long a room may keep a client away that it has not rejected.
+const maxRetryAfter = time.Minute
+
 // statusError includes no text of the server.
-func statusError(status int) error {
+func statusError(resp *http.Response) error {
+	status := resp.StatusCode
 	switch status {
 	case http.StatusForbidden:
 		return fmt.Errorf("%w (status 403): it may be expired or for a different room", ErrForbidden)
@@ -140,7 +146,13 @@ func statusError(status int) error {
 	case http.StatusLocked:
 		return fmt.Errorf("%w (status 423)", ErrRoomDisabled)
 	}
-	return fmt.Errorf("status %d %s", status, http.StatusText(status))
+	err := fmt.Errorf("status %d %s", status, http.StatusText(status))
+	// Without a minimum this is the Retry-After of the response (RFC 9110 section
+	// 10.2.3), or 0.
+	if after := retryablehttp.DefaultBackoff(0, 0, 0, resp); after > 0 {
+		return &retry.AfterError{Err: err, Delay: min(after, maxRetryAfter)}
+	}
+	return err
 }
 
 // cause is err without the URLs that net/http puts around it: their query may

@@ -197,6 +197,7 @@ func (c *Client) respond(m wire.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r := c.pending[m.ID]; r != nil && r.inFlight {
+		c.used = true
 		delete(c.pending, m.ID)
 		r.answer <- answer{payload: m.Payload, sent: r.sent}
 	}

@@ -388,12 +388,16 @@ func TestRoomAway(t *testing.T) {
 		}
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		for i := 8; i < len(attempts); i++ {
-			if d := attempts[i].Sub(attempts[i-1]); d < 15*time.Second || d > 30*time.Second {
-				t.Errorf("attempt %d came after %v", i, d)
+		for i := 1; i < len(attempts); i++ {
+			longest := min(max(2*time.Second, time.Second+attempts[i-1].Sub(attempts[0])/8), 30*time.Second)
+			if d := attempts[i].Sub(attempts[i-1]); d < 500*time.Millisecond || d > longest {
+				t.Errorf("attempt %d came after %v, want at most %v", i, d, longest)
 			}
 		}
-		if n := len(attempts); n < 20 || n > 60 {
+		if last := attempts[len(attempts)-1].Sub(attempts[len(attempts)-2]); last < 15*time.Second {
+			t.Errorf("after ten minutes an attempt came after %v", last)
+		}
+		if n := len(attempts); n < 30 || n > 90 {
 			t.Errorf("%d attempts in 11 minutes", n)
 		}
 		down.Store(false)
@@ -413,7 +417,7 @@ func TestRoomThatDropsUs(t *testing.T) {
 			p.ready()
 		})))
 		time.Sleep(10 * time.Minute)
-		if n := n.Load(); n < 20 || n > 60 {
+		if n := n.Load(); n < 30 || n > 90 {
 			t.Errorf("%d connections in 10 minutes", n)
 		}
 	})
@@ -589,31 +593,52 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// A room that drops connections at once is left alone for longer and longer; one
-// that drops them now and then is not.
+// A room that drops connections at once is left alone for longer and longer; one that
+// drops them now and then is not, and neither is one that answers meanwhile.
 func TestReconnectDelay(t *testing.T) {
-	for lasts, within := range map[time.Duration][2]time.Duration{
-		time.Millisecond: {15 * time.Second, 30 * time.Second},
-		time.Minute:      {0, 500 * time.Millisecond},
+	const soon = 500 * time.Millisecond
+	for name, of := range map[string]struct {
+		lasts             time.Duration
+		answers           bool
+		shortest, longest time.Duration
+	}{
+		"drops at once":               {lasts: time.Millisecond, shortest: 15 * time.Second, longest: 30 * time.Second},
+		"answers, and drops at once":  {lasts: time.Millisecond, answers: true, shortest: 15 * time.Second, longest: 30 * time.Second},
+		"drops without an answer":     {lasts: time.Second, shortest: 15 * time.Second, longest: 30 * time.Second},
+		"answers for a second":        {lasts: time.Second, answers: true, longest: soon},
+		"lasts a minute, and is idle": {lasts: time.Minute, longest: soon},
 	} {
-		t.Run(lasts.String(), func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				enough := make(chan time.Duration)
 				var dropped atomic.Int64 // Unix time in ns
 				c := dial(t, listenInBubble(t, scripted(t, func(p *peer, n int) {
 					delay := time.Since(time.Unix(0, dropped.Load()))
 					p.ready()
-					if n == 10 {
+					if n == 50 {
 						enough <- delay
 					} else {
-						defer time.AfterFunc(lasts, func() { _ = p.ws.CloseNow() }).Stop()
+						defer time.AfterFunc(of.lasts, func() { _ = p.ws.CloseNow() }).Stop()
+					}
+					if of.answers {
+						p.serve(func(call) wire.Content { return text("v") })
 					}
 					p.hold()
 					dropped.Store(time.Now().UnixNano())
 				})))
-				if delay := <-enough; delay < within[0] || delay > within[1] {
-					t.Errorf("after 10 connections the delay is %v", delay)
+				ctx, cancel := context.WithCancel(t.Context())
+				var asking sync.WaitGroup
+				asking.Go(func() {
+					for of.answers && ctx.Err() == nil {
+						_, _ = get(ctx, c, "k")
+						time.Sleep(of.lasts / 2)
+					}
+				})
+				if delay := <-enough; delay < of.shortest || delay > of.longest {
+					t.Errorf("after 50 connections the delay is %v", delay)
 				}
+				cancel()
+				asking.Wait()
 				_ = c.Close()
 			})
 		})

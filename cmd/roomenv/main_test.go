@@ -41,18 +41,22 @@ import (
 //	pid                     sets PID to that of the last command in the background
 //	status REGEXP           waits until `roomenv status --json` of it matches
 //	storm ID VALUE...       a program that sets a secret to one value right after the other
+//	refused CALL ARG...     runs ARG... where the kernel refuses that system call, by number; Linux only
 //
 // and the conditions root: the user is; and unshare: one may mount a tmpfs of one's own.
 func TestMain(m *testing.M) {
 	if os.Args[0] == selfPath {
 		main() // as the monitor; testscript goes by names
 	}
-	testscript.Main(tests{m}, map[string]func(){
-		"roomenv": main,
-		"as":      as,
-		"child":   child,
-		"storm":   storm,
-	})
+	testscript.Main(tests{m}, programs)
+}
+
+// programs are what scripts run as themselves. Those of one system are added there.
+var programs = map[string]func(){
+	"roomenv": main,
+	"as":      as,
+	"child":   child,
+	"storm":   storm,
 }
 
 // tests has what the tests start begin with the default action of all signals, also

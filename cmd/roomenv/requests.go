@@ -8,10 +8,10 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
-	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -28,8 +28,41 @@ import (
 type requests struct {
 	asJSON, once, web, open bool
 	listen                  string
-	url                     string // answered by the source below
-	source                  valueSource
+	auto                    automatic
+}
+
+// automatic is which requests are answered without a person, and how.
+type automatic struct {
+	url      string
+	typ      string        // "" is every type
+	names    []string      // that may get the value; "*" is every name
+	duration time.Duration // until roomenv exits; 0 is without limit
+	source   valueSource
+}
+
+// check fails unless the flags that are set go together.
+func (o *automatic) check() error {
+	switch {
+	case !o.source.given() && (o.url != "" || o.typ != "" || len(o.names) > 0 || o.duration != 0):
+		return errors.New("--url, --for, --type and --duration require --from-file or --from-command")
+	case !o.source.given():
+		return nil
+	case o.url == "":
+		return errors.New("--from-file and --from-command require --url")
+	case len(o.names) == 0 || slices.Contains(o.names, ""):
+		return hint(errors.New("missing --for: the participants that may get the value"), "pass --for NAME, and repeat it for each of them")
+	case o.duration < 0:
+		return fmt.Errorf("invalid --duration %s: want a duration such as 8h or 30m", o.duration)
+	}
+	return nil
+}
+
+// selects reports whether r is answered. Who asks and who gets the value may be two
+// participants, which both have to be named.
+func (o *automatic) selects(r approval.Request) bool {
+	named := func(name string) bool { return slices.Contains(o.names, "*") || name != "" && slices.Contains(o.names, name) }
+	return r.State == approval.Pending && r.Kind == approval.Secret && r.URL == o.url && (o.typ == "" || r.Type == o.typ) &&
+		named(r.From) && named(r.StoredFor)
 }
 
 // errOnce ends a view with --once.
@@ -38,23 +71,26 @@ var errOnce = errors.New("one request is closed")
 func newRequests(a *app) *cobra.Command {
 	var o requests
 	cmd := &cobra.Command{
-		Use:   "requests [--once] [--json | --web | --url U (--from-file F | --from-command C)]",
+		Use:   "requests [--once] [--json | --web | --url U --for NAME (--from-file F | --from-command C)]",
 		Short: "Receive and answer requests from other participants",
 		Long: `Join the room with your identity and receive requests for secrets and for OAuth
 authorizations. In a terminal it prompts for each answer; with --web it serves a page
 to answer on. Otherwise it prints each request, with the ID for
 ` + "`roomenv requests answer`" + `.
 
+With --from-file or --from-command it answers the requests for one URL by itself, of
+the participants that --for names, and prints the others.
+
 It receives the requests that arrive while it runs. The room stores the answer and
 sends it to the requester.`,
 		Example: `  roomenv requests
   roomenv requests --web --open
-  roomenv requests --url https://stripe.com --from-command 'pass show stripe'
+  roomenv requests --url https://stripe.com --for agent --from-command 'pass show stripe'
   roomenv requests --json --once`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.source.given() != (o.url != "") {
-				return errors.New("--url requires --from-file or --from-command, and vice versa")
+			if err := o.auto.check(); err != nil {
+				return err
 			}
 			return a.requests(cmd, &o)
 		},
@@ -65,8 +101,11 @@ sends it to the requester.`,
 	f.BoolVar(&o.web, "web", false, "serve a page, and print a link to it that works once")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "`host:port` of the page; port 0 selects a free port")
 	f.BoolVar(&o.open, "open", false, "open the page, and the consent pages of providers, in a browser")
-	f.StringVar(&o.url, "url", "", "answer requests for this `url` automatically")
-	o.source.flags(f)
+	f.StringVar(&o.auto.url, "url", "", "answer requests for this `url` automatically")
+	f.StringArrayVar(&o.auto.names, "for", nil, "`name` of a participant that may get an automatic answer; repeat for several; * is every participant")
+	f.StringVar(&o.auto.typ, "type", "", "answer only requests of this media `type` automatically")
+	f.DurationVar(&o.auto.duration, "duration", 0, "answer automatically for this `time`, such as 8h, then exit")
+	o.auto.source.flags(f)
 	cmd.MarkFlagsMutuallyExclusive("json", "web", "from-file", "from-command")
 	cmd.MarkFlagsMutuallyExclusive("web", "once")
 	a.roomFlags(cmd.PersistentFlags())
@@ -123,8 +162,8 @@ func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *ap
 	}
 	fmt.Fprintf(os.Stderr, "roomenv: waiting for requests to %s in the room %s\n", text.Printable(us.Name, 0), text.Printable(us.RoomName, 0))
 	switch {
-	case o.url != "":
-		return follow(ctx, inbox, func(r approval.Request) error { return o.answer(ctx, stdout, inbox, r) })
+	case o.auto.source.given():
+		return o.answerAll(ctx, stdout, inbox)
 	case term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())):
 		return o.prompt(ctx, inbox)
 	}
@@ -155,15 +194,34 @@ func (o *requests) printed(err error) error {
 	return err
 }
 
+// answerAll answers requests automatically until the duration is over. An answer that has
+// begun then is finished.
+func (o *requests) answerAll(ctx context.Context, stdout io.Writer, inbox *approval.Inbox) error {
+	limited := ctx
+	if o.auto.duration > 0 {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, o.auto.duration)
+		defer cancel()
+	}
+	err := follow(limited, inbox, func(r approval.Request) error { return o.answer(ctx, stdout, inbox, r) })
+	if ctx.Err() != nil || !errors.Is(err, limited.Err()) {
+		return err
+	}
+	if o.once {
+		return fmt.Errorf("no request was answered within %s", o.auto.duration)
+	}
+	return nil
+}
+
 // answer answers r automatically if the flags select it.
 func (o *requests) answer(ctx context.Context, stdout io.Writer, inbox *approval.Inbox, r approval.Request) error {
 	if err := printRequest(stdout, r); err != nil {
 		return err
 	}
-	if r.State != approval.Pending || r.Kind != approval.Secret || r.URL != o.url {
+	if !o.auto.selects(r) {
 		return nil
 	}
-	value, err := o.source.value(ctx)
+	value, err := o.auto.source.value(ctx)
 	if err != nil {
 		return err
 	}
@@ -188,7 +246,9 @@ func (o *requests) serve(ctx context.Context, stdout io.Writer, config approvalw
 	link := "http://" + listener.Addr().String() + page.Path()
 	fmt.Fprintf(stdout, "open %s\n", link)
 	if o.open {
-		openBrowser(link)
+		var browser browser
+		defer browser.close()
+		browser.open(link)
 	}
 	return page.Serve(ctx, listener)
 }
@@ -197,7 +257,9 @@ func (o *requests) prompt(ctx context.Context, inbox *approval.Inbox) error {
 	config := approvalterm.Config{Inbox: inbox, Once: o.once, RunCommand: commandValue}
 	config.ReadFile = func(path string) (secret.Value, error) { return readValue(strings.NewReader(""), path) }
 	if o.open {
-		config.OpenBrowser = openBrowser
+		var browser browser
+		defer browser.close()
+		config.OpenBrowser = browser.open
 	}
 	err := approvalterm.Run(ctx, config)
 	switch {
@@ -207,20 +269,6 @@ func (o *requests) prompt(ctx context.Context, inbox *approval.Inbox) error {
 		return exitError{code: 128 + 2} // as SIGINT would
 	}
 	return nil
-}
-
-// openBrowser is a convenience: the address was printed.
-func openBrowser(address string) {
-	opener := "xdg-open"
-	if runtime.GOOS == "darwin" {
-		opener = "open"
-	}
-	cmd := exec.Command(opener, address)
-	if err := cmd.Start(); err != nil {
-		fmt.Fprintf(os.Stderr, "roomenv: open browser: %v\n", err)
-		return
-	}
-	_ = cmd.Process.Release()
 }
 
 // printRequest prints a request for a person: whole while it is pending, one line

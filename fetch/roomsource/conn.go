@@ -8,11 +8,8 @@ import (
 	"github.com/roomenv/roomenv/room"
 )
 
-// The pause before a room is dialed again, which grows with each failure.
-const (
-	minRedial = time.Second
-	maxRedial = 30 * time.Second
-)
+// minRedial is the pause after a client that ends at once.
+const minRedial = time.Second
 
 // A roomConn is the connection to one room. Source.mu guards it.
 type roomConn struct {
@@ -78,7 +75,7 @@ func (s *Source) connect(name string) (*attempt, error) {
 	}
 	c := s.conns[name]
 	if c == nil {
-		c = &roomConn{backoff: retry.Backoff{Min: minRedial, Max: maxRedial}}
+		c = &roomConn{backoff: retry.Outage()}
 		s.conns[name] = c
 	} else if c.usable() {
 		return c.attempt, nil
@@ -92,10 +89,13 @@ func (s *Source) connect(name string) (*attempt, error) {
 		a.client, a.err = s.dial(s.ctx, name)
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		pause := minRedial
 		if a.err == nil {
 			c.backoff.Reset()
+		} else {
+			pause = max(c.backoff.Next(), retry.After(a.err))
 		}
-		a.retryAt = time.Now().Add(c.backoff.Next())
+		a.retryAt = time.Now().Add(pause)
 		close(a.done)
 		if a.renew {
 			c.reconnect()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/fetch/roomsource"
+	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/room"
 )
 
@@ -69,7 +70,7 @@ func TestCallsEndWithTheirContexts(t *testing.T) {
 }
 
 // The pause between two dials grows with each failure, up to half a minute, and has
-// jitter: rooms are not dialled by everybody at once.
+// jitter: rooms are not dialled by everybody at once. After a short outage it is short.
 func TestRedialBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dialled []time.Time
@@ -88,7 +89,7 @@ func TestRedialBacksOff(t *testing.T) {
 		}
 		gaps := map[time.Duration]bool{}
 		for i := range len(dialled) - 1 {
-			gap, longest := dialled[i+1].Sub(dialled[i]), min(time.Second<<min(i, 5), 30*time.Second)
+			gap, longest := dialled[i+1].Sub(dialled[i]), min(500*time.Millisecond<<min(i, 6), max(2*time.Second, dialled[i].Sub(dialled[0])/8), 30*time.Second)
 			if gap < longest/2 || gap > longest+100*time.Millisecond {
 				t.Errorf("dial %d came after %v, want %v to %v", i+2, gap, longest/2, longest)
 			}
@@ -96,6 +97,29 @@ func TestRedialBacksOff(t *testing.T) {
 		}
 		if len(dialled) < 10 || len(gaps) < 5 {
 			t.Errorf("%d dials, gaps %v", len(dialled), gaps)
+		}
+	})
+}
+
+// A room that asks for time is not dialed before.
+func TestRedialAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dialed []time.Time
+		s := roomsource.New(func(context.Context, string) (*room.Client, error) {
+			dialed = append(dialed, time.Now())
+			return nil, &retry.AfterError{Err: room.ErrUnreachable, Delay: 20 * time.Second}
+		})
+		for len(dialed) < 3 {
+			_, _ = s.Resolve(t.Context(), target("a"))
+			time.Sleep(100 * time.Millisecond)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		for i := range 2 {
+			if d := dialed[i+1].Sub(dialed[i]); d < 20*time.Second || d > 23*time.Second {
+				t.Errorf("dialed again after %v", d)
+			}
 		}
 	})
 }

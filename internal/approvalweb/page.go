@@ -33,12 +33,14 @@ var pages = sync.OnceValue(func() *template.Template {
 // A page is the data of page.html.
 type page struct {
 	Config
+	Base    string // path of the page
 	Pending []card
 	Ended   []card
 }
 
 type card struct {
 	approval.Request
+	Base    string
 	Left    time.Duration
 	Problem string // error of the last answer
 }
@@ -48,9 +50,9 @@ func (c card) Version() string { return string(c.State) + " " + c.Problem }
 
 // show renders the inbox, with a problem at the request with the id.
 func (s *Server) show(w http.ResponseWriter, status int, id, problem string) {
-	p := page{Config: s.config}
+	p := page{Config: s.config, Base: s.base}
 	for _, r := range s.config.Inbox.Requests() {
-		c := card{Request: r, Left: time.Until(r.Expires).Truncate(time.Second)}
+		c := card{Request: r, Base: s.base, Left: time.Until(r.Expires).Truncate(time.Second)}
 		if r.State != approval.Pending {
 			p.Ended = append(p.Ended, c)
 			continue

@@ -4,8 +4,9 @@
 // The page is rendered here and works without scripts; a small script keeps it
 // current. Nothing comes from another origin, and the content security policy
 // allows none. The link works once and sets a cookie; without it the server shows
-// nothing. It rejects requests for other hosts (DNS rebinding) and from other sites
-// (CSRF).
+// nothing. Browsers send cookies to every port of a host, so the page and its cookie are
+// at a random path. It rejects requests for other hosts (DNS rebinding) and from other
+// sites (CSRF).
 package approvalweb
 
 import (
@@ -45,6 +46,7 @@ type Server struct {
 	config  Config
 	handler http.Handler
 	session string // the value of the cookie
+	base    string // path of the page and its cookie, with a slash at both ends
 
 	mu   sync.Mutex
 	link string // "" when it was used
@@ -52,17 +54,17 @@ type Server struct {
 
 // New returns a page whose link is not used.
 func New(config Config) *Server {
-	s := &Server{config: config, link: rand.Text(), session: rand.Text()}
+	s := &Server{config: config, link: rand.Text(), session: rand.Text(), base: "/" + rand.Text() + "/"}
 	private := http.NewServeMux()
-	private.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { s.show(w, http.StatusOK, "", "") })
-	private.HandleFunc("GET /events", s.events)
-	private.HandleFunc("GET /requests/{id}/consent", s.consent)
-	private.Handle("POST /requests/{id}/provide", s.answer(s.provide))
-	private.Handle("POST /requests/{id}/reject", s.answer(s.reject))
-	private.Handle("POST /requests/{id}/redirected", s.answer(s.redirected))
+	private.HandleFunc("GET "+s.base+"{$}", func(w http.ResponseWriter, _ *http.Request) { s.show(w, http.StatusOK, "", "") })
+	private.HandleFunc("GET "+s.base+"events", s.events)
+	private.Handle("GET "+s.base+"requests/{id}/consent", onlyGet(s.consent))
+	private.Handle("POST "+s.base+"requests/{id}/provide", s.answer(s.provide))
+	private.Handle("POST "+s.base+"requests/{id}/reject", s.answer(s.reject))
+	private.Handle("POST "+s.base+"requests/{id}/redirected", s.answer(s.redirected))
 
 	public := http.NewServeMux()
-	public.HandleFunc("GET /enter/{link}", s.enter)
+	public.Handle("GET "+s.base+"enter/{link}", onlyGet(s.enter))
 	public.Handle("GET /assets/", http.FileServerFS(assets))
 	public.Handle("/", s.members(private))
 	s.handler = guard(http.NewCrossOriginProtection().Handler(public))
@@ -73,7 +75,7 @@ func New(config Config) *Server {
 func (s *Server) Path() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return "/enter/" + s.link
+	return s.base + "enter/" + s.link
 }
 
 // Serve serves the page until ctx ends.
@@ -99,6 +101,19 @@ func guard(next http.Handler) http.Handler {
 	})
 }
 
+// onlyGet rejects HEAD, which a pattern with GET matches too, so that a program that
+// looks at a link does not use it.
+func onlyGet(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			w.Header().Set("Allow", http.MethodGet)
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
+		next(w, r)
+	})
+}
+
 // enter takes the link and sets the cookie. The page refreshes itself instead of a
 // redirect, after which browsers do not send a strict cookie if the link was on a
 // different site.
@@ -112,11 +127,11 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case good:
 		http.SetCookie(w, &http.Cookie{ //nolint:gosec // not Secure: the page is served without TLS
-			Name: cookieName(r), Value: s.session, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
+			Name: cookieName(r), Value: s.session, Path: s.base, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		})
-		render(w, http.StatusOK, "enter", nil)
+		render(w, http.StatusOK, "enter", s.base)
 	case s.isMember(r):
-		render(w, http.StatusOK, "enter", nil)
+		render(w, http.StatusOK, "enter", s.base)
 	default:
 		notice(w, http.StatusForbidden, "This link was already used", "It works once. Continue in the browser that used it, or start roomenv requests --web again for a new link.")
 	}
@@ -140,7 +155,7 @@ func (s *Server) isMember(r *http.Request) bool {
 	return err == nil && equal(cookie.Value, s.session)
 }
 
-// cookieName has the port in it, since cookies do not tell ports apart.
+// cookieName has the port in it, for a browser that has the pages of several rooms.
 func cookieName(r *http.Request) string {
 	return "roomenv-" + (&url.URL{Host: r.Host}).Port()
 }
@@ -197,7 +212,7 @@ func (s *Server) answer(do func(r *http.Request, id string) error) http.Handler 
 			s.show(w, status(err), id, err.Error())
 			return
 		}
-		http.Redirect(w, r, "/", http.StatusSeeOther)
+		http.Redirect(w, r, s.base, http.StatusSeeOther)
 	})
 }
 

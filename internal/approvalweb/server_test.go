@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
@@ -58,7 +59,8 @@ func (r *fakeRoom) RejectAuthorization(_ context.Context, id, reason string) err
 type visitor struct {
 	t      *testing.T
 	client *http.Client
-	base   string
+	base   string // of the server
+	page   string // path of the page
 }
 
 // visit serves an inbox. The visitor has not used the link.
@@ -74,6 +76,7 @@ func visit(t *testing.T) (*approval.Inbox, *fakeRoom, *visitor, string) {
 	served := make(chan error, 1)
 	go func() { served <- page.Serve(ctx, l) }()
 	v := newVisitor(t, "http://"+l.Addr().String())
+	v.page, _, _ = strings.Cut(page.Path(), "enter/")
 	t.Cleanup(func() {
 		stop()
 		if err := <-served; err != nil {
@@ -92,7 +95,7 @@ func newVisitor(t *testing.T, base string) *visitor {
 		Jar:           jar,
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, base}
+	}, base, "/"}
 }
 
 func (v *visitor) do(method, path string, body io.Reader, header http.Header) (*http.Response, string) {
@@ -149,16 +152,16 @@ var stripe = approval.Request{ID: "1", Kind: approval.Secret, From: "agent", Sto
 func TestLinkWorksOnce(t *testing.T) {
 	inbox, room, v, link := visit(t)
 	add(t, inbox, stripe, room)
-	for _, path := range []string{"/", "/events", "/requests/1/consent", "/enter/", "/enter/guess", "/nothing"} {
+	for _, path := range []string{"/", v.page, v.page + "events", v.page + "requests/1/consent", v.page + "enter/", v.page + "enter/guess", "/nothing"} {
 		if status, body := v.get(path); status == http.StatusOK || strings.Contains(body, "stripe") {
 			t.Errorf("%s without the link: status %d", path, status)
 		}
 	}
-	if status, _ := v.post("/requests/1/provide", url.Values{"value": {"x"}}); status != http.StatusForbidden || room.said != "" {
+	if status, _ := v.post(v.page+"requests/1/provide", url.Values{"value": {"x"}}); status != http.StatusForbidden || room.said != "" {
 		t.Errorf("an answer without the link: status %d", status)
 	}
 	v.enter(link)
-	if status, body := v.get("/"); status != http.StatusOK || !strings.Contains(body, "https://stripe.com") {
+	if status, body := v.get(v.page); status != http.StatusOK || !strings.Contains(body, "https://stripe.com") {
 		t.Errorf("status %d: %s", status, body)
 	}
 	v.enter(link) // once more, with the cookie
@@ -168,11 +171,39 @@ func TestLinkWorksOnce(t *testing.T) {
 	}
 }
 
+// A program that looks at the link, such as one for previews, leaves it to the person.
+func TestLinkIsLookedAt(t *testing.T) {
+	_, _, v, link := visit(t)
+	if answer, _ := v.do(http.MethodHead, link, nil, nil); answer.StatusCode != http.StatusMethodNotAllowed || len(answer.Cookies()) != 0 {
+		t.Errorf("HEAD: status %d, cookies %v", answer.StatusCode, answer.Cookies())
+	}
+	v.enter(link)
+}
+
+// Browsers send cookies to all ports of a host, and other users may listen on them.
+func TestCookieStaysOnThePage(t *testing.T) {
+	_, _, v, link := visit(t)
+	v.enter(link)
+	var sent []*http.Cookie
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { sent = append(sent, r.Cookies()...) }))
+	defer other.Close()
+	for _, path := range []string{"/", "/evil", "/enter/", "/requests/1/consent"} {
+		answer, err := v.client.Get(other.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+	}
+	if len(sent) != 0 {
+		t.Errorf("another port gets %v", sent)
+	}
+}
+
 func TestCookie(t *testing.T) {
 	_, _, v, link := visit(t)
 	answer, _ := v.do(http.MethodGet, link, nil, nil)
 	cookies := answer.Cookies()
-	if len(cookies) != 1 || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteStrictMode || cookies[0].Path != "/" || cookies[0].Domain != "" ||
+	if len(cookies) != 1 || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteStrictMode || cookies[0].Path != v.page || len(v.page) < 26 || cookies[0].Domain != "" ||
 		!strings.HasSuffix(cookies[0].Name, v.base[strings.LastIndex(v.base, ":")+1:]) { // browsers do not tell ports apart
 		t.Errorf("cookies are %v", cookies)
 	}
@@ -181,7 +212,7 @@ func TestCookie(t *testing.T) {
 func TestHeaders(t *testing.T) {
 	_, _, v, link := visit(t)
 	v.enter(link)
-	for _, path := range []string{"/", "/nothing", "/assets/style.css"} {
+	for _, path := range []string{v.page, "/nothing", "/assets/style.css"} {
 		answer, _ := v.do(http.MethodGet, path, nil, nil)
 		policy := answer.Header.Get("Content-Security-Policy")
 		if !strings.HasPrefix(policy, "default-src 'none';") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "http") || strings.Contains(policy, "*") ||
@@ -190,7 +221,7 @@ func TestHeaders(t *testing.T) {
 		}
 	}
 	// Nothing on the page needs more than that, or another origin.
-	_, body := v.get("/")
+	_, body := v.get(v.page)
 	for _, bad := range []string{"style=", "onclick", "<style", "http:", "https:", "javascript:"} {
 		if strings.Contains(body, bad) {
 			t.Errorf("the page has %q", bad)
@@ -211,7 +242,7 @@ func TestOtherHosts(t *testing.T) {
 		"127.0.0.1" + port:              http.StatusOK,
 		"localhost" + port:              http.StatusForbidden, // it is us, without the cookie
 	} {
-		if answer, _ := v.do(http.MethodGet, "/", nil, http.Header{"Host": {host}}); answer.StatusCode != want {
+		if answer, _ := v.do(http.MethodGet, v.page, nil, http.Header{"Host": {host}}); answer.StatusCode != want {
 			t.Errorf("%s: status %d", host, answer.StatusCode)
 		}
 	}
@@ -229,7 +260,7 @@ func TestOtherSites(t *testing.T) {
 		"an old browser, sandbox": {"Origin": {"null"}},
 	} {
 		header.Set("Content-Type", "application/x-www-form-urlencoded")
-		if answer, _ := v.do(http.MethodPost, "/requests/1/provide", strings.NewReader("value=x"), header); answer.StatusCode != http.StatusForbidden || room.said != "" {
+		if answer, _ := v.do(http.MethodPost, v.page+"requests/1/provide", strings.NewReader("value=x"), header); answer.StatusCode != http.StatusForbidden || room.said != "" {
 			t.Errorf("%s: status %d", name, answer.StatusCode)
 		}
 	}
@@ -239,16 +270,16 @@ func TestProvide(t *testing.T) {
 	inbox, room, v, link := visit(t)
 	add(t, inbox, stripe, room)
 	v.enter(link)
-	if status, body := v.post("/requests/1/provide", url.Values{"value": {""}}); status != http.StatusUnprocessableEntity || !strings.Contains(body, "nothing was entered") {
+	if status, body := v.post(v.page+"requests/1/provide", url.Values{"value": {""}}); status != http.StatusUnprocessableEntity || !strings.Contains(body, "nothing was entered") {
 		t.Errorf("no value: status %d: %s", status, body)
 	}
-	if status, _ := v.post("/requests/1/provide", url.Values{"value": {" s k "}}); status != http.StatusSeeOther || room.said != "provide 1  s k " {
+	if status, _ := v.post(v.page+"requests/1/provide", url.Values{"value": {" s k "}}); status != http.StatusSeeOther || room.said != "provide 1  s k " {
 		t.Errorf("status %d, the room was told %q", status, room.said)
 	}
-	if _, body := v.get("/"); !strings.Contains(body, "Provided") || strings.Contains(body, " s k ") {
+	if _, body := v.get(v.page); !strings.Contains(body, "Provided") || strings.Contains(body, " s k ") {
 		t.Errorf("the page says %s", body)
 	}
-	if status, _ := v.post("/requests/1/provide", url.Values{"value": {"x"}}); status != http.StatusConflict {
+	if status, _ := v.post(v.page+"requests/1/provide", url.Values{"value": {"x"}}); status != http.StatusConflict {
 		t.Errorf("again: status %d", status)
 	}
 }
@@ -257,10 +288,10 @@ func TestProvideGit(t *testing.T) {
 	inbox, room, v, link := visit(t)
 	add(t, inbox, approval.Request{ID: "1", Kind: approval.Secret, URL: "https://git.example.com", Type: approval.Git}, room)
 	v.enter(link)
-	if status, _ := v.post("/requests/1/provide", url.Values{"username": {"me"}, "password": {""}}); status != http.StatusUnprocessableEntity {
+	if status, _ := v.post(v.page+"requests/1/provide", url.Values{"username": {"me"}, "password": {""}}); status != http.StatusUnprocessableEntity {
 		t.Errorf("half: status %d", status)
 	}
-	v.post("/requests/1/provide", url.Values{"username": {"me"}, "password": {"pw"}})
+	v.post(v.page+"requests/1/provide", url.Values{"username": {"me"}, "password": {"pw"}})
 	if room.said != `provide 1 {"username":"me","password":"pw"}` {
 		t.Errorf("the room was told %q", room.said)
 	}
@@ -285,7 +316,7 @@ func TestProvideFile(t *testing.T) {
 			_, _ = io.WriteString(part, text)
 		}
 		_ = w.Close()
-		answer, text := v.do(http.MethodPost, "/requests/1/provide", &body, http.Header{"Content-Type": {w.FormDataContentType()}, "Sec-Fetch-Site": {"same-origin"}})
+		answer, text := v.do(http.MethodPost, v.page+"requests/1/provide", &body, http.Header{"Content-Type": {w.FormDataContentType()}, "Sec-Fetch-Site": {"same-origin"}})
 		return answer.StatusCode, text
 	}
 	if status, text := send(map[string]string{"value": "x", "file": "y"}); status != http.StatusUnprocessableEntity || !strings.Contains(text, "not both") {
@@ -306,11 +337,11 @@ func TestReject(t *testing.T) {
 	inbox, room, v, link := visit(t)
 	add(t, inbox, stripe, room)
 	v.enter(link)
-	v.post("/requests/1/reject", url.Values{"reason": {"<b>no</b>"}})
+	v.post(v.page+"requests/1/reject", url.Values{"reason": {"<b>no</b>"}})
 	if room.said != "reject 1 <b>no</b>" {
 		t.Errorf("the room was told %q", room.said)
 	}
-	if _, body := v.get("/"); !strings.Contains(body, "&lt;b&gt;no") {
+	if _, body := v.get(v.page); !strings.Contains(body, "&lt;b&gt;no") {
 		t.Errorf("the page says %s", body)
 	}
 }
@@ -322,15 +353,15 @@ func TestConsent(t *testing.T) {
 		RedirectURI: "https://app.example.com/callback",
 	}, room)
 	v.enter(link)
-	answer, _ := v.do(http.MethodGet, "/requests/1/consent", nil, nil)
+	answer, _ := v.do(http.MethodGet, v.page+"requests/1/consent", nil, nil)
 	to, err := answer.Location()
 	if err != nil || to.Host != "github.com" {
 		t.Fatalf("status %d, to %v", answer.StatusCode, to)
 	}
-	if status, body := v.post("/requests/1/redirected", url.Values{"address": {"https://app.example.com/"}}); status != http.StatusUnprocessableEntity || !strings.Contains(body, "not the redirect URL") {
+	if status, body := v.post(v.page+"requests/1/redirected", url.Values{"address": {"https://app.example.com/"}}); status != http.StatusUnprocessableEntity || !strings.Contains(body, "not the redirect URL") {
 		t.Errorf("a wrong address: status %d", status)
 	}
-	v.post("/requests/1/redirected", url.Values{"address": {" https://app.example.com/callback?code=c0de&state=" + to.Query().Get("state") + "\n"}})
+	v.post(v.page+"requests/1/redirected", url.Values{"address": {" https://app.example.com/callback?code=c0de&state=" + to.Query().Get("state") + "\n"}})
 	if room.said != "authorize 1 c0de" {
 		t.Errorf("the room was told %q", room.said)
 	}
@@ -343,10 +374,10 @@ func TestMarkup(t *testing.T) {
 	add(t, inbox, approval.Request{ID: evil, Kind: approval.Secret, From: evil, StoredFor: evil, URL: evil, Type: evil}, room)
 	add(t, inbox, approval.Request{ID: "2", Kind: approval.OAuth, AuthorizationEndpoint: "javascript:alert(1)", ClientID: evil, Scopes: []string{evil}, RedirectURI: evil}, room)
 	v.enter(link)
-	if status, body := v.get("/"); status != http.StatusOK || strings.Contains(body, "<script>") {
+	if status, body := v.get(v.page); status != http.StatusOK || strings.Contains(body, "<script>") {
 		t.Errorf("status %d: %s", status, body)
 	}
-	if answer, body := v.do(http.MethodGet, "/requests/2/consent", nil, nil); answer.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(body, "invalid authorization endpoint") {
+	if answer, body := v.do(http.MethodGet, v.page+"requests/2/consent", nil, nil); answer.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(body, "invalid authorization endpoint") {
 		t.Errorf("status %d: %s", answer.StatusCode, body)
 	}
 }
@@ -389,11 +420,12 @@ func TestMembersTakeTime(t *testing.T) {
 		p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 		go func() { served <- page.Serve(ctx, p) }()
 		v := newVisitor(t, "http://localhost")
+		v.page, _, _ = strings.Cut(page.Path(), "enter/")
 		v.client.Transport = &http.Transport{DialContext: p.dial}
 		v.enter(page.Path())
 		day, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
 		defer cancel()
-		request, _ := http.NewRequestWithContext(day, http.MethodGet, v.base+"/events", nil)
+		request, _ := http.NewRequestWithContext(day, http.MethodGet, v.base+v.page+"events", nil)
 		answer, err := v.client.Do(request)
 		if err != nil {
 			t.Fatal(err)
@@ -420,7 +452,7 @@ func TestMembersTakeTime(t *testing.T) {
 			upload.Close()
 		}()
 		header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Sec-Fetch-Site": {"same-origin"}}
-		if answer, _ := v.do(http.MethodPost, "/requests/1/reject", body, header); answer.StatusCode != http.StatusSeeOther {
+		if answer, _ := v.do(http.MethodPost, v.page+"requests/1/reject", body, header); answer.StatusCode != http.StatusSeeOther {
 			t.Errorf("a slow upload: status %d", answer.StatusCode)
 		}
 		stop()
@@ -433,7 +465,7 @@ func TestMembersTakeTime(t *testing.T) {
 func TestEvents(t *testing.T) {
 	inbox, room, v, link := visit(t)
 	v.enter(link)
-	answer, err := v.client.Get(v.base + "/events")
+	answer, err := v.client.Get(v.base + v.page + "events")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -70,14 +71,24 @@ func Open(path string, owner *syscall.Credential) (*Dir, error) {
 		return d, err
 	}
 	d.owner = owner
-	err = d.root.Chmod(".", 0o711)
+	err = chmod(d.root, 0o711)
 	if d.base != nil {
-		err = errors.Join(err, d.base.Chmod(".", 0o711))
+		err = errors.Join(err, chmod(d.base, 0o711))
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("give user %d access to %s: %w", owner.Uid, d.path, text.Reason(err)), d.Close())
 	}
 	return d, nil
+}
+
+// chmod uses fchmod(2), unlike [os.Root.Chmod]: fchmodat2(2) is newer than many seccomp
+// profiles, which refuse it.
+func chmod(root *os.Root, mode fs.FileMode) error {
+	self, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(self.Chmod(mode), self.Close())
 }
 
 // openNamed opens the directory at path.
@@ -278,7 +289,7 @@ func sweep(base *os.Root) {
 			continue
 		}
 		if dead, err := lockRun(base, e.Name()); err == nil {
-			_ = base.RemoveAll(e.Name())
+			_ = remove(base, e.Name())
 			dead.release()
 		}
 	}
@@ -305,10 +316,29 @@ func (d *Dir) clear() error {
 }
 
 func remove(root *os.Root, name string) error {
-	if err := root.RemoveAll(name); err != nil {
+	err := root.RemoveAll(name)
+	if errors.Is(err, fs.ErrPermission) && takeBack(root, name) == nil {
+		err = root.RemoveAll(name)
+	}
+	if err != nil {
 		return fmt.Errorf("remove %s: %w", name, text.Reason(err))
 	}
 	return nil
+}
+
+// takeBack makes this user the owner of the directories below name, which are another
+// user's: with CAP_CHOWN but without CAP_DAC_OVERRIDE root may then remove them.
+func takeBack(root *os.Root, name string) error {
+	if err := root.Lchown(name, os.Geteuid(), os.Getegid()); err != nil {
+		return err
+	}
+	entries, err := fs.ReadDir(root.FS(), name)
+	for _, e := range entries {
+		if e.IsDir() {
+			err = errors.Join(err, takeBack(root, path.Join(name, e.Name())))
+		}
+	}
+	return err
 }
 
 // Close removes the files, and the directory if Open was given no path.

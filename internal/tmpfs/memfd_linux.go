@@ -51,11 +51,8 @@ func memfd(f render.File, owner *syscall.Credential) (*os.File, error) {
 		return nil, err
 	}
 	m := os.NewFile(uintptr(fd), "memfd")
-	if owner != nil {
+	if err = m.Chmod(f.Mode.Perm()); err == nil && owner != nil {
 		err = m.Chown(int(owner.Uid), int(owner.Gid))
-	}
-	if err == nil {
-		err = m.Chmod(f.Mode.Perm())
 	}
 	if err == nil {
 		// At an offset, so that reads of the descriptor itself start at 0.

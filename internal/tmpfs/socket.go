@@ -1,12 +1,16 @@
 package tmpfs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/internal/text"
 )
@@ -15,14 +19,21 @@ import (
 // listener removes it, or Close does.
 func (d *Dir) Listen(name string) (*net.UnixListener, error) {
 	path := filepath.Join(d.path, name)
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := (&net.ListenConfig{Control: private}).Listen(context.Background(), "unix", path)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(d.root.Chmod(name, 0o600), d.chown(d.root, name)); err != nil {
+	if err := d.chown(d.root, name); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen on %s: %w", path, text.Reason(err)), l.Close())
 	}
-	return l, nil
+	return l.(*net.UnixListener), nil
+}
+
+// private sets the mode before bind(2), which gives it to the file of the socket.
+func private(_, _ string, c syscall.RawConn) error {
+	var chmod error
+	err := c.Control(func(fd uintptr) { chmod = unix.Fchmod(int(fd), 0o600) })
+	return errors.Join(err, chmod)
 }
 
 // Sockets returns the paths of the sockets with that name in the directories that Open

@@ -22,7 +22,7 @@ import (
 //     nothing links to it, and a process that has the directory of an earlier
 //     revision open never sees a change in it.
 //  2. Each file is created in it: with O_EXCL, so that it is a new one; first without
-//     permissions, then with its owner and mode, by its descriptor; and only then with
+//     permissions, then with its mode and owner, by its descriptor; and only then with
 //     its content. At no time can a user read the content who may not read it in the
 //     end. Names are resolved below the directory ([os.Root]): no link leads out of it.
 //     The owner gets the directory itself last, so that no other process adds files
@@ -55,7 +55,7 @@ func (d *Dir) Write(number int, files []render.File) error {
 	}
 	if err != nil {
 		if added {
-			_ = d.root.RemoveAll(name)
+			_ = remove(d.root, name)
 		}
 		err = fmt.Errorf("write files to %s: %w", d.path, text.Reason(err))
 		if errors.Is(err, syscall.ENOSPC) {
@@ -65,7 +65,7 @@ func (d *Dir) Write(number int, files []render.File) error {
 	}
 	if number != d.revision {
 		if added {
-			_ = d.root.RemoveAll(revision + strconv.Itoa(d.previous))
+			_ = remove(d.root, revision+strconv.Itoa(d.previous))
 		}
 		d.revision, d.previous = number, d.revision
 	}
@@ -80,7 +80,7 @@ func (d *Dir) add(name string, files []render.File) error {
 		err = d.root.Rename(temporary, name)
 	}
 	if err != nil {
-		_ = d.root.RemoveAll(temporary)
+		_ = remove(d.root, temporary)
 	}
 	return err
 }
@@ -126,11 +126,9 @@ func (d *Dir) writeFile(dir *os.Root, f render.File) error {
 	if err != nil {
 		return err
 	}
-	if d.owner != nil {
+	// While the file is still ours, which needs no CAP_FOWNER.
+	if err = file.Chmod(f.Mode.Perm()); err == nil && d.owner != nil {
 		err = file.Chown(int(d.owner.Uid), int(d.owner.Gid))
-	}
-	if err == nil {
-		err = file.Chmod(f.Mode.Perm())
 	}
 	if err == nil {
 		_, err = file.Write(f.Content.Reveal())

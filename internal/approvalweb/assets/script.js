@@ -4,6 +4,7 @@
 
 const live = document.getElementById("live");
 const news = document.getElementById("news");
+const base = document.querySelector("main").dataset.base;
 
 function update(text) {
   const fresh = new DOMParser().parseFromString(text, "text/html");
@@ -47,7 +48,7 @@ function patch(now, next) {
 }
 
 async function look() {
-  update(await (await fetch("/")).text());
+  update(await (await fetch(base)).text());
 }
 
 // One look at a time, and one more after it if there was a change meanwhile.
@@ -63,7 +64,7 @@ async function lookOnce() {
   looking = false;
 }
 
-const events = new EventSource("/events");
+const events = new EventSource(base + "events");
 function state(away) {
   live.hidden = false;
   live.classList.toggle("away", away);
