@@ -296,6 +296,9 @@ func (r *Room) newLeader() (*leader, error) {
 		return nil, errors.Join(fmt.Errorf("serve room %s: %w", r.dir, err), store.Close())
 	}
 	server := NewServer(ServerConfig{Store: store, Key: r.options.VerifyKey, Logger: r.options.Logger})
+	if store.doubt != nil {
+		server.log.Warn("store was altered", "store", store.path, "reason", store.doubt)
+	}
 	if store.torn {
 		server.log.Warn("meta page of the store is damaged; using the other one, which may lack the last change", "store", store.path)
 	}
