@@ -52,6 +52,7 @@ const (
 	Missing Status = "missing" // the source does not hold it, or no longer
 	Denied  Status = "denied"  // the source refuses it, or no longer provides it
 	Failed  Status = "failed"  // it was never fetched
+	Waiting Status = "waiting" // its source has not answered yet
 )
 
 // A State is what is known of a target. A time is of the wall clock, and zero if its
@@ -94,6 +95,8 @@ func (s State) Status() Status {
 		return Denied
 	case revoked || IsAbsent(s.Err):
 		return Missing
+	case s.Err == nil:
+		return Waiting
 	}
 	return Failed
 }

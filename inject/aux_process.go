@@ -30,6 +30,7 @@ func (l *loop) do(c Command, timeout time.Duration, done func(error)) *auxProces
 		return nil
 	}
 	defer null.Close()
+	c.Wrapper = nil
 	c.Stdin, c.Stdout, c.Stderr = null, cmp.Or(c.Stdout, null), cmp.Or(c.Stderr, null)
 	attr := sysProcAttr()
 	attr.Setpgid = true

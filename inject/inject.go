@@ -37,6 +37,10 @@ type Command struct {
 	User       *syscall.Credential // nil is roomenv's own
 	NoNewPrivs bool                // PR_SET_NO_NEW_PRIVS of prctl(2); Linux only
 
+	// Wrapper is a program with arguments that replaces itself with the command that
+	// follows, which is Args. It is not used for hooks and probes. nil runs the command itself.
+	Wrapper []string
+
 	// Monitor is this program with arguments that make it call [RunMonitor]
 	// with those that follow, which are Args. It runs the command when its output is
 	// masked on a terminal ([Consumer].Mask); nil has that go through pipes.

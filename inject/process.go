@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -86,7 +87,11 @@ func fork(c Command, sys *syscall.SysProcAttr) (pid int, err error) {
 	}
 	sys.Credential = c.User
 	attr := &syscall.ProcAttr{Env: c.Env, Files: files, Sys: sys}
-	pid, err = syscall.ForkExec(path, c.Args, attr)
+	args := c.Args
+	if c.Wrapper != nil {
+		path, args = c.Wrapper[0], slices.Concat(c.Wrapper, args)
+	}
+	pid, err = syscall.ForkExec(path, args, attr)
 	if errors.Is(err, syscall.ENOEXEC) {
 		// Like execvp(3), have the shell run a script without #!.
 		pid, err = syscall.ForkExec("/bin/sh", append([]string{"sh", path}, c.Args[1:]...), attr)

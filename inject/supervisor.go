@@ -53,13 +53,13 @@ type EventKind int
 
 // Kinds of [Event].
 const (
-	EventStarted    EventKind = iota // a process runs and gets the signals
-	EventRestarted                   // that process was started for an Update
-	EventStopped                     // the process was stopped for an Update
-	EventRolledBack                  // the new process exited or was not ready in time; the old one stays
-	EventCrashed                     // the process failed, or did not start; it is started again
-	EventHookFailed                  // a hook failed; it is run again
-	EventSignalRefused               // a signal was not delivered: the process is another user's
+	EventStarted       EventKind = iota // a process runs and gets the signals
+	EventRestarted                      // that process was started for an Update
+	EventStopped                        // the process was stopped for an Update
+	EventRolledBack                     // the new process exited or was not ready in time; the old one stays
+	EventCrashed                        // the process failed, or did not start; it is started again
+	EventHookFailed                     // a hook failed; it is run again
+	EventSignalRefused                  // a signal was not delivered: the process is another user's
 )
 
 // An Update is the command to run from now on, and what to do with the running process.

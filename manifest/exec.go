@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"cmp"
+	"fmt"
 	"net"
 	"time"
 )
@@ -76,10 +78,10 @@ func (l *layer) note(f field) {
 	}
 }
 
-// pos returns where the values of the keys of exec: are.
-func (s *settings) pos() map[string]Position {
+// positions returns where the values of the keys of a table are.
+func positions[T any](s *settings, table keys[T]) map[string]Position {
 	pos := map[string]Position{}
-	for _, k := range execKeys {
+	for _, k := range table {
 		if at, ok := s.at[k.name]; ok {
 			pos[k.name] = at.source.position(at.off)
 		}
@@ -92,8 +94,8 @@ func (s *settings) check() {
 	if s.policy.limitless() {
 		s.at["on_stale"].fail("on_stale requires max_stale above 0", "")
 	}
-	if r := s.refresh; r.MaxWait > 0 && r.MaxWait < r.Debounce {
-		s.at["max_wait"].fail("max_wait is less than debounce", "")
+	if r, debounce := s.refresh, cmp.Or(s.refresh.Debounce, defaultDebounce); r.MaxWait > 0 && r.MaxWait < debounce {
+		s.at["max_wait"].fail(fmt.Sprintf("max_wait is less than debounce, %s", debounce), "")
 	}
 	if ready, ok := s.at["ready"]; ok && !s.exec.Overlap {
 		ready.fail("ready requires restart: overlap", "")

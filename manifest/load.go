@@ -49,7 +49,7 @@ func Load(files, environ []string, also ...string) (*Manifest, error) {
 	if errs != nil {
 		return nil, errs
 	}
-	settings.exec.Pos = settings.pos()
+	settings.exec.Pos, settings.refresh.Pos = positions(&settings, execKeys), positions(&settings, refreshKeys)
 	m := &Manifest{Entries: make([]Entry, 0, len(items)), OAuth: clients, Refresh: settings.refresh, Exec: settings.exec}
 	for _, f := range contents {
 		f.UpdatePolicy = f.policy.over(settings.policy)

@@ -215,7 +215,7 @@ func TestLoadEnvironmentErrors(t *testing.T) {
 	want := `environment: variable BROKEN: unknown kind of reference
   hint: want one of secret, oauth, request
 environment: variable MORE: unknown key
-  hint: want one of type, name, delegated_to, optional, default, encoding, file, mode, on_change, max_stale, on_stale, on_revoked
+  hint: want one of type, name, delegated_to, delegated_by, optional, default, encoding, file, mode, on_change, max_stale, on_stale, on_revoked
 environment: invalid name of the variable "a.b"
   hint: a name has letters A-Z and a-z, digits and _, and does not start with a digit
 m.env:1:1: ${A:-…} within A, which is a reference in the environment

@@ -13,7 +13,12 @@ type Refresh struct {
 	// Debounce is how long no change may arrive after the first one until the next ones are
 	// applied, MaxWait the longest that they wait.
 	Debounce, MaxWait time.Duration
+	// Pos is where the value of a key of refresh: is in the manifest, by the key.
+	Pos map[string]Position
 }
+
+// defaultDebounce is what package fetch uses if the manifest leaves it out.
+const defaultDebounce = 500 * time.Millisecond
 
 // An UpdatePolicy says what to do when the value of an entry or of a file changes, or when
 // it may not be current. It includes what refresh: says for all.

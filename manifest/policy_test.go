@@ -198,7 +198,16 @@ func TestRefreshLayers(t *testing.T) {
 		t.Fatal(err)
 	}
 	refresh := manifest.Refresh{Interval: 20 * time.Second, Debounce: time.Second, MaxWait: 2 * time.Second}
-	if m.Refresh != refresh {
+	at := map[string]manifest.Position{
+		"interval": {File: "b.yaml", Line: 2, Column: 21}, "debounce": {File: "a.yaml", Line: 2, Column: 36},
+		"max_wait": {File: "b.yaml", Line: 2, Column: 36}, "max_stale": {File: "a.yaml", Line: 2, Column: 51},
+		"on_stale": {File: "b.yaml", Line: 2, Column: 46},
+	}
+	if !reflect.DeepEqual(m.Refresh.Pos, at) {
+		t.Errorf("got %+v, want %+v", m.Refresh.Pos, at)
+	}
+	m.Refresh.Pos = nil
+	if !reflect.DeepEqual(m.Refresh, refresh) {
 		t.Errorf("got %+v, want %+v", m.Refresh, refresh)
 	}
 	stale := manifest.UpdatePolicy{MaxStale: 5 * time.Minute, OnStale: manifest.ActionExit}
@@ -258,7 +267,8 @@ func TestKeepingErrors(t *testing.T) {
 		{"refresh: {max_stale: 0, then: stop}", "m.yaml:2:31: on_stale requires max_stale above 0"},
 		{"refresh: {max_stale: hunter2}", "m.yaml:2:22: invalid max_stale: want a duration such as 10m or 1h30m, or 0 for no limit\n    refresh: {max_stale: …\n                         ^"},
 		{"refresh: {max_stale: 1m, then: warm}", "m.yaml:2:32: unknown then\n    refresh: {max_stale: …, then: …\n                                  ^\n  hint: did you mean \"warn\"?"},
-		{"refresh: {debounce: 2s, max_wait: 1s}", "m.yaml:2:35: max_wait is less than debounce"},
+		{"refresh: {debounce: 2s, max_wait: 1s}", "m.yaml:2:35: max_wait is less than debounce, 2s"},
+		{"refresh: {max_wait: 499ms}", "m.yaml:2:21: max_wait is less than debounce, 500ms"},
 		{"exec: {ready: {tcp: \":1\"}}", "m.yaml:2:15: ready requires restart: overlap"},
 		{"exec: {restart: overlap, ready: {timeout: 1s}}", "m.yaml:2:26: invalid ready: want either {command: "},
 		{"exec: {on_change: restrat}", "m.yaml:2:19: unknown on_change\n    exec: {on_change: …\n                      ^\n  hint: did you mean \"restart\"?"},

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 )
 
@@ -69,6 +70,7 @@ var (
 			param("type", plainText, "Media type that the secret must have."),
 			param("name", plainText, "Name that the secret must have."),
 			param("delegated_to", plainText, "Participant that the secret is delegated to, if not this identity."),
+			param("delegated_by", plainText, "Participant who delegated the secret to this identity; no other one may."),
 		},
 		KindOAuth: {
 			param("delegated_to", plainText, "Participant that the token is delegated to, if not this identity."),
@@ -79,7 +81,7 @@ var (
 			param("url", plainText, "Purpose of the secret, by custom a URL.").always(),
 			param("type", plainText, "Type of the secret, such as `text/plain`; `git` is a user name and a password as JSON.").always(),
 			param("delegate_to", plainText, "Participant to store the secret for, if not this identity."),
-			param("timeout", seconds, "How long to wait for the answer, in seconds (default 300)."),
+			param("timeout", seconds, "How long to wait for the answer, in seconds or as a duration such as `2m` (default 300)."),
 		},
 	}
 	// attributeKeys are those of all references.
@@ -103,12 +105,20 @@ var (
 		on("field", matching("text", "a key, or a JSON Pointer (RFC 6901) where ~0 is ~ and ~1 is /", `^([^/][\s\S]*|(/([^~/]|~[01])*)+)$`), "Part of a JSON value: a key of the object, or a JSON Pointer (RFC 6901) such as `/a/0`.", func(v *spec, f string) { v.Field = f }),
 	}
 
-	seconds = kind[string]{"seconds", fmt.Sprintf(`{"type": "integer", "minimum": 1, "maximum": %d}`, maxTimeout), func(s *source, f field) string {
-		n, err := strconv.ParseUint(f.value.text, 10, 16)
-		if err != nil || n < 1 || n > maxTimeout || f.value.kind != numberNode && f.value.kind != queryNode {
-			s.invalid(f, fmt.Sprintf("a number of seconds from 1 to %d", maxTimeout))
+	// seconds is what the room takes: 120, or the same as 120s or 2m.
+	seconds = kind[string]{"seconds or duration", fmt.Sprintf(`{"anyOf": [{"type": "integer", "minimum": 1, "maximum": %d}, {"$ref": "#/$defs/duration"}]}`, maxTimeout), func(s *source, f field) string {
+		text := f.value.text
+		if _, err := strconv.ParseUint(text, 10, 32); err == nil && f.value.kind != textNode {
+			text += "s"
 		}
-		return strconv.FormatUint(n, 10)
+		d, err := time.ParseDuration(text)
+		switch {
+		case err != nil || d <= 0 || f.value.kind != numberNode && f.value.kind != textNode && f.value.kind != queryNode:
+			s.invalid(f, "a number of seconds, or a duration such as 2m")
+		case d > maxTimeout*time.Second || d%time.Second != 0:
+			s.invalid(f, fmt.Sprintf("whole seconds from 1 to %d", maxTimeout))
+		}
+		return strconv.Itoa(int(d / time.Second))
 	}}
 
 	schemePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`) })

@@ -49,6 +49,9 @@ func TestParseReference(t *testing.T) {
 		{"room:request/alice@example.com?url=https://stripe.com/&type=text/plain", manifest.Reference{
 			Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/alice@example.com", Params: "url=https%3A%2F%2Fstripe.com%2F&type=text%2Fplain"},
 		}},
+		{"room:request/alice?url=u&type=git&timeout=2m", manifest.Reference{
+			Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/alice", Params: "url=u&type=git&timeout=120"},
+		}},
 		{"room:request/alice?timeout=3600&delegate_to=b&type=git&url=u#password", manifest.Reference{
 			Target: manifest.Target{Scheme: manifest.SchemeRoom, Path: "request/alice", Params: "url=u&type=git&delegate_to=b&timeout=3600"}, Field: "password",
 		}},
@@ -84,10 +87,11 @@ func TestParseReferenceErrors(t *testing.T) {
 		{"room:request/alice?url=x", "missing `type`"},
 		{"room:request/alice?type=x", "missing `url`"},
 		{"room:request/alice?url=x&type=x&delegated_to=b", `did you mean "delegate_to"`},
-		{"room:request/alice?url=x&type=x&timeout=0", "from 1 to 3600"},
+		{"room:request/alice?url=x&type=x&timeout=0", "want a number of seconds, or a duration such as 2m"},
 		{"room:request/alice?url=x&type=x&timeout=3601", "from 1 to 3600"},
-		{"room:request/alice?url=x&type=x&timeout=1m", "want a number of seconds"},
-		{"room:request/alice?url=x&type=x&timeout=-1", "want a number of seconds"},
+		{"room:request/alice?url=x&type=x&timeout=61m", "from 1 to 3600"},
+		{"room:request/alice?url=x&type=x&timeout=1500ms", "from 1 to 3600"},
+		{"room:request/alice?url=x&type=x&timeout=-1", "want a number of seconds, or a duration such as 2m"},
 		{"room:///secret/x", "room is empty"},
 		{"room://Prod/secret/x", "invalid room"},
 		{"room://a:80/secret/x", "invalid room"},

@@ -20,7 +20,7 @@ var topKeys = keys[layer]{
 	on("version", kind[bool]{"`1`", `{"const": 1}`, (*source).version}, "Version of the format.", func(*layer, bool) {}).always(),
 	on("env", kind[[]item]{"mapping of NAME", `{"$ref": "#/$defs/env"}`, (*source).env}, "Environment variables.",
 		func(l *layer, items []item) { l.items = append(l.items, items...) }).merging("NAME"),
-	on("files", kind[[]item]{"mapping of PATH", `{"$ref": "#/$defs/files"}`, (*source).readFiles}, "Files, by path below `$CREDENTIALS_DIRECTORY`.",
+	on("files", kind[[]item]{"mapping of PATH", `{"$ref": "#/$defs/files"}`, (*source).readFiles}, "Files, by path below `$ROOMENV_FILES`.",
 		func(l *layer, items []item) { l.items = append(l.items, items...) }).merging("PATH"),
 	on("oauth", kind[map[string]OAuthClient]{"mapping of CLIENT", `{"$ref": "#/$defs/clients"}`, (*source).clients}, "OAuth clients that `room:oauth/CLIENT` and `{oauth: CLIENT}` name.",
 		func(l *layer, clients map[string]OAuthClient) { l.clients = clients }).merging("CLIENT"),

@@ -16,6 +16,8 @@ import (
 var (
 	errNotText = errors.New("the value is not UTF-8: add encoding=base64 to the reference")
 	errNUL     = errors.New("the value holds a NUL byte: add encoding=base64 to the reference")
+
+	errAmbiguous = errors.New("programs read the value from a .env file in different ways: use format: shell or json, or add encoding=base64 to the reference")
 )
 
 // encode returns the content of f with values, which are those of its entries
@@ -63,22 +65,29 @@ func encode(f *manifest.File, values []Variable) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// dotenvLine writes what docker compose, our own parser and a shell read
-// alike. That is single quotes, except for values with a quote or a carriage
-// return, or a backslash at the end, which would escape the closing quote.
+// dotenvLine writes what docker compose, npm dotenv, python-dotenv, our own parser and a
+// shell read alike, and refuses what they do not: a value must not become another
+// variable, or run in a shell. They agree on text between single quotes, and on text
+// between double quotes if nothing in it has to be escaped. Even between single quotes,
+// python-dotenv expands ${NAME} and takes two backslashes for one, npm dotenv reads
+// \r as \n, and both take a backslash before the closing quote for an escape.
 func dotenvLine(name string, value []byte) (string, error) {
+	text := string(value)
+	quote := "'"
+	if strings.Contains(text, quote) {
+		quote = `"`
+	}
 	switch {
 	case !utf8.Valid(value):
 		return "", errNotText
-	case bytes.IndexByte(value, 0) >= 0:
+	case strings.Contains(text, "\x00"):
 		return "", errNUL
-	case !bytes.ContainsAny(value, "'\r") && !bytes.HasSuffix(value, []byte(`\`)):
-		return name + "='" + string(value) + "'\n", nil
+	case strings.Contains(text, "\r"), strings.Contains(text, "${"), strings.Contains(text, `\\`), strings.HasSuffix(text, `\`),
+		quote == `"` && strings.ContainsAny(text, "\"$`\\"):
+		return "", errAmbiguous
 	}
-	return name + `="` + dotenvEscape.Replace(string(value)) + "\"\n", nil
+	return name + "=" + quote + text + quote + "\n", nil
 }
-
-var dotenvEscape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "\r", `\r`, "\n", `\n`)
 
 // shellLine writes for the POSIX shell (POSIX.1-2024, 2.2.2 Single-Quotes),
 // which takes any bytes but NUL.

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 
 	"github.com/roomenv/roomenv/manifest"
@@ -19,9 +20,32 @@ type File struct {
 	Descriptor int
 }
 
-// CredentialsDirectory is the variable with the directory of the files, such as for
-// services of systemd (systemd.exec(5)).
-const CredentialsDirectory = "CREDENTIALS_DIRECTORY"
+// Variables with the directory of the files. The first has the name that it has for
+// services of systemd (systemd.exec(5)), whose own one stays.
+var directoryVariables = []string{credentialsDirectory, filesDirectory}
+
+const (
+	credentialsDirectory = "CREDENTIALS_DIRECTORY"
+	filesDirectory       = "ROOMENV_FILES"
+)
+
+// setDirectory sets the variables to dir, and adds their names to names. What is
+// inherited stays, unless it is that of a roomenv around this one, or not passed on.
+func (p Policy) setDirectory(m *manifest.Manifest, inherited, names []string, values map[string]string, dir string) []string {
+	service := values[credentialsDirectory]
+	_, entry := byName(m)[credentialsDirectory]
+	outer := slices.Contains(inherited, filesDirectory+"="+service)
+	for _, name := range directoryVariables {
+		if name == credentialsDirectory && service != "" && !outer && (!p.Pristine || entry) {
+			continue
+		}
+		if _, ok := values[name]; !ok {
+			names = append(names, name)
+		}
+		values[name] = dir
+	}
+	return names
+}
 
 // A fileResult is what one file evaluates to. The value of its result is the
 // content.

@@ -37,11 +37,11 @@ func load(t testing.TB, text string) *manifest.Manifest {
 func TestFiles(t *testing.T) {
 	r := room{
 		"bytes": "\x00\xff\n", "empty": "", "json": `{"user":"a\"b","n":1}`,
-		"k": "it's \\ $HOME\n", "c": "<&>", "github": "gho", "alice": "asked",
+		"k": "it's \\ $HOME\n", "q": "it's\n", "c": "<&>", "github": "gho", "alice": "asked",
 	}
 	m := load(t, `env:
   KEY: {secret: bytes, file: key, mode: "0440"}
-  ARGS: --config=${CONFIG} ${CREDENTIALS_DIRECTORY}
+  ARGS: --config=${CONFIG} ${ROOMENV_FILES}
   OPTIONAL: room:secret/none?file=none&optional=true
   NESTED: x${OPTIONAL:-y}
   TOKEN: room:secret/c?file=true
@@ -53,7 +53,7 @@ files:
   gone: {secret: none, optional: true, env: GONE}
   literal: {value: "$PLAIN"}
   a.json: {format: json, entries: {A: "room:secret/k", PLAIN: , NONE: , INHERITED: , B: {secret: none, optional: true}, C: "${PLAIN}"}}
-  a.env: {format: dotenv, entries: {A: "room:secret/k", C: "room:secret/c"}}
+  a.env: {format: dotenv, entries: {A: "room:secret/q", C: "room:secret/c"}}
   a.sh: {format: shell, entries: {A: "room:secret/k"}}
   a.yaml: {format: yaml, entries: {no: "room:secret/k"}}
   none.json: {format: json, entries: {}}
@@ -73,7 +73,7 @@ oauth:
 		t.Fatal(err)
 	}
 	wantEnv := []string{
-		"INHERITED=i", "CREDENTIALS_DIRECTORY=/run/dir", "KEY=/run/dir/key",
+		"INHERITED=i", "CREDENTIALS_DIRECTORY=/old", "ROOMENV_FILES=/run/dir", "KEY=/run/dir/key",
 		"ARGS=--config=/run/dir/conf/app.conf /run/dir",
 		"NESTED=xy", "TOKEN_FILE=/run/dir/TOKEN", "PLAIN=p", "CONFIG=/run/dir/conf/app.conf", "SEALED=/proc/self/fd/4",
 	}
@@ -86,7 +86,7 @@ oauth:
 		`empty 0400 ""`,
 		`literal 0400 "$PLAIN"`,
 		`a.json 0400 "{\n  \"A\": \"it's \\\\ $HOME\\n\",\n  \"PLAIN\": \"p\",\n  \"INHERITED\": \"i\",\n  \"C\": \"p\"\n}\n"`,
-		`a.env 0400 "A=\"it's \\\\ \\$HOME\\n\"\nC='<&>'\n"`,
+		`a.env 0400 "A=\"it's\n\"\nC='<&>'\n"`,
 		`a.sh 0400 "export A='it'\\''s \\ $HOME\n'\n"`,
 		`a.yaml 0400 "\"no\": \"it's \\\\ $HOME\\n\"\n"`,
 		`none.json 0400 "{\n}\n"`,
@@ -114,12 +114,13 @@ oauth:
 }
 
 func TestFileErrors(t *testing.T) {
-	r := room{"binary": "CANARY\xff", "nul": "CANARY\x00", "text": "CANARY"}
+	r := room{"binary": "CANARY\xff", "nul": "CANARY\x00", "text": "CANARY", "hostile": "it's `CANARY`"}
 	for _, test := range []struct{ text, want string }{
 		{`p: {format: json, entries: {A: {secret: binary}}}`, "write p (FILE:3:3): A: the value is not UTF-8: add encoding=base64"},
 		{`p: {format: yaml, entries: {A: {secret: binary}}}`, "A: the value is not UTF-8"},
 		{`p: {format: dotenv, entries: {A: {secret: binary}}}`, "A: the value is not UTF-8"},
 		{`p: {format: dotenv, entries: {A: {secret: nul}}}`, "A: the value holds a NUL byte"},
+		{`p: {format: dotenv, entries: {A: {secret: hostile}}}`, "A: programs read the value from a .env file in different ways: use format: shell or json, or add encoding=base64"},
 		{`p: {format: shell, entries: {A: {secret: nul}}}`, "A: the value holds a NUL byte"},
 		{`p: {template: "\n\n{{ secret \"binary\" | json }}"}`, "line 3:21 of the template: the value is not UTF-8"},
 		{`p: {template: "{{ (secret \"text\").X }}"}`, "of the template: invalid argument of a function"},
@@ -266,8 +267,61 @@ func TestShellReads(t *testing.T) {
 }
 
 func TestDotenvReads(t *testing.T) {
-	want := values(t, func(s string) bool { return noNUL(s) && utf8.ValidString(s) })
-	m, err := manifest.Load([]string{write(t, manifest.FormatDotenv, want)}, nil)
+	refused := 0
+	want := values(t, func(s string) bool {
+		_, err := dotenv(t, s)
+		if err != nil {
+			refused++
+		}
+		return err == nil
+	})
+	t.Logf("%d values are written and %d refused", len(want), refused)
+	name := write(t, manifest.FormatDotenv, want)
+	compare(t, "our parser", parse(t, name), want)
+	for _, shell := range []string{"sh", "bash", "dash"} {
+		path, err := exec.LookPath(shell)
+		if err != nil {
+			t.Logf("no %s here: %v", shell, err)
+			continue
+		}
+		got := source(t, path, name)
+		maps.DeleteFunc(got, func(name, _ string) bool { return !strings.HasPrefix(name, "V") })
+		compare(t, shell, got, want)
+	}
+}
+
+// What some program would expand, unescape, split or run is not written.
+func TestDotenvLine(t *testing.T) {
+	for value, want := range map[string]string{
+		"": "V0=''\n", "#`$A\"; \n\\n": "V0='#`$A\"; \n\\n'\n", "it's # so\n": "V0=\"it's # so\n\"\n", "room:secret/x": "V0='room:secret/x'\n",
+		"${A}": "", "a\r": "", `a\`: "", `\\a`: "", `it's \a`: "", "it's $A": "", "it's `a`": "", `it's "so"`: "",
+	} {
+		if got, err := dotenv(t, value); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: got %q, %v, want %q", value, got, err, want)
+		}
+	}
+}
+
+// dotenv writes values in the format, with the names V0, V1, …
+func dotenv(t *testing.T, values ...string) (content string, err error) {
+	f := manifest.File{Path: "p", Format: manifest.FormatDotenv}
+	r := room{}
+	for i, v := range values {
+		name := fmt.Sprint("V", i)
+		r[name] = v
+		f.Entries = append(f.Entries, entry(name, ref(name)))
+	}
+	g, err := r.render(t, &manifest.Manifest{Files: []manifest.File{f}})
+	if err != nil {
+		return "", err
+	}
+	return string(g.Files[0].Content.Reveal()), nil
+}
+
+// parse reads a .env file as a manifest.
+func parse(t *testing.T, name string) map[string]string {
+	t.Helper()
+	m, err := manifest.Load([]string{name}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,23 +333,31 @@ func TestDotenvReads(t *testing.T) {
 	for _, v := range g.Env {
 		got[v.Name] = string(v.Value.Reveal())
 	}
-	compare(t, "our parser", got, want)
+	return got
+}
 
-	// A shell too, of what it can: not what is between double quotes.
-	plain := values(t, func(s string) bool {
-		return noNUL(s) && utf8.ValidString(s) && !strings.ContainsAny(s, "'\r") && !strings.HasSuffix(s, `\`)
-	})
-	out, err := exec.Command("env", "-i", "sh", "-c", `set -a; . "$1"; exec env -0`, "sh", write(t, manifest.FormatDotenv, plain)).Output()
+// source has a shell read a .env file, and returns what it exports.
+func source(t *testing.T, shell, name string) map[string]string {
+	t.Helper()
+	env, err := exec.LookPath("env")
 	if err != nil {
-		t.Fatal(err)
+		t.Skip(err)
 	}
-	got = map[string]string{}
+	cmd := exec.Command(shell, "-c", `set -a; . "$1"; exec "$0" -0`, env, name)
+	cmd.Env = []string{"PATH=/none"} // nothing to run
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v: %q", shell, err, out)
+	}
+	got := map[string]string{}
 	for pair := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
-		if name, value, _ := strings.Cut(pair, "="); plain[name] != "" || value == "" && name[0] == 'V' {
-			got[name] = value
-		}
+		name, value, _ := strings.Cut(pair, "=")
+		got[name] = value
 	}
-	compare(t, "sh", got, plain)
+	for _, own := range []string{"PATH", "PWD", "OLDPWD", "SHLVL", "_"} {
+		delete(got, own)
+	}
+	return got
 }
 
 func TestJSONReads(t *testing.T) {

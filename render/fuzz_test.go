@@ -3,6 +3,10 @@ package render_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -34,6 +38,35 @@ func FuzzField(f *testing.F) {
 			}
 		case field != "" && !json.Valid(value) && len(g.Env) != 0:
 			t.Error("a value that is not JSON has a field")
+		}
+	})
+}
+
+// FuzzDotenv writes two values, which could conspire: a shell and our own parser read
+// both, and nothing else, or they are refused.
+func FuzzDotenv(f *testing.F) {
+	f.Add("it's `:`", "x")
+	f.Add(`x'\`, "\"\nB=1\nC=\"")
+	f.Add("$(:)${A}", "room:secret/x")
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		f.Skip(err)
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		content, err := dotenv(t, a, b)
+		if err != nil {
+			return
+		}
+		name := filepath.Join(t.TempDir(), "written")
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{"V0": a, "V1": b}
+		if got := parse(t, name); !maps.Equal(got, want) {
+			t.Errorf("our parser reads %q as %q", content, got)
+		}
+		if got := source(t, shell, name); !maps.Equal(got, want) {
+			t.Errorf("a shell reads %q as %q", content, got)
 		}
 	})
 }

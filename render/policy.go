@@ -31,7 +31,9 @@ func (p Policy) check(m *manifest.Manifest) error {
 	entries := byName(m)
 	if len(m.Files) > 0 {
 		// A path that is made of it leads to a file like one of [manifest.Part].
-		entries[CredentialsDirectory] = manifest.Entry{Value: manifest.Expr{{File: "."}}}
+		for _, name := range directoryVariables {
+			entries[name] = manifest.Entry{Value: manifest.Expr{{File: "."}}}
+		}
 	}
 	var errs []error
 	for _, e := range m.Entries {

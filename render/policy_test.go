@@ -44,16 +44,32 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-// The directory of the files is not inherited, even when a variable of its name is.
-func TestPristineFiles(t *testing.T) {
-	m := file(entry("KEY", text("k")))
-	for dir, want := range map[string][]string{"/run/x/current": {"CREDENTIALS_DIRECTORY=/run/x/current", "KEY=k"}, "": {"KEY=k"}} {
-		g, err := render.Policy{Pristine: true}.Render(m, &fetch.Snapshot{}, []string{"CREDENTIALS_DIRECTORY=/run/systemd", "HOME=/root"}, dir)
+// The variables of the directory of the files, beside an inherited directory.
+func TestFilesDirectory(t *testing.T) {
+	const service, outer, files, credentials = "CREDENTIALS_DIRECTORY=/run/service", "ROOMENV_FILES=/run/service", "ROOMENV_FILES=/run/x/current", "CREDENTIALS_DIRECTORY=/run/x/current"
+	inherits := manifest.Entry{Name: "CREDENTIALS_DIRECTORY", Value: template{is("CREDENTIALS_DIRECTORY")}}
+	for name, test := range map[string]struct {
+		policy    render.Policy
+		entries   []manifest.Entry
+		inherited []string
+		dir       string
+		want      []string
+	}{
+		"none":           {dir: "/run/x/current", want: []string{credentials, files}},
+		"empty":          {dir: "/run/x/current", inherited: []string{"CREDENTIALS_DIRECTORY="}, want: []string{credentials, files}},
+		"service":        {dir: "/run/x/current", inherited: []string{service}, want: []string{service, files}},
+		"outer roomenv":  {dir: "/run/x/current", inherited: []string{service, outer}, want: []string{credentials, files}},
+		"stripped":       {policy: render.Policy{Strip: []string{"CREDENTIALS_DIRECTORY"}}, dir: "/run/x/current", inherited: []string{service}, want: []string{credentials, files}},
+		"pristine":       {policy: render.Policy{Pristine: true}, dir: "/run/x/current", inherited: []string{service}, want: []string{credentials, files}},
+		"pristine, kept": {policy: render.Policy{Pristine: true}, entries: []manifest.Entry{inherits}, dir: "/run/x/current", inherited: []string{service}, want: []string{service, files}},
+		"no files":       {inherited: []string{service, outer}, want: []string{service}},
+	} {
+		g, err := test.policy.Render(file(test.entries...), &fetch.Snapshot{}, test.inherited, test.dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := g.Environ(); !slices.Equal(got, want) {
-			t.Errorf("in %q: got %q, want %q", dir, got, want)
+		if got := g.Environ(); !slices.Equal(got, test.want) {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
 		}
 	}
 }
@@ -78,6 +94,7 @@ func TestDangerous(t *testing.T) {
 		{"LD_PRELOAD", template{{File: "l.so"}}, true},
 		{"NODE_OPTIONS", template{text("--require "), is("UNSET :-", manifest.Part{File: "l.so"})}, true},
 		{"PYTHONPATH", template{is("CREDENTIALS_DIRECTORY"), text("/lib")}, true},
+		{"PYTHONPATH", template{is("ROOMENV_FILES"), text("/lib")}, true},
 		{"BASH_FUNC_ls%%", template{ref("a")}, true},
 		{"GIT_SSH_COMMAND", template{ref("a")}, true},
 		{"JAVA_TOOL_OPTIONS", template{ref("a")}, true},

@@ -30,7 +30,8 @@ import (
 // shell. A reference whose value is missing, or whose field is missing or null,
 // takes its default; without one it makes its entry absent if it is optional.
 //
-// [CredentialsDirectory] is dir, unless m sets it or dir is "".
+// ROOMENV_FILES and CREDENTIALS_DIRECTORY are dir, unless m sets them, dir is "" or, for
+// the second, it is inherited: a service of systemd keeps its credentials.
 //
 // The error names every entry that cannot be rendered, each on a line, in the
 // order of m, and holds no values.
@@ -40,10 +41,7 @@ func (p Policy) Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []stri
 	}
 	names, values := p.inherit(inherited)
 	if dir != "" {
-		if _, ok := values[CredentialsDirectory]; !ok {
-			names = append(names, CredentialsDirectory)
-		}
-		values[CredentialsDirectory] = dir
+		names = p.setDirectory(m, inherited, names, values, dir)
 	}
 	e := evaluate(m, s, values, dir)
 	results := e.results
@@ -71,7 +69,7 @@ func (p Policy) Render(m *manifest.Manifest, s *fetch.Snapshot, inherited []stri
 	for _, name := range names {
 		if r := results[name]; r != nil {
 			set(r)
-		} else if !p.Pristine || dir != "" && name == CredentialsDirectory {
+		} else if !p.Pristine || slices.Contains(directoryVariables, name) && values[name] == dir {
 			g.Env = append(g.Env, Variable{name, secret.New([]byte(values[name]))})
 		}
 	}

@@ -11,3 +11,5 @@ func (c *Client) Invoke(ctx context.Context, toolkit, tool string, arguments wir
 	content, _, err := c.invoke(ctx, toolkit, tool, arguments, false)
 	return content, err
 }
+
+func init() { maxList = 4000 }

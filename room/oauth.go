@@ -109,10 +109,14 @@ func (s *Secrets) provideAuthorization(ctx context.Context, a wire.ProvideAuthor
 type OAuthRequested struct {
 	ID string // for [Secrets.ProvideAuthorization] and [Secrets.RejectAuthorization]
 	// Challenge is the PKCE challenge (S256); "" without PKCE.
-	Challenge     string
-	Request       OAuthRequest // OAuth is not nil and has both endpoints
-	RequesterID   string       // as in [SecretRequested]
-	RequesterName string
+	Challenge string
+	// Issuer is the provider's issuer identifier, if the room knows it; IssuerRequired
+	// is true if its responses have it (RFC 9207).
+	Issuer         string
+	IssuerRequired bool
+	Request        OAuthRequest // OAuth is not nil and has both endpoints
+	RequesterID    string       // as in [SecretRequested]
+	RequesterName  string
 }
 
 func unpackOAuthRequested(header json.RawMessage) (OAuthRequested, bool) {
@@ -123,8 +127,10 @@ func unpackOAuthRequested(header json.RawMessage) (OAuthRequested, bool) {
 	}
 	r := e.Request
 	return OAuthRequested{
-		ID:        e.RequestID,
-		Challenge: string(e.Challenge),
+		ID:             e.RequestID,
+		Challenge:      string(e.Challenge),
+		Issuer:         e.Issuer,
+		IssuerRequired: e.IssuerRequired,
 		Request: OAuthRequest{
 			ParticipantID: string(r.ParticipantID),
 			Connector:     unpackConnector(r.Connector),

@@ -229,6 +229,7 @@ func (c *Client) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.err = err
+	c.lose(err)
 	c.endStreams(err)
 	for id, r := range c.pending {
 		delete(c.pending, id)

@@ -376,9 +376,13 @@ func TestRoomAway(t *testing.T) {
 			}
 			up.ServeHTTP(w, r)
 		})))
+		if since, err := c.Disconnected(); err != nil || !since.IsZero() {
+			t.Errorf("connected: %v since %v", err, since)
+		}
 		down.Store(true)
 		close(drop)
 		synctest.Wait()
+		dropped := time.Now()
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -400,8 +404,14 @@ func TestRoomAway(t *testing.T) {
 		if n := len(attempts); n < 30 || n > 90 {
 			t.Errorf("%d attempts in 11 minutes", n)
 		}
+		if since, err := c.Disconnected(); err == nil || !strings.Contains(err.Error(), "502") || !since.Equal(dropped) {
+			t.Errorf("disconnected: %v since %v, want since %v", err, since, dropped)
+		}
 		down.Store(false)
 		getAll(t, c, 10)
+		if since, err := c.Disconnected(); err != nil || !since.IsZero() {
+			t.Errorf("connected again: %v since %v", err, since)
+		}
 		if c.Err() != nil {
 			t.Error(c.Err())
 		}
@@ -460,6 +470,9 @@ func TestEnd(t *testing.T) {
 				}
 				if _, err := get(t.Context(), c, "k"); !errors.Is(err, e.want) {
 					t.Error(err)
+				}
+				if since, err := c.Disconnected(); !errors.Is(err, e.want) || since.IsZero() {
+					t.Errorf("disconnected: %v since %v", err, since)
 				}
 				if err := c.Close(); err != nil || !errors.Is(c.Err(), e.want) {
 					t.Errorf("after Close: %v, %v", err, c.Err())

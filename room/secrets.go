@@ -1,10 +1,12 @@
 package room
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/roomenv/roomenv/internal/wire"
@@ -30,56 +32,91 @@ type SecretInfo struct {
 	Type        string // usually a media type
 	Name        string
 	DelegatedTo string // an identity; "" if it is not delegated
+	DelegatedBy string // its owner; "" if that is this identity
 }
 
-// List returns all secrets of this identity (list_secrets).
+// maxList bounds a list in memory, where a secret takes its text and listOverhead, in
+// bytes.
+var maxList = 256 << 20 // tests lower it
+
+const listOverhead = 80
+
+// List returns all secrets of this identity by name, then ID (list_secrets), and in a
+// room that lists them those that others delegated to it. It makes a call for each page
+// of a room that has pages; other rooms fail if the list does not fit into a message.
 func (s *Secrets) List(ctx context.Context) ([]SecretInfo, error) {
-	var result struct {
-		Secrets *[]wire.SecretInfo `json:"secrets"`
+	infos := []SecretInfo{}
+	for page, size := (wire.ListArguments{Paged: true}), 0; ; {
+		var result struct {
+			Secrets *[]wire.SecretInfo `json:"secrets"`
+			Next    wire.Nullable      `json:"next"`
+		}
+		_, err := s.ask(ctx, wire.ListSecrets, page, &result)
+		switch {
+		case err != nil:
+			return nil, unsupported(err)
+		case result.Secrets == nil:
+			return nil, unexpected(wire.ListSecrets, "no list")
+		case result.Next != "" && result.Next == page.After:
+			return nil, unexpected(wire.ListSecrets, "the same page twice")
+		}
+		for _, i := range *result.Secrets {
+			info := SecretInfo{i.ID, i.Type, i.Name, string(i.DelegatedTo), string(i.DelegatedBy)}
+			size += listOverhead + len(info.ID) + len(info.Type) + len(info.Name) + len(info.DelegatedTo) + len(info.DelegatedBy)
+			infos = append(infos, info)
+		}
+		if size > maxList {
+			return nil, unexpected(wire.ListSecrets, fmt.Sprintf("more than %d MiB", maxList>>20))
+		}
+		if page.After = result.Next; page.After == "" {
+			break
+		}
 	}
-	if _, err := s.ask(ctx, wire.ListSecrets, struct{}{}, &result); err != nil {
-		return nil, unsupported(err)
-	}
-	if result.Secrets == nil {
-		return nil, unexpected(wire.ListSecrets, "no list")
-	}
-	infos := make([]SecretInfo, len(*result.Secrets))
-	for i, info := range *result.Secrets {
-		infos[i] = SecretInfo{info.ID, info.Type, info.Name, string(info.DelegatedTo)}
-	}
+	slices.SortFunc(infos, func(a, b SecretInfo) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID),
+			strings.Compare(a.DelegatedTo, b.DelegatedTo), strings.Compare(a.DelegatedBy, b.DelegatedBy))
+	})
 	return infos, nil
 }
 
 // A SecretQuery selects a secret by ID or, without one, by Type and Name. A secret that
-// is delegated is only found with its DelegatedTo.
+// is delegated is only found with its DelegatedTo, or with the DelegatedBy of another
+// participant, its owner.
 type SecretQuery struct {
 	ID          string
 	Type        string
 	Name        string
-	DelegatedTo string
+	DelegatedTo string // "" with DelegatedBy is this identity
+	DelegatedBy string
 }
 
 // A Secret is a secret with its value.
 type Secret struct {
-	Name  string
-	Type  string
-	Value secret.Value
+	Name        string
+	Type        string
+	Value       secret.Value
+	DelegatedBy string // its owner; "" if that is this identity, or the room does not report it
 }
 
-// Get returns a secret (get_secret). If it does not exist, it is [ErrNotFound].
+// Get returns a secret (get_secret). If it does not exist, it is [ErrNotFound]. A room
+// that does not report owners is [ErrUnsupported] for a query with a DelegatedBy.
 func (s *Secrets) Get(ctx context.Context, q SecretQuery) (Secret, error) {
 	content, _, err := s.invoke(ctx, wire.GetSecret, wire.GetArguments{
 		SecretID:    wire.Nullable(q.ID),
 		Type:        wire.Nullable(q.Type),
 		Name:        wire.Nullable(q.Name),
 		DelegatedTo: wire.Nullable(q.DelegatedTo),
+		DelegatedBy: wire.Nullable(q.DelegatedBy),
 	}, nil, true)
 	if err != nil {
 		return Secret{}, unsupported(err)
 	}
 	switch content := content.(type) {
 	case wire.File:
-		return Secret{content.Name, content.MimeType, content.Data}, nil
+		if by := content.DelegatedBy; q.DelegatedBy != "" && by != q.DelegatedBy && (by != "" || q.DelegatedBy != s.client.Session().Name) {
+			return Secret{}, fmt.Errorf("%w: %s does not report who delegated a secret", ErrUnsupported, op(wire.GetSecret))
+		}
+		return Secret{content.Name, content.MimeType, content.Data, content.DelegatedBy}, nil
 	case wire.Empty:
 		return Secret{}, &Error{Op: op(wire.GetSecret), Code: int(wire.NotFound), Text: "secret not found"}
 	}

@@ -2,6 +2,7 @@ package room_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -83,7 +84,7 @@ func TestSecrets(t *testing.T) {
 		remove := func() (any, error) { return nil, s.Delete(ctx, "i", "d") }
 
 		const (
-			nothing   = `{}`
+			pages     = `{"paged":true}`
 			existsOf  = `{"secret_id":"i","delegated_to":"d","for_identity":"f"}`
 			getOf     = `{"secret_id":"i","type":null,"name":null,"delegated_to":null}`
 			setOf     = `{"secret_id":"i","type":null,"name":null,"delegated_to":null,"for_identity":null,"has_data":true} 00ff`
@@ -92,12 +93,12 @@ func TestSecrets(t *testing.T) {
 			forbidden = "permission denied"
 		)
 		return []exchange{
-			{list, "list_secrets", nothing, object(`{"secrets":[]}`), []room.SecretInfo{}, nil, ""},
-			{list, "list_secrets", nothing, object(`{"secrets":[{"id":"i","type":"t","name":"n","delegated_to":null,"agent_id":"a"},{"id":"j","type":"","name":"","delegated_to":"d"}]}`),
-				[]room.SecretInfo{{ID: "i", Type: "t", Name: "n"}, {ID: "j", DelegatedTo: "d"}}, nil, ""},
-			{list, "list_secrets", nothing, object(`{}`), nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: no list"},
-			{list, "list_secrets", nothing, object(`{"secrets":{}}`), nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: a field of a wrong type"},
-			{list, "list_secrets", nothing, wire.Empty{}, nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: empty"},
+			{list, "list_secrets", pages, object(`{"secrets":[]}`), []room.SecretInfo{}, nil, ""},
+			{list, "list_secrets", pages, object(`{"secrets":[{"id":"i","type":"t","name":"n","delegated_to":null,"agent_id":"a"},{"id":"j","type":"","name":"","delegated_to":"d"}]}`),
+				[]room.SecretInfo{{ID: "j", DelegatedTo: "d"}, {ID: "i", Type: "t", Name: "n"}}, nil, ""},
+			{list, "list_secrets", pages, object(`{}`), nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: no list"},
+			{list, "list_secrets", pages, object(`{"secrets":{}}`), nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: a field of a wrong type"},
+			{list, "list_secrets", pages, wire.Empty{}, nil, room.ErrUnexpectedAnswer, unfit + "list_secrets: empty"},
 			{exists, "exists", existsOf, object(`{"exists":true}`), true, nil, ""},
 			{exists, "exists", existsOf, object(`{"exists":false}`), false, nil, ""},
 			{exists, "exists", existsOf, object(`{"exists":null}`), nil, room.ErrUnexpectedAnswer, "no boolean"},
@@ -114,7 +115,7 @@ func TestSecrets(t *testing.T) {
 			{remove, "delete_secret", deleteOf, wire.Empty{}, nil, nil, ""},
 			{remove, "delete_secret", deleteOf, object(`{}`), nil, nil, ""},
 			{getByID, "get_secret", getOf, wire.Error{Text: "no toolkit", Code: wire.NotFound}, nil, room.ErrUnsupported, "not supported by the room: secrets.get_secret: no toolkit"},
-			{list, "list_secrets", nothing, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "not supported by the room"},
+			{list, "list_secrets", pages, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "not supported by the room"},
 			{exists, "exists", existsOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "not supported by the room"},
 			{set, "set_secret", setOf, wire.Error{Code: wire.NotFound}, nil, room.ErrUnsupported, "not supported by the room"},
 			{remove, "delete_secret", deleteOf, wire.Error{Text: "gone", Code: wire.NotFound}, nil, room.ErrNotFound, "gone (code 1003)"},
@@ -122,6 +123,84 @@ func TestSecrets(t *testing.T) {
 			{remove, "delete_secret", deleteOf, wire.Error{Text: "odd", Code: 4711}, nil, &room.Error{Code: 4711}, "secrets.delete_secret: odd (code 4711)"},
 		}
 	})
+}
+
+// A list comes in as many calls as the room has pages. It ends, and has a bound.
+func TestListPages(t *testing.T) {
+	for name, of := range map[string]struct {
+		page func(n int, after string) string
+		want string // IDs, or an error
+	}{
+		"pages": {func(n int, after string) string {
+			return []string{
+				`{"secrets":[{"id":"c","name":"2"}],"next":"m1"}`,
+				`{"secrets":[],"next":"m2"}`,
+				`{"secrets":[{"id":"b","name":"1"},{"id":"a","name":"1","delegated_by":"bob"}]}`,
+			}[n]
+		}, "m1 m2: a b c"},
+		"the same page": {func(int, string) string { return `{"secrets":[{"id":"a"}],"next":"m"}` }, "the same page twice"},
+		"no end": {func(n int, _ string) string {
+			return fmt.Sprintf(`{"secrets":[{}],"next":"%d"}`, n)
+		}, "more than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, after := 0, ""
+			c := dial(t, listen(t, scripted(t, func(p *peer, _ int) {
+				p.ready()
+				p.serve(func(c call) wire.Content {
+					var a wire.ListArguments
+					if json.Unmarshal(c.arguments.(wire.JSON).Object, &a) != nil || !a.Paged {
+						t.Errorf("got %v", c.arguments)
+					}
+					if a.After != "" {
+						after += string(a.After) + " "
+					}
+					n++
+					return object(of.page(n-1, string(a.After)))
+				})
+			})))
+			list, err := c.Secrets().List(soon(t))
+			got := strings.TrimSpace(after) + ":"
+			for _, i := range list {
+				got += " " + i.ID
+			}
+			if err != nil {
+				got = err.Error()
+				if !errors.Is(err, room.ErrUnexpectedAnswer) || !strings.Contains(got, of.want) {
+					t.Errorf("%v after %d pages", err, n)
+				}
+			} else if got != of.want {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
+// A room that does not report owners cannot select by them.
+func TestDelegatedBy(t *testing.T) {
+	c := dial(t, listen(t, scripted(t, func(p *peer, _ int) {
+		p.ready()
+		p.serve(func(c call) wire.Content {
+			return wire.File{Data: value, DelegatedBy: map[string]string{"of bob": "bob"}[c.secretID()]}
+		})
+	})))
+	for _, tt := range []struct {
+		id, by, want string
+		err          error
+	}{
+		{id: "of bob", want: "bob"},
+		{id: "of bob", by: "bob", want: "bob"},
+		{id: "of bob", by: "carol", err: room.ErrUnsupported},
+		{id: "of bob", by: "alice", err: room.ErrUnsupported},
+		{id: "not said", by: "bob", err: room.ErrUnsupported},
+		{id: "not said", by: "alice"}, // this identity
+		{id: "not said"},
+	} {
+		found, err := c.Secrets().Get(soon(t), room.SecretQuery{ID: tt.id, DelegatedBy: tt.by})
+		if found.DelegatedBy != tt.want || !errors.Is(err, tt.err) {
+			t.Errorf("%s by %q: %q, %v", tt.id, tt.by, found.DelegatedBy, err)
+		}
+	}
 }
 
 func TestNamesAreUTF8(t *testing.T) {

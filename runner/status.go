@@ -17,11 +17,15 @@ import (
 // or a length. Its JSON is what `roomenv status --json` prints: names stay, and new
 // ones may come.
 type Status struct {
-	PID      int       `json:"pid"`
-	Command  string    `json:"command"`  // the base name of its file: arguments may hold secrets
-	Manifest []string  `json:"manifest"` // files
-	Rooms    []string  `json:"rooms"`    // names
-	Started  time.Time `json:"started_at"`
+	PID      int      `json:"pid"`
+	Command  string   `json:"command"`       // the base name of its file: arguments may hold secrets
+	Manifest []string `json:"manifest"`      // files
+	Dir      string   `json:"dir,omitempty"` // of files
+	Rooms    []string `json:"rooms"`         // names
+	// Disconnected are the rooms of which no value can be fetched now, and no change
+	// arrives.
+	Disconnected []Outage  `json:"disconnected,omitempty"`
+	Started      time.Time `json:"started_at"`
 
 	State  CommandState `json:"state,omitempty"`
 	Reason string       `json:"reason,omitempty"` // of the state
@@ -35,6 +39,13 @@ type Status struct {
 	RoomRequests int `json:"room_requests"` // sent to rooms
 
 	Entries []Entry `json:"entries"`
+}
+
+// An Outage is a room without a connection.
+type Outage struct {
+	Room   string    `json:"room"` // one of Rooms
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
 }
 
 // A CommandState is the state of the consumer; "" is for no consumer.
@@ -78,6 +89,8 @@ type Value struct {
 	Until     time.Time    `json:"until,omitzero"`        // when that request expires
 	Confirmed time.Time    `json:"confirmed_at,omitzero"` // when the source last confirmed the value
 	Expires   time.Time    `json:"expires_at,omitzero"`
+	// DelegatedBy is the participant who delegated the value; "" if that is not known.
+	DelegatedBy string `json:"delegated_by,omitempty"`
 }
 
 // StatusDefault is the state of a value that is not found and has a default.
@@ -109,7 +122,8 @@ type view struct {
 	manifest *manifest.Manifest
 	snapshot *fetch.Snapshot
 	sources  fetch.Mux
-	session  *session // nil: values are not refreshed
+	session  *session  // nil: values are not refreshed
+	stale    time.Time // since when an earlier process's files are used and no source has answered
 }
 
 func (r *Runner) setView(v view) {
@@ -151,14 +165,14 @@ func (r *Runner) now() view {
 	}
 }
 
-// Status returns the status at this time; after Run, that at its end. In Rooms the
+// Status returns the status at this time; after Run, that at its end. The name of the
 // default room is "". RoomRequests is 0, for the caller to set.
 func (r *Runner) Status() Status {
 	v := r.now()
 	r.mu.Lock()
 	s, changed, reporter := r.tally, r.changed, r.reporter
 	r.mu.Unlock()
-	s.Entries = entries(v.manifest, v.snapshot)
+	s.Entries = entries(v)
 	for i := range s.Entries {
 		e := &s.Entries[i]
 		e.Revision = changed[name{e.Kind, e.Name}]
@@ -166,6 +180,7 @@ func (r *Runner) Status() Status {
 	for t := range targets(v.manifest) {
 		if t.Scheme == manifest.SchemeRoom && !slices.Contains(s.Rooms, t.Group) {
 			s.Rooms = append(s.Rooms, t.Group)
+			s.Disconnected = append(s.Disconnected, outage(v.sources[t.Scheme], t.Group)...)
 		}
 	}
 	if reporter != nil {
@@ -173,6 +188,21 @@ func (r *Runner) Status() Status {
 	}
 	s.PID, s.Ready = os.Getpid(), len(s.Unready()) == 0
 	return s
+}
+
+// outage returns that of a group, if its source knows of connections.
+func outage(s fetch.Source, group string) []Outage {
+	c, ok := s.(interface {
+		Disconnected(group string) (since time.Time, reason error)
+	})
+	if !ok {
+		return nil
+	}
+	since, reason := c.Disconnected(group)
+	if reason == nil {
+		return nil
+	}
+	return []Outage{{group, since, reason.Error()}}
 }
 
 // targets yields what m refers to, in its order.
@@ -188,9 +218,9 @@ func targets(m *manifest.Manifest) iter.Seq[manifest.Target] {
 	}
 }
 
-// entries returns a row for every reference of m. Variables and files without
+// entries returns a row for every reference of the manifest. Variables and files without
 // references have no row.
-func entries(m *manifest.Manifest, s *fetch.Snapshot) []Entry {
+func entries(v view) []Entry {
 	var entries []Entry
 	add := func(name string, kind EntryKind, x manifest.Expr) {
 		first := len(entries)
@@ -204,17 +234,17 @@ func entries(m *manifest.Manifest, s *fetch.Snapshot) []Entry {
 					continue references
 				}
 			}
-			value := valueOf(s, r.Target)
+			value := v.value(r.Target)
 			if value.State == fetch.Missing && r.Default != nil {
 				value.State = StatusDefault
 			}
 			entries = append(entries, Entry{Name: name, Kind: kind, Source: source, Required: required, Value: value})
 		}
 	}
-	for _, e := range m.Entries {
+	for _, e := range v.manifest.Entries {
 		add(e.Name, KindVariable, e.Value)
 	}
-	for _, f := range m.Files {
+	for _, f := range v.manifest.Files {
 		for _, e := range f.Entries {
 			add(f.Path, KindFile, e.Value)
 		}
@@ -222,21 +252,36 @@ func entries(m *manifest.Manifest, s *fetch.Snapshot) []Entry {
 	return entries
 }
 
-// valueOf is what is known of t.
-func valueOf(s *fetch.Snapshot, t manifest.Target) Value {
-	st := s.State(t)
-	v := Value{State: st.Status(), Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
+// value is what is known of t.
+func (v view) value(t manifest.Target) Value {
+	st := v.snapshot.State(t)
+	now := Value{State: st.Status(), Since: st.Since, Confirmed: st.Confirmed, Expires: st.Expires}
 	pending, isPending := errors.AsType[*fetch.PendingError](st.Err)
+	if source, ok := v.sources[t.Scheme].(interface {
+		Pending(manifest.Target) *fetch.PendingError
+	}); ok && now.State == fetch.Waiting {
+		if pending = source.Pending(t); pending != nil {
+			now.State, isPending = fetch.Pending, true
+		}
+	}
+	if !v.stale.IsZero() && (now.State == fetch.Waiting || fetch.IsUnknown(st.Err)) {
+		now.State, now.Since = fetch.Stale, v.stale
+	}
 	switch {
 	case !st.Revoked.IsZero():
-		v.Since = st.Revoked
-	case v.State == fetch.Stale:
-		v.Since = st.Stale
-	case v.State == fetch.Pending && isPending:
-		v.From, v.Until = pending.From, pending.Until
+		now.Since = st.Revoked
+	case now.State == fetch.Stale && v.stale.IsZero():
+		now.Since = st.Stale
+	case now.State == fetch.Pending && isPending:
+		now.From, now.Until = pending.From, pending.Until
 	}
-	if st.Err != nil && v.State != fetch.Pending {
-		v.Reason = strings.TrimPrefix(st.Err.Error(), string(v.State)+": ")
+	if st.Err != nil && now.State != fetch.Pending {
+		now.Reason = strings.TrimPrefix(st.Err.Error(), string(now.State)+": ")
 	}
-	return v
+	if source, ok := v.sources[t.Scheme].(interface {
+		DelegatedBy(manifest.Target) string
+	}); ok {
+		now.DelegatedBy = source.DelegatedBy(t)
+	}
+	return now
 }

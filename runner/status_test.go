@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/runner"
@@ -80,6 +81,42 @@ func TestStatusValues(t *testing.T) {
 			t.Errorf("%d refreshes", s.Refreshes)
 		}
 	})
+}
+
+// A source may know of connections.
+func TestStatusDisconnected(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		since := time.Now()
+		w := newWorld(t, "env: {KEY: room:secret/key, OTHER: room://other/secret/key}\n", oneValue(), func(c *runner.Config) {
+			open := c.Sources["room"]
+			c.Sources = runner.Sources{"room": func() (fetch.Source, error) {
+				s, err := open()
+				return disconnected{s, since}, err
+			}}
+		})
+		if s := w.runner.Status(); len(s.Disconnected) > 0 {
+			t.Errorf("before the source is open: %v", s.Disconnected)
+		}
+		if _, err := w.runner.Resolve(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want := []runner.Outage{{Room: "other", Since: since, Reason: "no route"}}
+		if s := w.runner.Status(); !slices.Equal(s.Disconnected, want) {
+			t.Errorf("got %+v, want %+v", s.Disconnected, want)
+		}
+	})
+}
+
+type disconnected struct {
+	fetch.Source
+	since time.Time
+}
+
+func (d disconnected) Disconnected(group string) (time.Time, error) {
+	if group == "" {
+		return time.Time{}, nil
+	}
+	return d.since, errors.New("no route")
 }
 
 // A consumer may know more.

@@ -17,7 +17,7 @@ import (
 // TestCLIPage compares docs/cli.md with the help of the commands; -update
 // writes it.
 func TestCLIPage(t *testing.T) {
-	root := newRoot(nil)
+	root := newRoot(new(app), nil)
 	root.InitDefaultCompletionCmd()
 	var page bytes.Buffer
 	fmt.Fprint(&page, `# Command line
@@ -155,7 +155,7 @@ var (
 
 // TestDocumentedFlags looks up the flags of the command lines in the pages.
 func TestDocumentedFlags(t *testing.T) {
-	root := newRoot(nil)
+	root := newRoot(new(app), nil)
 	root.InitDefaultCompletionCmd()
 	lines := 0
 	var unknown []string

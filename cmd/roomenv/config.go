@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -22,6 +23,7 @@ type app struct {
 	Data      string       `envconfig:"ROOMENV_DATA"`
 	RoomKey   secret.Value `envconfig:"ROOMENV_ROOM_KEY"`
 
+	signals  *inject.Signals
 	env      room.Env
 	roomFlag string
 	log      *slog.Logger
@@ -41,8 +43,11 @@ func (a *app) dataFlag(f *pflag.FlagSet) {
 	f.String("data", "", "data `directory` of the local room (default $ROOMENV_DATA, else ~/.local/share/roomenv)")
 }
 
-// init reads the environment, then the flags.
+// init checks the flags and reads the environment, which they override.
 func (a *app) init(cmd *cobra.Command) error {
+	if err := checkFlags(cmd); err != nil {
+		return err
+	}
 	if err := envconfig.Process("", a); err != nil {
 		return fmt.Errorf("read environment: %w", err)
 	}

@@ -24,11 +24,12 @@ const defaultRoom = "default"
 // roomName is the room of references that name none.
 func (a *app) roomName() string { return cmp.Or(a.roomFlag, a.env.Room, defaultRoom) }
 
+func (a *app) hasToken() bool { return a.env.TokenFile != "" || a.env.Token.Len() > 0 }
+
 // A roomDialer connects to rooms by name; "" is the one that the user chose.
 type roomDialer struct {
-	config  func(name string) (room.Config, error)
-	close   func() error
-	suspend func() (resume func()) // while this process is stopped; nil is nothing
+	config func(name string) (room.Config, error)
+	close  func() error
 }
 
 func (d *roomDialer) dial(ctx context.Context, name string) (*room.Client, error) {
@@ -44,8 +45,7 @@ func (d *roomDialer) dial(ctx context.Context, name string) (*room.Client, error
 func (a *app) dialer() (*roomDialer, error) {
 	env := a.env
 	env.Room = cmp.Or(a.roomFlag, env.Room)
-	hasToken := env.TokenFile != "" || env.Token.Len() > 0
-	if !hasToken && (env.Room == "" || a.roomFlag != "" && env.APIKey.Len() == 0) {
+	if !a.hasToken() && (env.Room == "" || a.roomFlag != "" && env.APIKey.Len() == 0) {
 		return a.localDialer()
 	}
 	config := func(name string) (room.Config, error) {
@@ -69,7 +69,7 @@ func (a *app) dialer() (*roomDialer, error) {
 }
 
 func (a *app) localDialer() (*roomDialer, error) {
-	local, err := a.openRoom()
+	local, err := a.openRoom(localroom.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -83,25 +83,31 @@ func (a *app) localDialer() (*roomDialer, error) {
 				return local.Token(name, a.env.Name(), scope)
 			},
 			DialContext: local.DialContext,
+			Failover:    localroom.FailoverTimeout,
 			Logger:      a.log,
 		}, nil
 	}
-	return &roomDialer{config, local.Close, local.Suspend}, nil
+	return &roomDialer{config, local.Close}, nil
 }
 
-// openRoom opens the local room. Any user who can read its directory is its admin.
-func (a *app) openRoom() (*localroom.Room, error) {
+// openRoom opens the local room. Any user who can read its directory is its admin. A
+// process that is stopped releases it first.
+func (a *app) openRoom(options localroom.Options) (*localroom.Room, error) {
 	dir, err := a.dataDir()
 	if err != nil {
 		return nil, err
 	}
-	options := localroom.Options{VerifyKey: a.verifyKey, Logger: a.log}
+	options.Server.Key, options.Server.Logger = a.verifyKey, a.log
 	if a.RoomKey.Len() > 0 {
 		if options.Key, err = localroom.ParseKey(a.RoomKey); err != nil {
 			return nil, fmt.Errorf("ROOMENV_ROOM_KEY: %w", err)
 		}
 	}
-	return localroom.Open(dir, options)
+	r, err := localroom.Open(dir, options)
+	if err == nil {
+		a.signals.OnSuspend(r.Suspend)
+	}
+	return r, err
 }
 
 // verifyKey finds the keys that tokens for the local room may be signed with,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 
@@ -15,7 +14,6 @@ import (
 func newExec(a *app, signals *inject.Signals) *cobra.Command {
 	e := execution{app: a}
 	e.consumer.Command = inject.Command{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals}
-	var user, stopSignal string
 	cmd := &cobra.Command{
 		// cobra would add "[flags]" at the end, where flags are the command's.
 		DisableFlagsInUseLine: true,
@@ -51,15 +49,8 @@ is not found, 126 if it cannot be run, and 125 if roomenv itself fails.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			command := &e.consumer.Command
-			command.Args = args
-			if command.User, err = parseUser(user); err != nil {
-				return err
-			}
-			if command.StopSignal, err = parseSignal(stopSignal); err != nil {
-				return hint(fmt.Errorf("--stop-signal: %w", err), signalHint)
-			}
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e.consumer.Command.Args = args
 			code, err := e.run(cmd.Context(), cmd.Flags())
 			if err != nil || code != 0 {
 				return exitError{code, err}
@@ -73,21 +64,22 @@ is not found, 126 if it cannot be run, and 125 if roomenv itself fails.`,
 	command, policy := &e.consumer.Command, &e.config.Policy
 	flags.StringArrayVarP(&e.config.Files, "manifest", "m", nil, "read this manifest `file`; repeat to layer files, later files override earlier ones")
 	a.roomFlags(flags)
-	flags.StringVar(&e.config.Dir, "dir", "", "`directory` on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, /run/roomenv or /dev/shm)")
+	flags.StringVar(&e.config.Dir, "dir", "", "`directory` on a tmpfs for the files (default a new one in $XDG_RUNTIME_DIR/roomenv, $RUNTIME_DIRECTORY/roomenv, /run/roomenv or /dev/shm)")
 	flags.BoolVar(&e.once, "once", false, "replace roomenv with the command, which then has its PID")
 	flags.BoolVar(&policy.Pristine, "pristine", false, "inherit only the variables that the manifest names")
-	flags.StringArrayVar(&policy.Strip, "strip", nil, "do not inherit the variable `name`, such as MESHAGENT_TOKEN (repeatable)")
-	flags.StringArrayVar(&policy.Allow, "allow", nil, "allow a room value in the code-loading variable `name`, such as PATH (repeatable)")
-	flags.StringVar(&user, "user", "", "run the command as this `user`: UID, UID:GID or a name")
+	namesFlag(flags, &policy.Strip, "strip", "do not inherit the variable `name`, such as MESHAGENT_TOKEN (repeatable)", inheritable)
+	namesFlag(flags, &policy.Allow, "allow", "allow a room value in the code-loading variable `name`, such as PATH (repeatable)", settable)
+	parsedFlag(flags, &command.User, "user", "run the command as this `user`: UID, UID:GID or a name", parseUser)
 	flags.BoolVar(&command.NoNewPrivs, "no-new-privs", false, "set no_new_privs for the command (Linux)")
-	flags.StringVar(&stopSignal, "stop-signal", "", "`signal` sent to the command when roomenv receives SIGTERM (default TERM)")
-	flags.DurationVar(&command.StopTimeout, "stop-timeout", 0, "kill the command and its group this long after SIGTERM (default never; 10s with --stop-signal)")
+	parsedFlag(flags, &command.StopSignal, "stop-signal", "`signal` sent to the command when roomenv receives SIGTERM (default TERM)", parseSignal)
+	durationFlag(flags, &command.StopTimeout, "stop-timeout", 0, "kill the command and its group this long after SIGTERM (default never; 10s with --stop-signal)")
 	flags.BoolVar(&e.consumer.Mask, "mask", false, "replace room values by [NAME] in what the command prints")
 	flags.BoolVar(&e.consumer.Supervisor.RestartOnFailure, "restart-on-failure", false, "restart the command if it exits with a nonzero code")
+	durationFlag(flags, &e.config.Wait, "wait", 0, "wait this long for a room that is unreachable at the start (default 0)")
 	flags.StringVar(&e.listen, "listen", "", "serve Prometheus metrics, /healthz and /readyz on `host:port`")
-	flags.StringVar(&e.tokens, "token-server", "", "serve current OAuth tokens to the command over this `network`: tcp (loopback) or unix (default none; tcp without a value)")
+	parsedFlag(flags, &e.tokens, "token-server", "serve current OAuth tokens to the command over this `network`: tcp (loopback) or unix (default none; tcp without a value)", oneOf(tokenserver.TCP, tokenserver.Unix))
 	flags.Lookup("token-server").NoOptDefVal = tokenserver.TCP
-	for _, flag := range []string{"restart-on-failure", "listen", "token-server", "mask", "stop-signal", "stop-timeout"} {
+	for _, flag := range []string{"restart-on-failure", "listen", "token-server", "mask", "stop-signal", "stop-timeout", "dir"} {
 		cmd.MarkFlagsMutuallyExclusive("once", flag)
 	}
 	return cmd

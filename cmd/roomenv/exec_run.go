@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -17,6 +20,7 @@ import (
 	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/internal/filewatch"
 	"github.com/roomenv/roomenv/internal/status"
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/internal/tokenserver"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
@@ -36,11 +40,19 @@ type execution struct {
 	runner   *runner.Runner
 	rooms    atomic.Pointer[roomSource] // nil: not open
 	progress *progress
+	notify   func(report string) // to the service manager; nil without one
 }
 
 // run returns the exit code.
 func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err error) {
 	e.configure(flags)
+	if !e.once {
+		leave, err := e.joinService()
+		if err != nil {
+			return exitFailure, err
+		}
+		defer leave()
+	}
 	tokenFile := filewatch.New()
 	if e.env.TokenFile != "" {
 		tokenFile = filewatch.New(e.env.TokenFile) // before it is read
@@ -55,10 +67,30 @@ func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err e
 			e.log.Warn("closing failed", "error", err)
 		}
 	}()
-	if err := e.applySettings(e.runner.Manifest()); err != nil {
+	if err := e.applySettings(e.runner.Manifest(), flags); err != nil {
 		return exitFailure, err
 	}
-	result, err := e.resolve(ctx)
+	e.progress = newProgress(os.Stderr)
+	showNothing := sync.OnceFunc(e.progress.close)
+	defer showNothing()
+	if !e.once {
+		// Before values are there: they may take as long as a person does.
+		stop, err := e.serve()
+		defer stop()
+		if err != nil {
+			return exitFailure, err
+		}
+		if e.runner.HasReferences() {
+			var watching sync.WaitGroup
+			defer watching.Wait()
+			watch, cancel := context.WithCancel(ctx)
+			defer cancel()
+			watching.Go(func() { tokenFile.Watch(watch, e.runner.Reconnect) })
+			watching.Go(func() { e.refreshOnHangup(watch) })
+		}
+	}
+	result, err := e.runner.Resolve(ctx)
+	showNothing()
 	if err != nil {
 		return exitFailure, err
 	}
@@ -69,19 +101,6 @@ func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err e
 		e.warnExpanded()
 		e.consumer.Command.Env = result.Environ()
 		return inject.Exec(ctx, e.consumer.Command)
-	}
-	stop, err := e.serve()
-	defer stop()
-	if err != nil {
-		return exitFailure, err
-	}
-	if e.runner.HasReferences() {
-		var watching sync.WaitGroup
-		defer watching.Wait()
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		watching.Go(func() { tokenFile.Watch(ctx, e.runner.Reconnect) })
-		watching.Go(func() { e.refreshOnHangup(ctx) })
 	}
 	e.warnExpanded()
 	return e.runner.Run(ctx, &e.consumer)
@@ -97,20 +116,7 @@ func (e *execution) configure(flags *pflag.FlagSet) {
 	c.Owner = e.consumer.Command.User
 	c.Check = func(m *manifest.Manifest) error { return e.checkManifest(m, flags) }
 	c.Log, e.consumer.Log = e.log, e.log
-	c.OnError = func(err error) {
-		if e.LogFormat == "json" {
-			e.log.Error(err.Error())
-			return
-		}
-		report(os.Stderr, err)
-	}
-}
-
-// resolve fetches all values and shows which participants it waits for.
-func (e *execution) resolve(ctx context.Context) (*render.Result, error) {
-	e.progress = newProgress(os.Stderr)
-	defer e.progress.close()
-	return e.runner.Resolve(ctx)
+	c.OnError = func(err error) { e.printError(os.Stderr, err) }
 }
 
 // A roomSource is where values of rooms come from.
@@ -126,10 +132,12 @@ func (e *execution) openRooms() (fetch.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.consumer.Command.Signals.OnSuspend(rooms.suspend)
 	s := &roomSource{roomsource.New(rooms.dial), rooms}
 	s.OnRequest = func(p roomsource.RequestStatus) {
 		e.progress.observe(p)
+		if e.notify != nil && p.Stage != roomsource.Done {
+			e.notify(fmt.Sprintf("STATUS=Waiting for %s\nEXTEND_TIMEOUT_USEC=%d", text.Printable(p.From, 0), time.Until(p.Deadline).Microseconds()))
+		}
 		if p.Err != nil {
 			e.log.Info("request failed", "reference", p.Target, "error", p.Err)
 		}
@@ -160,12 +168,10 @@ func (e *execution) serve() (stop func(), err error) {
 			}
 		}
 	}
-	if e.runner.HasReferences() {
-		if s, err := status.Serve(e.status, e.runner.Refresh, e.log); err != nil {
-			e.log.Info("status socket unavailable", "error", err)
-		} else {
-			closers = append(closers, s)
-		}
+	if s, err := status.Serve(e.status, e.runner.Refresh, e.log); err != nil {
+		e.log.Warn("status socket unavailable", "error", err)
+	} else {
+		closers = append(closers, s)
 	}
 	if e.listen != "" {
 		s, err := status.Listen(e.listen, e.status, e.log)
@@ -188,6 +194,7 @@ func (e *execution) serve() (stop func(), err error) {
 // status is that of the runner, with what it does not know of rooms.
 func (e *execution) status() runner.Status {
 	s := e.runner.Status()
+	s.Command = filepath.Base(e.consumer.Command.Args[0]) // also before it is started
 	var names []string
 	for _, room := range s.Rooms {
 		if name := cmp.Or(room, e.roomName()); !slices.Contains(names, name) {
@@ -195,6 +202,10 @@ func (e *execution) status() runner.Status {
 		}
 	}
 	s.Rooms = names
+	for i := range s.Disconnected {
+		o := &s.Disconnected[i]
+		o.Room = cmp.Or(o.Room, e.roomName())
+	}
 	if rooms := e.rooms.Load(); rooms != nil {
 		s.RoomRequests = int(rooms.Requests())
 	}

@@ -3,9 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/spf13/pflag"
 
+	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/manifest"
 )
 
@@ -24,7 +27,10 @@ func (e *execution) checkManifest(m *manifest.Manifest, flags *pflag.FlagSet) (e
 		}
 	}
 	check := func(at manifest.Position, key, signal string) {
-		if _, unknown := parseSignal(signal); unknown != nil && err == nil {
+		if signal == "" || err != nil {
+			return
+		}
+		if _, unknown := inject.ParseSignal(signal); unknown != nil {
 			err = &manifest.Error{Pos: at, Message: key + ": " + unknown.Error(), Hint: signalHint}
 		}
 	}
@@ -41,12 +47,17 @@ func (e *execution) checkManifest(m *manifest.Manifest, flags *pflag.FlagSet) (e
 }
 
 // applySettings takes what m says on exec.
-func (e *execution) applySettings(m *manifest.Manifest) error {
+func (e *execution) applySettings(m *manifest.Manifest, flags *pflag.FlagSet) error {
+	for _, name := range []string{"room", "token-file", "wait"} {
+		if flags.Changed(name) && !e.runner.HasReferences() {
+			return hint(fmt.Errorf("--%s requires a reference in the manifest", name), "name the manifest with -m, or omit --"+name)
+		}
+	}
 	if e.once {
 		if len(m.Files) > 0 {
 			return errOnceFiles
 		}
-		if err := checkOnce(m.Exec); err != nil {
+		if err := checkOnce(m); err != nil {
 			return err
 		}
 	}
@@ -62,21 +73,39 @@ func (e *execution) applySettings(m *manifest.Manifest) error {
 // their directory is that of roomenv.
 var errOnceFiles = hint(errors.New("--once cannot be combined with files in the manifest, which roomenv removes when the command exits"), "omit --once")
 
-// checkOnce refuses what needs a supervisor, as the flags do.
-func checkOnce(settings manifest.Exec) error {
-	for _, setting := range []struct {
-		key  string
-		used bool
-	}{
-		{"mask", settings.Mask},
-		{"stop_signal", settings.StopSignal != ""},
-		{"stop_timeout", settings.StopTimeout != 0},
-		{"restart", settings.Overlap},
-		{"restart_on_failure", settings.RestartOnFailure},
+// checkOnce refuses what needs a supervisor, as the flags do: each key that m has of
+// refresh:, of exec: except those of the environment, and of update policies.
+func checkOnce(m *manifest.Manifest) error {
+	refuse := func(what string, at manifest.Position) error {
+		return hint(fmt.Errorf("--once cannot be combined with %s (%v), which needs a supervisor", what, at),
+			"omit --once, or remove "+what+" from the manifest")
+	}
+	settings := maps.Clone(m.Refresh.Pos)
+	maps.Copy(settings, m.Exec.Pos)
+	for key, used := range map[string]bool{
+		"pristine": false, "strip": false, "allow": false,
+		"mask": m.Exec.Mask, "restart_on_failure": m.Exec.RestartOnFailure,
+		"stop_signal": m.Exec.StopSignal != "", "stop_timeout": m.Exec.StopTimeout != 0,
 	} {
-		if setting.used {
-			return hint(fmt.Errorf("--once cannot be combined with %s (%v), which needs a supervisor", setting.key, settings.Pos[setting.key]),
-				"omit --once, or remove "+setting.key+" from the manifest")
+		if !used {
+			delete(settings, key)
+		}
+	}
+	if keys := slices.Sorted(maps.Keys(settings)); len(keys) > 0 {
+		return refuse(keys[0], settings[keys[0]])
+	}
+	for _, e := range m.Entries {
+		for _, policy := range []struct {
+			key  string
+			used bool
+		}{
+			{"on_change", e.OnChange != nil},
+			{"max_stale", e.MaxStale != 0},
+			{"on_revoked", e.OnRevoked != ""},
+		} {
+			if policy.used {
+				return refuse(policy.key+" of "+e.Name, e.Pos)
+			}
 		}
 	}
 	return nil

@@ -18,12 +18,12 @@ var roomHints = []struct {
 	reason error
 	text   string
 }{
-	{fetch.ErrMissing, "store it with `roomenv secret set ID --from-file -`, or make it optional with ?default=VALUE or ?optional=true"},
+	{fetch.ErrMissing, "store it with `roomenv secret set ID --from-file -`, for another identity with --for-identity NAME, or make it optional with ?default=VALUE or ?optional=true"},
 	{fetch.ErrDenied, "use a token for this room that is not expired and has the `secrets` grant; it reads the secrets of its own identity"},
 	{fetch.ErrUnreachable, "check MESHAGENT_ROOM, MESHAGENT_ROOM_URL and the network"},
 	{fetch.ErrUnsupported, "use a room that has the secrets toolkit, and messaging for requests to participants"},
 	{fetch.ErrRejected, "ask again, or make it optional with ?default=VALUE or ?optional=true"},
-	{fetch.ErrNoAnswer, "ask the participant to run `roomenv requests`, raise timeout=SECONDS, or add ?default=VALUE or ?optional=true"},
+	{fetch.ErrNoAnswer, "ask the participant to run `roomenv requests`, raise timeout=, or add ?default=VALUE or ?optional=true"},
 }
 
 // withHints adds what to do about an error of another package on the command line: for
@@ -38,6 +38,9 @@ func withHints(err error) error {
 	}
 	if errors.Is(err, localroom.ErrDamaged) {
 		err = hint(err, "restore the store of the local room from a backup, or move it away to start with an empty room")
+	}
+	if stopped, ok := errors.AsType[*localroom.StoppedError](err); ok {
+		err = hint(err, fmt.Sprintf("continue it with `fg` in its terminal or `kill -CONT %d`, or end it", stopped.PID))
 	}
 	if errors.Is(err, localroom.ErrWrongKey) {
 		err = hint(err, "use the room.key file or the ROOMENV_ROOM_KEY that the store was created with")

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,11 @@ import (
 )
 
 func main() {
+	// Before anything else: until then, other processes of the user can read the keys
+	// in the environment.
+	if err := harden(); err != nil {
+		os.Exit(new(app).report(os.Stderr, fmt.Errorf("disable core dumps and ptrace: %w", err)))
+	}
 	// Caught from the first moment to the last: a signal that comes before the
 	// child exists must not be lost, and one that comes after its end must not
 	// cost its exit code.
@@ -22,18 +28,27 @@ func main() {
 }
 
 func run(ctx context.Context, signals *inject.Signals, args []string) int {
-	root := newRoot(signals)
+	var a app
+	root := newRoot(&a, signals)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = unknownCommand(cmd, cmd.Flags().Args()) // with --help
+	}
 	var interrupted inject.SignalError
 	if err != nil && (errors.As(context.Cause(ctx), &interrupted) || errors.As(err, &interrupted)) {
 		return interrupted.ExitCode() // the sender of the signal knows why
 	}
-	return report(os.Stderr, err)
+	var stderr io.Writer = os.Stderr
+	if log := openTerminationLog(cmd); log != nil {
+		defer log.Close()
+		stderr = io.MultiWriter(stderr, log)
+	}
+	return a.report(stderr, err)
 }
 
-func newRoot(signals *inject.Signals) *cobra.Command {
-	var a app
+func newRoot(a *app, signals *inject.Signals) *cobra.Command {
+	a.signals = signals
 	root := &cobra.Command{
 		Use:   "roomenv",
 		Short: "Run a command with the secrets of a room in its environment",
@@ -47,40 +62,52 @@ else in ~/.local/share/roomenv.`,
 		Example: `  roomenv secret set openai-api-key --from-file -
   echo 'OPENAI_API_KEY=room:secret/openai-api-key' > .env.room
   roomenv exec -- agent`,
-		Args:          cobra.NoArgs,
-		RunE:          help,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := harden(); err != nil {
-				return fmt.Errorf("disable core dumps and ptrace: %w", err)
-			}
-			return a.init(cmd)
-		},
+		Args:              unknownCommand,
+		RunE:              help,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd) },
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return hint(err, "see `"+cmd.CommandPath()+" --help`")
-	})
+	root.SetFlagErrorFunc(flagError)
 	a.logFlags(root.PersistentFlags())
 	root.AddCommand(
-		newExec(&a, signals),
-		newStatus(&a),
-		newRefresh(&a),
-		newSecret(&a),
-		newOAuth(&a),
-		newRequests(&a),
-		newParticipants(&a),
-		newRoom(&a),
+		newExec(a, signals),
+		newStatus(a),
+		newRefresh(a),
+		newSecret(a),
+		newOAuth(a),
+		newRequests(a),
+		newParticipants(a),
+		newRoom(a),
 		newManifest(),
 		newMonitor(signals),
+		newOwnPID(signals),
 		newVersion(),
 	)
+	fill(root)
+	printHelp := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if unknownCommand(cmd, cmd.Flags().Args()) == nil {
+			printHelp(cmd, args)
+		}
+	})
+	root.SetHelpCommand(&cobra.Command{
+		Use:   "help [COMMAND...]",
+		Short: "Show the help of a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err := errors.Join(err, unknownCommand(cmd, rest)); err != nil {
+				return err
+			}
+			return cmd.Help()
+		},
+	})
 	return root
 }
 
 // group returns a command that only has others below it.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: help}
+	cmd := &cobra.Command{Use: use, Short: short, Args: unknownCommand, RunE: help}
 	cmd.AddCommand(commands...)
 	return cmd
 }

@@ -153,6 +153,7 @@ func requestID(ts *testscript.TestScript, _ bool, _ []string) {
 //	exit CODE     ends with CODE
 //	kill SIGNAL   ends by that signal, by number
 //	cat           copies stdin to stdout
+//	notify MESSAGE...   tells the service manager, with an open pipe
 //	record LOG NAME...  writes to LOG what becomes of it, see recordEvents
 //	get URL             prints status and body of an answer; a name that is no URL is
 //	                    that of a client of the token endpoint
@@ -186,6 +187,8 @@ func child() {
 		select {}
 	case "get":
 		get(args[1])
+	case "notify":
+		notifyService(args[1:])
 	case "record":
 		recordEvents(args[1], args[2:])
 	case "cat":
@@ -221,11 +224,12 @@ const serving = "server"
 
 // serve starts a server and waits for its first line.
 func serve(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 1 || len(args) > 2 {
-		ts.Fatalf("usage: serve DATA [ADDR]")
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: serve DATA [ADDR [FLAG...]]")
 	}
 	address := append(args, "127.0.0.1:0")[1]
 	cmd := exec.Command("roomenv", "room", "serve", "--listen", address, "--data", ts.MkAbs(args[0]))
+	cmd.Args = append(cmd.Args, args[min(2, len(args)):]...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"), "ROOMENV_ROOM_KEY="+ts.Getenv("ROOMENV_ROOM_KEY"),
 		"MESHAGENT_API_KEY="+ts.Getenv("MESHAGENT_API_KEY"), "MESHAGENT_SECRET="+ts.Getenv("MESHAGENT_SECRET"))

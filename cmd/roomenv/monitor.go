@@ -36,16 +36,12 @@ func monitorArgs(c *inject.Command) ([]string, error) {
 // terminal. The environment is the command's and does not configure roomenv.
 func newMonitor(signals *inject.Signals) *cobra.Command {
 	command := inject.Command{Signals: signals}
-	var stopSignal string
 	cmd := &cobra.Command{
 		Use:               "monitor -- COMMAND [ARG...]",
 		Hidden:            true,
 		Args:              cobra.MinimumNArgs(1),
 		PersistentPreRunE: func(*cobra.Command, []string) error { return harden() },
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if command.StopSignal, err = parseSignal(stopSignal); err != nil {
-				return err
-			}
+		RunE: func(cmd *cobra.Command, args []string) error {
 			command.Args, command.Env = args, os.Environ()
 			code, err := inject.RunMonitor(cmd.Context(), command)
 			if err != nil || code != 0 {
@@ -55,7 +51,7 @@ func newMonitor(signals *inject.Signals) *cobra.Command {
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().StringVar(&stopSignal, "stop-signal", "", "see exec")
-	cmd.Flags().DurationVar(&command.StopTimeout, "stop-timeout", 0, "see exec")
+	parsedFlag(cmd.Flags(), &command.StopSignal, "stop-signal", "see exec", parseSignal)
+	durationFlag(cmd.Flags(), &command.StopTimeout, "stop-timeout", 0, "see exec")
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/manifest"
@@ -34,10 +35,7 @@ a new one, for which the participant signs in at the provider.
     --redirect-uri http://127.0.0.1:8765/callback --scopes repo`,
 		Args: exactlyOneClient,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := client.complete(args[0]); err != nil {
-				return err
-			}
-			if err := q.check(); err != nil {
+			if err := client.complete(args[0], cmd.Flags()); err != nil {
 				return err
 			}
 			if q.from = cmp.Or(q.from, client.From); q.from == "" {
@@ -64,7 +62,7 @@ code is 1 if the client is not authorized yet.
 ` + aboutClient,
 		Args: exactlyOneClient,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := client.complete(args[0]); err != nil {
+			if err := client.complete(args[0], cmd.Flags()); err != nil {
 				return err
 			}
 			client.From = ""
@@ -99,11 +97,12 @@ func (c *oauthClient) flags(cmd *cobra.Command) {
 	f.StringVar(&c.AuthorizationEndpoint, "authorization-endpoint", "", "`url` of the provider's consent page")
 	f.StringVar(&c.TokenEndpoint, "token-endpoint", "", "`url` of the provider's token endpoint")
 	f.StringSliceVar(&c.Scopes, "scopes", nil, "`scopes` to request, separated by commas")
+	mayBeEmpty(f, "scopes")
 	f.BoolVar(&c.NoPKCE, "no-pkce", false, "do not use PKCE, for a provider that does not support it")
 }
 
 // complete adds the client of that name in the manifest.
-func (c *oauthClient) complete(name string) error {
+func (c *oauthClient) complete(name string, flags *pflag.FlagSet) error {
 	c.name = name
 	files := c.manifests
 	if len(files) == 0 {
@@ -118,7 +117,9 @@ func (c *oauthClient) complete(name string) error {
 	c.AuthorizationEndpoint = cmp.Or(c.AuthorizationEndpoint, described.AuthorizationEndpoint)
 	c.TokenEndpoint = cmp.Or(c.TokenEndpoint, described.TokenEndpoint)
 	c.RedirectURI = cmp.Or(c.RedirectURI, described.RedirectURI)
-	c.NoPKCE = c.NoPKCE || described.NoPKCE
+	if !flags.Changed("no-pkce") {
+		c.NoPKCE = described.NoPKCE
+	}
 	c.From, c.ClientSecret, c.Connector = described.From, described.ClientSecret, described.Connector
 	if c.Scopes == nil {
 		c.Scopes = described.Scopes

@@ -22,9 +22,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
+
+	"github.com/spf13/cobra"
 
 	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/manifest"
@@ -63,9 +69,12 @@ func hint(err error, hints ...string) error {
 
 // report prints err, if there is something to print, and returns the exit code
 // that it stands for.
-func report(w io.Writer, err error) int {
+func (a *app) report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok && e.Path == os.Stdout.Name() && errors.Is(err, syscall.EPIPE) {
+		return 128 + int(syscall.SIGPIPE) // as if it had not been caught: the reader has seen enough
 	}
 	code := exitFailure
 	var exit exitError
@@ -75,13 +84,58 @@ func report(w io.Writer, err error) int {
 			return code
 		}
 	}
+	a.printError(w, err, "exit_code", code)
+	return code
+}
+
+// printError prints err and its hints: as lines or, with attributes, as a JSON object.
+func (a *app) printError(w io.Writer, err error, attributes ...any) {
 	message := strings.TrimRight(withHints(err).Error(), "\n")
+	// A flag may be what is wrong, before the format is known.
+	if cmp.Or(a.LogFormat, os.Getenv("ROOMENV_LOG_FORMAT")) == "json" {
+		message, hints := splitHints(message)
+		if hints != nil {
+			attributes = append([]any{"hints", hints}, attributes...)
+		}
+		slog.New(slog.NewJSONHandler(w, nil)).Error(message, attributes...)
+		return
+	}
 	prefix := "roomenv: "
 	if e, ok := errors.AsType[*manifest.Error](err); ok && e.Pos.Line > 0 && strings.HasPrefix(message, e.Pos.String()) {
 		prefix = "" // an editor finds FILE:LINE:COLUMN at the start of a line
 	}
 	fmt.Fprintln(w, prefix+strings.ReplaceAll(message, "\nhint: ", "\n  hint: "))
-	return code
+}
+
+// splitHints takes the hints out of the text of an error.
+func splitHints(text string) (message string, hints []string) {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if h, ok := strings.CutPrefix(strings.TrimLeft(line, " "), "hint: "); ok {
+			hints = append(hints, strings.TrimSuffix(h, "\n"))
+		} else {
+			lines = append(lines, line)
+		}
+	}
+	return strings.TrimSuffix(strings.Join(lines, ""), "\n"), hints
+}
+
+// openTerminationLog opens the file of the message that Kubernetes shows for a container
+// which has ended, if cmd is what the container runs. It returns nil otherwise.
+func openTerminationLog(cmd *cobra.Command) *os.File {
+	// What a container runs has no parent in it. Probes are like that too.
+	if os.Getppid() != 0 || !slices.Contains([]string{"exec", "render", "sidecar"}, cmd.Name()) {
+		return nil
+	}
+	const path = "/dev/termination-log"
+	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return nil
+	}
+	return f
 }
 
 // newLogger writes to w: text lines with our prefix and without a time, or

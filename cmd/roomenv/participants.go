@@ -59,7 +59,7 @@ func (q *requestOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&q.from, "from", "", "`name` of the approver; waits for them to join")
 	f.StringVar(&q.delegateTo, "delegate-to", "", "`participant` to store the answer for (default: this identity)")
-	f.DurationVar(&q.timeout, "timeout", room.DefaultRequestTimeout, "how long to wait for the approver to join and answer")
+	durationFlag(f, &q.timeout, "timeout", room.DefaultRequestTimeout, "how long to wait for the approver to join and answer")
 }
 
 // params are those of a target, with others in pairs.
@@ -69,11 +69,4 @@ func (q *requestOptions) params(others ...string) string {
 		params.Set(pair[0], pair[1])
 	}
 	return params.Encode()
-}
-
-func (q *requestOptions) check() error {
-	if q.timeout <= 0 {
-		return fmt.Errorf("invalid --timeout %s: want a positive duration such as 5m", q.timeout)
-	}
-	return nil
 }

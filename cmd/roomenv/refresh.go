@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/roomenv/roomenv/internal/status"
 	"github.com/roomenv/roomenv/internal/text"
 )
 
@@ -30,11 +31,12 @@ The exit code is 1 when no roomenv exec process is running.`,
 			refreshing := 0
 			var errs []error
 			for _, p := range found {
-				if err := p.Refresh(cmd.Context()); err != nil {
+				switch err := p.Refresh(cmd.Context()); {
+				case err == nil:
+					refreshing++
+				case !status.Exited(err): // since it was found
 					errs = append(errs, err)
-					continue
 				}
-				refreshing++
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "refreshing %s\n", text.Count(refreshing, "process", "processes"))
 			return errors.Join(errs...)

@@ -49,10 +49,8 @@ func (o *automatic) check() error {
 		return nil
 	case o.url == "":
 		return errors.New("--from-file and --from-command require --url")
-	case len(o.names) == 0 || slices.Contains(o.names, ""):
+	case len(o.names) == 0:
 		return hint(errors.New("missing --for: the participants that may get the value"), "pass --for NAME, and repeat it for each of them")
-	case o.duration < 0:
-		return fmt.Errorf("invalid --duration %s: want a duration such as 8h or 30m", o.duration)
 	}
 	return nil
 }
@@ -60,8 +58,10 @@ func (o *automatic) check() error {
 // selects reports whether r is answered. Who asks and who gets the value may be two
 // participants, which both have to be named.
 func (o *automatic) selects(r approval.Request) bool {
-	named := func(name string) bool { return slices.Contains(o.names, "*") || name != "" && slices.Contains(o.names, name) }
-	return r.State == approval.Pending && r.Kind == approval.Secret && r.URL == o.url && (o.typ == "" || r.Type == o.typ) &&
+	named := func(name string) bool {
+		return slices.Contains(o.names, "*") || name != "" && slices.Contains(o.names, name)
+	}
+	return r.State == approval.Pending && r.Kind == approval.Secret && r.URL == approval.ASCIIHost(o.url) && (o.typ == "" || r.Type == o.typ) &&
 		named(r.From) && named(r.StoredFor)
 }
 
@@ -92,6 +92,12 @@ sends it to the requester.`,
 			if err := o.auto.check(); err != nil {
 				return err
 			}
+			switch {
+			case cmd.Flags().Changed("listen") && !o.web:
+				return errors.New("--listen requires --web")
+			case o.open && !o.web && !o.prompts():
+				return errors.New("--open requires --web or a terminal")
+			}
 			return a.requests(cmd, &o)
 		},
 	}
@@ -104,7 +110,7 @@ sends it to the requester.`,
 	f.StringVar(&o.auto.url, "url", "", "answer requests for this `url` automatically")
 	f.StringArrayVar(&o.auto.names, "for", nil, "`name` of a participant that may get an automatic answer; repeat for several; * is every participant")
 	f.StringVar(&o.auto.typ, "type", "", "answer only requests of this media `type` automatically")
-	f.DurationVar(&o.auto.duration, "duration", 0, "answer automatically for this `time`, such as 8h, then exit")
+	durationFlag(f, &o.auto.duration, "duration", 0, "answer automatically for this `time`, such as 8h, then exit")
 	o.auto.source.flags(f)
 	cmd.MarkFlagsMutuallyExclusive("json", "web", "from-file", "from-command")
 	cmd.MarkFlagsMutuallyExclusive("web", "once")
@@ -148,6 +154,11 @@ func (a *app) requests(cmd *cobra.Command, o *requests) error {
 	})
 }
 
+// prompts reports whether each answer is asked for in a terminal.
+func (o *requests) prompts() bool {
+	return !o.web && !o.asJSON && !o.auto.source.given() && term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd()))
+}
+
 // view shows the inbox until ctx ends.
 func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *approval.Inbox, us room.Session) error {
 	switch {
@@ -164,7 +175,7 @@ func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *ap
 	switch {
 	case o.auto.source.given():
 		return o.answerAll(ctx, stdout, inbox)
-	case term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())):
+	case o.prompts():
 		return o.prompt(ctx, inbox)
 	}
 	return follow(ctx, inbox, func(r approval.Request) error { return o.printed(printRequest(stdout, r)) })
@@ -276,7 +287,7 @@ func (o *requests) prompt(ctx context.Context, inbox *approval.Inbox) error {
 func printRequest(w io.Writer, r approval.Request) error {
 	text := r.Outcome()
 	if r.State == approval.Pending {
-		text = r.Describe() + "  answer    roomenv requests answer " + shellWord(r.ID) + "\n"
+		text = r.Describe() + "  answer       roomenv requests answer " + shellWord(r.ID) + "\n"
 	}
 	_, err := io.WriteString(w, text)
 	return err

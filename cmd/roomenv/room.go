@@ -3,53 +3,17 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/room/token"
 )
 
 func newRoom(a *app) *cobra.Command {
 	cmd := group("room", "Serve the local room, and issue tokens for it", newRoomServe(a), newRoomToken(a))
 	a.dataFlag(cmd.PersistentFlags())
-	return cmd
-}
-
-func newRoomServe(a *app) *cobra.Command {
-	var address string
-	cmd := &cobra.Command{
-		Use:   "serve --listen HOST:PORT [--data DIR]",
-		Short: "Serve the local room on the network",
-		Long: `Serve the local room on the network until SIGINT or SIGTERM. When it is ready it
-prints "listening http://HOST:PORT" on stdout. It speaks HTTP without TLS: listen on
-loopback, or put a proxy with TLS in front of it.
-
-Participants need a token: from ` + "`roomenv room token`" + `, or signed with
-MESHAGENT_API_KEY or MESHAGENT_SECRET if that is set.`,
-		Example: "  roomenv room serve --listen 127.0.0.1:8078 --data ./room",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			room, err := a.openRoom()
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, room.Close()) }()
-			if err := room.Acquire(); err != nil {
-				return err
-			}
-			listener, err := net.Listen("tcp", address)
-			if err != nil {
-				return fmt.Errorf("serve room: %w", err)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "listening http://%s\n", listener.Addr())
-			return room.Serve(cmd.Context(), listener)
-		},
-	}
-	cmd.Flags().StringVar(&address, "listen", "", "`host:port` to listen on; port 0 selects a free port")
-	_ = cmd.MarkFlagRequired("listen")
 	return cmd
 }
 
@@ -66,14 +30,7 @@ An admin may store secrets for other identities too.`,
   export MESHAGENT_TOKEN=$(roomenv room token --data ./room --room demo --identity alice)`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			roles := []string{token.User, token.Agent, token.Tool}
-			switch {
-			case !slices.Contains(roles, t.Role):
-				return fmt.Errorf("invalid --role %q: want user, agent or tool", t.Role)
-			case lifetime <= 0:
-				return fmt.Errorf("invalid --ttl %s: want a duration such as 1h or 15m", lifetime)
-			}
-			room, err := a.openRoom()
+			room, err := a.openRoom(localroom.Options{})
 			if err != nil {
 				return err
 			}
@@ -97,9 +54,10 @@ An admin may store secrets for other identities too.`,
 	f := cmd.Flags()
 	f.StringVar(&t.Room, "room", "", "`room` that the participant may join")
 	f.StringVar(&t.Name, "identity", "", "`name` of the participant")
-	f.StringVar(&t.Role, "role", token.User, "`role`: user, agent or tool")
+	t.Role = token.User
+	parsedFlag(f, &t.Role, "role", "`role`: user, agent or tool (default user)", oneOf(token.User, token.Agent, token.Tool))
 	f.BoolVar(&admin, "admin", false, "allow storing secrets for other identities")
-	f.DurationVar(&lifetime, "ttl", time.Hour, "token lifetime")
+	durationFlag(f, &lifetime, "ttl", time.Hour, "token lifetime")
 	_ = cmd.MarkFlagRequired("room")
 	_ = cmd.MarkFlagRequired("identity")
 	return cmd

@@ -27,11 +27,14 @@ func newSecretList(a *app) *cobra.Command {
 		Type        string  `json:"type"`
 		Name        string  `json:"name"`
 		DelegatedTo *string `json:"delegated_to"` // null: not delegated
+		DelegatedBy *string `json:"delegated_by"` // null: this identity has it
 	}
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the secrets of this identity, without their values",
+		Long: `List the secrets of this identity and, in a room that lists them, those that other
+participants delegated to it, without their values.`,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withSecrets(cmd.Context(), func(s *room.Secrets) error {
@@ -39,14 +42,17 @@ func newSecretList(a *app) *cobra.Command {
 				if err != nil {
 					return fmt.Errorf("list secrets: %w", err)
 				}
-				rows := [][]string{{"ID", "TYPE", "NAME", "DELEGATED TO"}}
+				nullable := func(s string) *string {
+					if s == "" {
+						return nil
+					}
+					return &s
+				}
+				rows := [][]string{{"ID", "TYPE", "NAME", "DELEGATED TO", "DELEGATED BY"}}
 				all := make([]secret, len(list))
 				for i, s := range list {
-					rows = append(rows, []string{s.ID, s.Type, s.Name, s.DelegatedTo})
-					all[i] = secret{ID: s.ID, Type: s.Type, Name: s.Name}
-					if s.DelegatedTo != "" {
-						all[i].DelegatedTo = &s.DelegatedTo
-					}
+					rows = append(rows, []string{s.ID, s.Type, s.Name, s.DelegatedTo, s.DelegatedBy})
+					all[i] = secret{s.ID, s.Type, s.Name, nullable(s.DelegatedTo), nullable(s.DelegatedBy)}
 				}
 				if asJSON {
 					return printJSON(cmd.OutOrStdout(), all)
@@ -55,7 +61,7 @@ func newSecretList(a *app) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array of {id, type, name, delegated_to}")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array of {id, type, name, delegated_to, delegated_by}")
 	return cmd
 }
 
@@ -70,7 +76,7 @@ func (a *app) oneSecret(cmd *cobra.Command, delegatedTo *string, do func(ctx con
 }
 
 func newSecretGet(a *app) *cobra.Command {
-	var out, delegatedTo string
+	var out, delegatedTo, delegatedBy string
 	cmd := &cobra.Command{
 		Use:   "get ID",
 		Short: "Print the value of a secret",
@@ -79,8 +85,9 @@ func newSecretGet(a *app) *cobra.Command {
   roomenv secret get tls-key -o key.pem`,
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "-", "`file` to write, with mode 0600; - is stdout")
+	cmd.Flags().StringVar(&delegatedBy, "delegated-by", "", "`participant` who delegated the secret to this identity")
 	return a.oneSecret(cmd, &delegatedTo, func(ctx context.Context, s *room.Secrets, id string) error {
-		found, err := s.Get(ctx, room.SecretQuery{ID: id, DelegatedTo: delegatedTo})
+		found, err := s.Get(ctx, room.SecretQuery{ID: id, DelegatedTo: delegatedTo, DelegatedBy: delegatedBy})
 		if err != nil {
 			return secretError("get", id, err)
 		}
@@ -130,6 +137,7 @@ read it from stdin.`,
 	})
 	f.StringVar(&text, "text", "", "the value as `text`")
 	f.StringVar(&encoded, "base64", "", "the value in `base64`")
+	mayBeEmpty(f, "text", "base64")
 	cmd.MarkFlagsOneRequired("from-file", "text", "base64")
 	cmd.MarkFlagsMutuallyExclusive("from-file", "text", "base64")
 	f.StringVar(&s.Type, "type", "", "media `type` (default application/octet-stream)")
@@ -162,12 +170,25 @@ func newSecretExists(a *app) *cobra.Command {
 }
 
 func newSecretDelete(a *app) *cobra.Command {
-	var delegatedTo string
+	var delegatedTo, identity string
 	cmd := &cobra.Command{
 		Use:   "delete ID",
 		Short: "Delete a secret",
 		Long:  "Delete a secret. The exit code is 1 if the secret does not exist.",
+		PreRunE: func(*cobra.Command, []string) error {
+			switch {
+			case identity == "":
+			case a.hasToken():
+				// delete_secret has no for_identity.
+				return hint(errors.New("--for-identity: a room deletes secrets of the identity in the token alone"),
+					fmt.Sprintf("use a token of %q, or MESHAGENT_API_KEY instead of the token", identity))
+			default:
+				a.env.Identity = identity
+			}
+			return nil
+		},
 	}
+	cmd.Flags().StringVar(&identity, "for-identity", "", "delete that of this `identity` (not with a token)")
 	return a.oneSecret(cmd, &delegatedTo, func(ctx context.Context, s *room.Secrets, id string) error {
 		return secretError("delete", id, s.Delete(ctx, id, delegatedTo))
 	})
@@ -196,7 +217,7 @@ func secretError(verb, id string, err error) error {
 		return nil
 	case errors.Is(err, room.ErrNotFound):
 		return exitError{exitAbsent, hint(fmt.Errorf("%s secret %q: not found", verb, id),
-			"run `roomenv secret list`; a delegated secret needs --delegated-to")}
+			"run `roomenv secret list`; a delegated secret needs --delegated-to or --delegated-by")}
 	}
 	return fmt.Errorf("%s secret %q: %w", verb, id, err)
 }

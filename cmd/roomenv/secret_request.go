@@ -25,9 +25,6 @@ request for the same URL and type returns it at once, until you run
   roomenv secret request --from alice --url https://git.example.com --type git -o git.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := q.check(); err != nil {
-				return err
-			}
 			value, err := a.resolve(cmd.Context(), manifest.Target{
 				Scheme: manifest.SchemeRoom, Path: string(manifest.KindRequest) + "/" + q.from,
 				Params: q.params("url", address, "type", typ, "delegate_to", q.delegateTo),

@@ -39,6 +39,7 @@ The states of a value are
   missing   not found, or deleted
   denied    access is denied, or was withdrawn
   failed    never fetched, for another reason
+  waiting   the room has not answered yet
 
 The exit code is 1 when no roomenv exec process is running.`,
 		Example: `  roomenv status
@@ -52,12 +53,12 @@ The exit code is 1 when no roomenv exec process is running.`,
 			all := make([]runner.Status, 0, len(found))
 			var errs []error
 			for _, p := range found {
-				s, err := p.Status(cmd.Context())
-				if err != nil {
+				switch s, err := p.Status(cmd.Context()); {
+				case err == nil:
+					all = append(all, s)
+				case !status.Exited(err): // since it was found
 					errs = append(errs, err)
-					continue
 				}
-				all = append(all, s)
 			}
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), all)
@@ -73,7 +74,13 @@ The exit code is 1 when no roomenv exec process is running.`,
 }
 
 func pidFlag(cmd *cobra.Command, pid *int) {
-	cmd.Flags().IntVar(pid, "pid", 0, "limit to the roomenv process with this `pid`")
+	parsedFlag(cmd.Flags(), pid, "pid", "limit to the roomenv process with this `pid`", func(text string) (int, error) {
+		n, err := strconv.Atoi(text)
+		if err != nil || n <= 0 {
+			err = errors.New("want the number of a process")
+		}
+		return n, err
+	})
 }
 
 // findProcesses returns the process, or all for 0; there is at least one.
@@ -116,6 +123,9 @@ func printProcess(w io.Writer, s runner.Status, now time.Time) error {
 	fmt.Fprintf(table, "  revision\t%s (%s, %s, %s)\n", revisions(s), text.Count(s.Restarts, "restart", "restarts"),
 		text.Count(s.Rollbacks, "rollback", "rollbacks"), text.Count(s.Crashes, "crash", "crashes"))
 	fmt.Fprintf(table, "  room\t%s\n", text.Printable(cmp.Or(strings.Join(s.Rooms, ", "), "-"), 0))
+	for _, o := range s.Disconnected {
+		fmt.Fprintf(table, "  outage\t%s for %s: %s\n", text.Printable(o.Room, 0), elapsed(now, o.Since), text.Printable(o.Reason, 0))
+	}
 	fmt.Fprintf(table, "  manifest\t%s\n", text.Printable(cmp.Or(strings.Join(s.Manifest, ", "), "-"), 0))
 	if err := table.Flush(); err != nil || len(s.Entries) == 0 {
 		return err
@@ -148,6 +158,9 @@ func revisions(s runner.Status) string {
 // describeValue is the state of a value with what belongs to it.
 func describeValue(v runner.Value, now time.Time) string {
 	var details []string
+	if v.DelegatedBy != "" {
+		details = append(details, "delegated by "+v.DelegatedBy)
+	}
 	if v.From != "" {
 		details = append(details, "from "+v.From)
 	}

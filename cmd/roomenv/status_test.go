@@ -46,6 +46,7 @@ func TestPrintStatus(t *testing.T) {
 		{
 			PID: 4712, Command: "worker", Rooms: []string{"\x1b[31mdemo"}, Started: ago(time.Minute),
 			State: runner.CommandStopped, Reason: "DB_PASSWORD was revoked", Revision: 1,
+			Disconnected: []runner.Outage{{Room: "\x1b[31mdemo", Since: ago(12 * time.Second), Reason: "status 503 Service Unavailable"}},
 			Entries: []runner.Entry{
 				value("DB_PASSWORD", "room:secret/db", runner.Value{State: fetch.Denied, Reason: "permission\ndenied", Since: ago(2 * time.Second),
 					Expires: ago(time.Second), Confirmed: now.Add(time.Second)}, 1),

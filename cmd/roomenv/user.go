@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"errors"
 	"os/user"
 	"strconv"
 	"strings"
@@ -10,15 +10,11 @@ import (
 	"github.com/roomenv/roomenv/inject"
 )
 
-// parseUser reads UID, UID:GID or the name of a user, with the groups of that user. ""
-// is nil. A UID that no user has needs a GID: other programs take 0 then, which is
-// root's.
+// parseUser reads UID, UID:GID or the name of a user, with the groups of that user. A
+// UID that no user has needs a GID: other programs take 0 then, which is root's.
 func parseUser(s string) (*syscall.Credential, error) {
-	if s == "" {
-		return nil, nil
-	}
 	fail := func(reason string) (*syscall.Credential, error) {
-		return nil, hint(fmt.Errorf("invalid --user %q: %s", s, reason), "use UID:GID, or the name of a user of this system")
+		return nil, hint(errors.New(reason), "use UID:GID, or the name of a user of this system")
 	}
 	id, group, both := strings.Cut(s, ":")
 	uid, err := strconv.ParseUint(id, 10, 32)
@@ -54,10 +50,11 @@ func parseUser(s string) (*syscall.Credential, error) {
 
 const signalHint = "use a name such as INT or QUIT, or a number"
 
-// parseSignal reads TERM, SIGTERM or 15. "" is 0.
+// parseSignal reads TERM, SIGTERM or 15.
 func parseSignal(s string) (syscall.Signal, error) {
-	if s == "" {
-		return 0, nil
+	signal, err := inject.ParseSignal(s)
+	if err != nil {
+		err = hint(errors.New("unknown signal"), signalHint)
 	}
-	return inject.ParseSignal(s)
+	return signal, err
 }

@@ -28,12 +28,26 @@ func writeValue(stdout io.Writer, path string, value secret.Value) error {
 	if err == nil && !info.Mode().IsRegular() {
 		err = os.WriteFile(path, value.Reveal(), 0)
 	} else {
-		err = renameio.WriteFile(path, value.Reveal(), 0o600, renameio.IgnoreUmask())
+		err = replace(path, value.Reveal())
 	}
 	if err != nil {
 		return fmt.Errorf("write secret: %w", err)
 	}
 	return nil
+}
+
+// replace replaces the file at path. The new one has mode 0600, whatever that of the
+// old one is.
+func replace(path string, content []byte) error {
+	f, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Cleanup() }() // without effect after the replacement
+	if _, err := f.Write(content); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
 }
 
 // readValue reads the file at path; - is stdin.

@@ -163,30 +163,38 @@ func readGodotenv(text string) outcome { return result(godotenv.Unmarshal(text))
 
 // readNode runs both JavaScript parsers. missing says why it could not.
 func readNode(t *testing.T, texts []string) (node, npm []outcome, missing string) {
-	dir := t.TempDir()
-	install := exec.Command("npm", "install", "--prefix", dir, "--no-save", "--no-audit", "--no-fund", "--prefer-offline", "dotenv@18.0.10")
-	if out, err := install.CombinedOutput(); err != nil {
-		return nil, nil, fmt.Sprintf("npm install dotenv: %v: %s", err, bytes.TrimSpace(out))
-	}
-	in, err := json.Marshal(texts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	run := exec.Command("node", "testdata/parse.js", filepath.Join(dir, "node_modules", "dotenv"))
-	run.Stdin = bytes.NewReader(in)
-	run.Stderr = os.Stderr
-	out, err := run.Output()
-	if err != nil {
-		return nil, nil, fmt.Sprintf("node: %v", err)
-	}
 	var all struct{ Node, Npm []outcome }
-	if err := json.Unmarshal(out, &all); err != nil {
-		t.Fatal(err)
+	if missing = read(t, texts, &all, "node_modules/dotenv", "node", "testdata/parse.js"); missing != "" {
+		return nil, nil, missing
 	}
 	if all.Node == nil {
 		return nil, nil, "this Node has no util.parseEnv (20.12 and later do)"
 	}
 	return all.Node, all.Npm, ""
+}
+
+// read passes texts to a program that parses them and reads its outcomes into all.
+// missing says that ./run could not install what the program needs.
+func read(t *testing.T, texts []string, all any, needs, program string, args ...string) (missing string) {
+	if _, err := os.Stat(needs); err != nil {
+		return fmt.Sprintf("%v: ./run installs it", err)
+	}
+	in, err := json.Marshal(texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, args...)
+	cmd.Stdin = bytes.NewReader(in)
+	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), environ...)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", program, err)
+	}
+	if err := json.Unmarshal(out, all); err != nil {
+		t.Fatal(err)
+	}
+	return ""
 }
 
 // readOurs loads text as a manifest and evaluates it as roomenv does, but for

@@ -1,8 +1,14 @@
 package dotenv
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -12,22 +18,25 @@ import (
 	"github.com/roomenv/roomenv/render"
 )
 
-// TestWritten demands that docker compose reads what roomenv writes as a dotenv
-// file, and tells how many values the other parsers read as they were.
+// TestWritten demands that every parser that is here reads what roomenv writes as a
+// dotenv file, and that no value becomes more than the value of its variable.
 func TestWritten(t *testing.T) {
-	const alphabet = "a'\"\\$`\n\r\t #{}=:é\u2028\U0001f511"
-	var all []string
+	const alphabet = "a'\"\\$`\n\r\t #{}()=:;&|<>%!~*-é\u0085\u2028\ufeff\U0001f511\x01\x7f"
+	all := []string{
+		"", "it's", `it's "so"`, "it's `touch pwned`", "$(touch pwned)", "$HOME", "${HOME}", "${A:-b}", `C:\temp\new`, `\\host\share`,
+		"-----BEGIN KEY-----\nMIIE==\n-----END KEY-----\n", "\nB=injected\n", "'\nB=injected\n'", "\"\nB=injected\nC=\"", "`\nB=injected\nC=`",
+		`x'\`, `x\'`, "room:secret/other", "${room:secret/other}", " x ", "#x", "x #y", "export B=injected", "x\nexport B='injected", "x' #",
+	}
 	for _, a := range alphabet {
-		all = append(all, string(a))
 		for _, b := range alphabet {
-			all = append(all, string(a)+string(b), "x"+string(a)+string(b)+"x")
+			all = append(all, string(a)+string(b))
 		}
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	runes := []rune(alphabet)
-	for range 2000 {
+	for range 1000 {
 		var b strings.Builder
 		for range random.IntN(20) {
 			b.WriteRune(runes[random.IntN(len(runes))])
@@ -35,49 +44,120 @@ func TestWritten(t *testing.T) {
 		all = append(all, b.String())
 	}
 
-	texts := make([]string, len(all))
+	// Each file has two values, which could conspire.
+	var texts []string
+	var want []outcome
+	refused := 0
 	for i, value := range all {
-		if !utf8.ValidString(value) {
-			t.Fatalf("%q", value)
+		other := all[random.IntN(len(all))]
+		text, err := written(value, other)
+		switch {
+		case err == nil:
+			texts = append(texts, text)
+			want = append(want, set("A", value, "B", other))
+		case strings.Contains(err.Error(), "in different ways"):
+			refused++
+		default:
+			t.Fatalf("%d: %q: %v", i, value, err)
 		}
-		texts[i] = written(t, value)
 	}
-	agree := map[string]int{}
-	count := func(parser string, i int, got outcome) {
-		if got.equal(set("A", all[i])) {
-			agree[parser]++
-		} else if parser == "compose" || parser == "roomenv" {
-			t.Errorf("%s reads %q, which is %q, as %v", parser, all[i], texts[i], got)
+	if !utf8.ValidString(strings.Join(all, "")) {
+		t.Fatal("a value is not text")
+	}
+	t.Logf("%d files, %d refused", len(texts), refused)
+
+	compare := func(parser string, got []outcome) {
+		bad := 0
+		for i, text := range texts {
+			if !got[i].equal(want[i]) {
+				if bad++; bad <= 5 {
+					t.Errorf("%s reads %q as %v", parser, text, got[i])
+				}
+			}
 		}
+		t.Logf("%s reads %d of %d as written", parser, len(texts)-bad, len(texts))
 	}
-	node, npm, missing := readNode(t, texts)
-	if missing != "" {
+	compare("roomenv", each(texts, func(text string) outcome { return readOurs(t, text) }))
+	compare("compose", each(texts, readCompose))
+	compare("godotenv", each(texts, readGodotenv))
+	if node, npm, missing := readNode(t, texts); missing == "" {
+		compare("node", node)
+		compare("npm dotenv", npm)
+	} else {
 		t.Logf("without Node: %s", missing)
 	}
-	for i, text := range texts {
-		count("roomenv", i, readOurs(t, text))
-		count("compose", i, readCompose(text))
-		count("godotenv", i, readGodotenv(text))
-		if missing == "" {
-			count("node", i, node[i])
-			count("npm dotenv", i, npm[i])
+	var python []outcome
+	if missing := read(t, texts, &python, ".venv/bin/python", ".venv/bin/python", "testdata/parse.py"); missing == "" {
+		compare("python-dotenv", python)
+	} else {
+		t.Logf("without python-dotenv: %s", missing)
+	}
+	for _, shell := range []string{"sh", "bash", "dash", "busybox"} {
+		if path, err := exec.LookPath(shell); err == nil {
+			compare(shell, readShell(t, path, texts))
+		} else {
+			t.Logf("without %s: %v", shell, err)
 		}
 	}
-	t.Logf("of %d values: %s", len(all), fmt.Sprint(agree))
 }
 
-// written renders a file with the variable A.
-func written(t *testing.T, value string) string {
-	var parts manifest.Expr
-	if value != "" {
-		parts = manifest.Expr{{Literal: value}}
+// readShell has a shell read each file as it is documented, and returns what it sets and
+// exports. A command that runs has no program to find.
+func readShell(t *testing.T, path string, texts []string) (all []outcome) {
+	dir := t.TempDir()
+	var names []string
+	for i, text := range texts {
+		name := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, name)
 	}
-	m := &manifest.Manifest{Files: []manifest.File{{
-		Path: "p", Format: manifest.FormatDotenv, Entries: []manifest.Entry{{Name: "A", Value: parts}},
-	}}}
-	g, err := render.Policy{}.Render(m, new(fetch.Snapshot), nil, "")
+	args := []string{"-c", `for f do (set -a; . "$f"; exec "$ENV" -0 -u PWD -u OLDPWD -u _ -u SHLVL -u ENV); printf '\0'; done`, "sh"}
+	if filepath.Base(path) == "busybox" {
+		args = append([]string{"sh"}, args...)
+	}
+	env, err := exec.LookPath("env")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(g.Files[0].Content.Reveal())
+	for some := range slices.Chunk(names, 500) {
+		cmd := exec.Command(path, append(slices.Clone(args), some...)...)
+		cmd.Dir, cmd.Env, cmd.Stderr = dir, []string{"ENV=" + env, "PATH=/none"}, os.Stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		for _, variables := range bytes.Split(bytes.TrimSuffix(out, []byte("\x00\x00")), []byte("\x00\x00")) {
+			o := set()
+			for v := range bytes.SplitSeq(variables, []byte{0}) {
+				name, value, _ := strings.Cut(string(v), "=")
+				o.Values[name] = value
+			}
+			maps.DeleteFunc(o.Values, func(name, value string) bool { return name == "PATH" && value == "/none" })
+			all = append(all, o)
+		}
+	}
+	if len(all) != len(texts) {
+		t.Fatalf("%s reads %d of %d files", path, len(all), len(texts))
+	}
+	return all
+}
+
+// written renders a file with the variables A and B.
+func written(a, b string) (string, error) {
+	m := &manifest.Manifest{Files: []manifest.File{{Path: "p", Format: manifest.FormatDotenv, Entries: []manifest.Entry{literal("A", a), literal("B", b)}}}}
+	g, err := render.Policy{}.Render(m, new(fetch.Snapshot), nil, "")
+	if err != nil {
+		return "", err
+	}
+	return string(g.Files[0].Content.Reveal()), nil
+}
+
+func literal(name, value string) manifest.Entry {
+	e := manifest.Entry{Name: name}
+	if value != "" {
+		e.Value = manifest.Expr{{Literal: value}}
+	}
+	return e
 }

@@ -15,6 +15,24 @@ const minRedial = time.Second
 type roomConn struct {
 	*attempt // the last one
 	backoff  retry.Backoff
+
+	// Without a client: since when, and why. The error is nil before the first attempt
+	// ends.
+	lostAt time.Time
+	lost   error
+}
+
+// disconnected returns since when the room is not connected, and why. The error is nil
+// while it is, and before the first attempt ends.
+func (c *roomConn) disconnected() (since time.Time, reason error) {
+	select {
+	case <-c.done:
+		if c.client != nil {
+			return c.client.Disconnected()
+		}
+	default:
+	}
+	return c.lostAt, c.lost
 }
 
 // An attempt to connect belongs to its roomConn: callers wait for it as long as their
@@ -81,6 +99,9 @@ func (s *Source) connect(name string) (*attempt, error) {
 		return c.attempt, nil
 	}
 	before, a := c.attempt, &attempt{done: make(chan struct{})}
+	if before != nil {
+		c.lostAt, c.lost = c.disconnected()
+	}
 	c.attempt = a
 	s.running.Go(func() {
 		if before != nil && before.client != nil {
@@ -92,8 +113,12 @@ func (s *Source) connect(name string) (*attempt, error) {
 		pause := minRedial
 		if a.err == nil {
 			c.backoff.Reset()
+			c.lostAt, c.lost = time.Time{}, nil
 		} else {
 			pause = max(c.backoff.Next(), retry.After(a.err))
+			if c.lost = a.err; c.lostAt.IsZero() {
+				c.lostAt = time.Now()
+			}
 		}
 		a.retryAt = time.Now().Add(pause)
 		close(a.done)

@@ -12,6 +12,7 @@ import (
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/fetch/roomsource"
 	"github.com/roomenv/roomenv/internal/retry"
+	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room"
 )
 
@@ -120,6 +121,53 @@ func TestRedialAfter(t *testing.T) {
 			if d := dialed[i+1].Sub(dialed[i]); d < 20*time.Second || d > 23*time.Second {
 				t.Errorf("dialed again after %v", d)
 			}
+		}
+	})
+}
+
+// Since when a room is disconnected, and why, whether it cannot be dialed or its client
+// has ended.
+func TestDisconnected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, func(string, string) wire.Content { return wire.File{} })
+		down := true
+		var client *room.Client
+		s := roomsource.New(func(ctx context.Context, name string) (_ *room.Client, err error) {
+			if down {
+				return nil, room.ErrUnreachable
+			}
+			client, err = p.dial(ctx, name)
+			return client, err
+		})
+		want := func(when string, since time.Time, reason error) {
+			t.Helper()
+			if got, err := s.Disconnected(""); !got.Equal(since) || !errors.Is(err, reason) {
+				t.Errorf("%s: %v since %v, want %v since %v", when, err, got, reason, since)
+			}
+		}
+		resolve := func() { _, _ = s.Resolve(t.Context(), target("a")) }
+
+		want("not dialed", time.Time{}, nil)
+		start := time.Now()
+		resolve()
+		want("refused", start, room.ErrUnreachable)
+		time.Sleep(time.Minute)
+		resolve()
+		want("refused again", start, room.ErrUnreachable)
+		down = false
+		time.Sleep(time.Minute)
+		resolve()
+		want("connected", time.Time{}, nil)
+
+		time.Sleep(time.Minute)
+		down, start = true, time.Now()
+		_ = client.Close()
+		want("ended", start, room.ErrClosed)
+		time.Sleep(time.Minute)
+		resolve()
+		want("ended, and refused", start, room.ErrUnreachable)
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

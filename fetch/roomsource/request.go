@@ -105,6 +105,22 @@ func (s *Source) request(
 	return q.value, q.err
 }
 
+// Pending says which participant is being asked for t, or is nil.
+func (s *Source) Pending(t manifest.Target) *fetch.PendingError {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := s.pending[t]
+	if q == nil {
+		return nil
+	}
+	select {
+	case <-q.started:
+		return &fetch.PendingError{From: q.from, Until: q.until}
+	default: // the room may answer by itself
+		return nil
+	}
+}
+
 func (q *pendingRequest) run() {
 	ctx, cancel := context.WithDeadline(q.source.ctx, q.until)
 	defer cancel()

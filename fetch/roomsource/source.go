@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/secret"
@@ -36,6 +38,7 @@ type Source struct {
 	mu      sync.Mutex
 	conns   map[string]*roomConn // by name of the room
 	pending map[manifest.Target]*pendingRequest
+	owners  map[manifest.Target]string // see owner
 }
 
 var _ interface {
@@ -53,6 +56,7 @@ func New(dial func(ctx context.Context, room string) (*room.Client, error)) *Sou
 		dial:    dial,
 		conns:   make(map[string]*roomConn),
 		pending: make(map[manifest.Target]*pendingRequest),
+		owners:  make(map[manifest.Target]string),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -89,11 +93,7 @@ func (s *Source) resolve(ctx context.Context, t manifest.Target, wait bool) (sec
 	}
 	switch t.Kind() {
 	case manifest.KindSecret:
-		s.requests.Add(1)
-		found, err := client.Secrets().Get(ctx, room.SecretQuery{
-			ID: t.ID(), Type: t.Param("type"), Name: t.Param("name"), DelegatedTo: t.Param("delegated_to"),
-		})
-		return found.Value, classify(err)
+		return s.secret(ctx, client, t)
 	case manifest.KindRequest:
 		ask := func(ctx context.Context, participantID string) (secret.Value, error) {
 			s.requests.Add(1)
@@ -109,6 +109,58 @@ func (s *Source) resolve(ctx context.Context, t manifest.Target, wait bool) (sec
 		return s.token(ctx, client, t, wait)
 	}
 	return secret.Value{}, fmt.Errorf("%w: unknown kind of reference room:%s", fetch.ErrUnsupported, t.Kind())
+}
+
+// secret returns a secret. One that another participant delegated belongs to that
+// participant from then on: it is denied when the secret of a different owner takes its place.
+func (s *Source) secret(ctx context.Context, client *room.Client, t manifest.Target) (secret.Value, error) {
+	before, known := s.owner(t)
+	by := cmp.Or(t.Param("delegated_by"), before)
+	get := func(by string) (room.Secret, error) {
+		s.requests.Add(1)
+		return client.Secrets().Get(ctx, room.SecretQuery{
+			ID: t.ID(), Type: t.Param("type"), Name: t.Param("name"), DelegatedTo: t.Param("delegated_to"), DelegatedBy: by,
+		})
+	}
+	found, err := get(by)
+	if before != "" && errors.Is(err, room.ErrNotFound) {
+		if other, ok := get(""); ok == nil {
+			found, err = other, nil
+		}
+	}
+	switch err = classify(err); {
+	case errors.Is(err, fetch.ErrMissing): // others of the room may have it
+		return secret.Value{}, fmt.Errorf("%w for identity %q", err, client.Session().Name)
+	case err != nil:
+		return secret.Value{}, err
+	case known && found.DelegatedBy != before:
+		name := func(owner string) string { return text.Printable(cmp.Or(owner, client.Session().Name), maxName) }
+		return secret.Value{}, fmt.Errorf("%w: the secret of %s is gone; this one is of %s", fetch.ErrDenied, name(before), name(found.DelegatedBy))
+	case !known && t.Param("delegated_to") != "":
+		s.mu.Lock()
+		s.owners[t] = found.DelegatedBy
+		s.mu.Unlock()
+	}
+	return found.Value, nil
+}
+
+// maxName bounds the name of a participant in an error, in bytes.
+const maxName = 80
+
+// owner returns who had the secret when it was fetched first; "" is this identity. It
+// is not known for one that is not delegated.
+func (s *Source) owner(t manifest.Target) (name string, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name, known = s.owners[t]
+	return name, known
+}
+
+// DelegatedBy returns the participant who delegated the secret of t to this identity; ""
+// if none did, or that is not known.
+func (s *Source) DelegatedBy(t manifest.Target) string {
+	owner, _ := s.owner(t)
+	return cmp.Or(t.Param("delegated_by"), owner)
 }
 
 // provided returns what was provided before by a participant, who need not be in the
@@ -184,6 +236,18 @@ func (s *Source) Watch(ctx context.Context, name string, f func(changed func(man
 		// A secret that was provided has an id of the room's choice.
 		f(func(t manifest.Target) bool { return t.Kind() != manifest.KindSecret || ids[t.ID()] })
 	}))
+}
+
+// Disconnected returns since when there is no connection to the room of that name, and
+// why. The error is nil if there is a connection, and if the room was not dialed yet.
+func (s *Source) Disconnected(room string) (since time.Time, reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.conns[room]
+	if c == nil {
+		return time.Time{}, nil
+	}
+	return c.disconnected()
 }
 
 // Reconnect makes every connection again, with a token that is read then.

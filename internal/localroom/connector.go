@@ -19,11 +19,13 @@ func complete(c wire.OAuth) bool {
 	return c.ClientID != "" && c.AuthorizationEndpoint != "" && c.TokenEndpoint != ""
 }
 
-// resolve returns the OAuth client of a request (section 7.7).
-func (s authorizations) resolve(ctx context.Context, caller *session, a wire.RequestOAuthTokenArguments) (wire.OAuth, error) {
-	client, connector := deref(a.OAuth), deref(a.Connector)
+// resolve returns the OAuth client of a request (section 7.7), which the token of the
+// caller permits. No provider is called for a request that it does not permit.
+func (s authorizations) resolve(ctx context.Context, caller *session, a wire.RequestOAuthTokenArguments) (oauthprovider.Client, error) {
+	client, connector := oauthprovider.Client{OAuth: deref(a.OAuth)}, deref(a.Connector)
 	client.NoPKCE = new(deref(client.NoPKCE))
-	if !complete(client) {
+	registered := false
+	if !complete(client.OAuth) {
 		switch {
 		case connector.ServerURL != "":
 		case connector.OpenAIConnectorID != "":
@@ -31,22 +33,24 @@ func (s authorizations) resolve(ctx context.Context, caller *session, a wire.Req
 		default:
 			return client, refuse(wire.InvalidRequest, "missing OAuth client: want client_id, authorization_endpoint and token_endpoint in oauth, or server_url in connector")
 		}
-		found, err := s.discovered(ctx, caller.room.name, a)
+		found, err := s.discovered(ctx, caller, a)
 		if err != nil {
 			return client, err
 		}
-		registered := client.ClientID == ""
-		client.AuthorizationEndpoint, client.TokenEndpoint = found.AuthorizationEndpoint, found.TokenEndpoint
-		*client.NoPKCE = *client.NoPKCE || deref(found.NoPKCE)
-		if registered {
+		if registered = client.ClientID == ""; registered {
 			client.ClientID, client.ClientSecret = found.ClientID, found.ClientSecret
-			return client, nil
 		}
+		client.AuthorizationEndpoint, client.TokenEndpoint = found.AuthorizationEndpoint, found.TokenEndpoint
+		client.Issuer, client.IssuerRequired = found.Issuer, found.IssuerRequired
+		*client.NoPKCE = *client.NoPKCE || deref(found.NoPKCE)
 	}
-	if err := oauthprovider.Check(client); err != nil {
+	if err := allowed(caller, client.OAuth); err != nil {
+		return client, err
+	}
+	if err := s.providers.Check(client.OAuth); err != nil {
 		return client, refuse(wire.InvalidRequest, "%v", err)
 	}
-	if connector.ClientSecretID != "" {
+	if connector.ClientSecretID != "" && !registered {
 		var err error
 		if client.ClientSecret.Value, err = s.clientSecret(caller, connector.ClientSecretID); err != nil {
 			return client, err
@@ -74,21 +78,25 @@ func discoveredKey(room string, a wire.RequestOAuthTokenArguments) RecordKey {
 // discovered returns the client of a at the provider of the connector's server, which
 // it discovers and, without a client_id, registers. The client is stored, since a
 // person consents to a client.
-func (s authorizations) discovered(ctx context.Context, room string, a wire.RequestOAuthTokenArguments) (wire.OAuth, error) {
+func (s authorizations) discovered(ctx context.Context, caller *session, a wire.RequestOAuthTokenArguments) (oauthprovider.Client, error) {
+	key := discoveredKey(caller.room.name, a)
+	client, err := s.storedClient(key)
+	if !errors.Is(err, ErrNotFound) {
+		return client, err
+	}
+	server, clientID := string(a.Connector.ServerURL), string(deref(a.OAuth).ClientID)
+	if !caller.who.API.Secrets.AllowsDiscovery(server, clientID) {
+		return client, errNotAllowed
+	}
 	ctx = context.WithoutCancel(ctx)
-	key := discoveredKey(room, a)
 	v, err, _ := s.inFlight.Do(fingerprint(key), func() (any, error) {
-		var client wire.OAuth
-		_, value, err := s.store.Get(key, discoveredType, "")
-		if !errors.Is(err, ErrNotFound) {
-			if err == nil && json.Unmarshal(value.Reveal(), &client) != nil {
-				err = errors.New("decode stored OAuth client")
-			}
+		if client, err := s.storedClient(key); !errors.Is(err, ErrNotFound) {
 			return client, err
 		}
-		metadata, err := s.providers.Discover(ctx, string(a.Connector.ServerURL))
+		var client oauthprovider.Client
+		metadata, err := s.providers.Discover(ctx, server)
 		if err == nil {
-			if client = metadata.Client(string(deref(a.OAuth).ClientID)); client.ClientID == "" {
+			if client = metadata.Client(clientID); clientID == "" {
 				client, err = s.providers.Register(ctx, metadata, string(a.RedirectURI))
 			}
 		}
@@ -101,6 +109,14 @@ func (s authorizations) discovered(ctx context.Context, room string, a wire.Requ
 		}
 		return client, s.store.Set(key, discoveredType, "", secret.New(b))
 	})
-	client, _ := v.(wire.OAuth)
+	client, _ = v.(oauthprovider.Client)
+	return client, err
+}
+
+func (s authorizations) storedClient(key RecordKey) (client oauthprovider.Client, err error) {
+	_, value, err := s.store.Get(key, discoveredType, "")
+	if err == nil && json.Unmarshal(value.Reveal(), &client) != nil {
+		err = errors.New("decode stored OAuth client")
+	}
 	return client, err
 }

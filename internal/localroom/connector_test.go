@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/room/token"
 )
@@ -214,11 +215,13 @@ func TestConnectorErrors(t *testing.T) {
 		"nothing":              {bot, room.OAuthRequest{}, room.ErrInvalidRequest, "server_url"},
 		"half a client":        {bot, room.OAuthRequest{OAuth: &room.OAuth{ClientID: "client"}}, room.ErrInvalidRequest, "token_endpoint"},
 		"an OpenAI connector":  {bot, room.OAuthRequest{Connector: &room.Connector{OpenAIConnectorID: "connector_gmail"}}, room.ErrDependencyMissing, "openai_connector_id"},
-		"no OAuth there":       {bot, room.OAuthRequest{Connector: &room.Connector{ServerURL: nothing.URL}}, room.ErrDependencyMissing, "no OAuth metadata found"},
+		"no OAuth there":       {bot, room.OAuthRequest{Connector: &room.Connector{ServerURL: nothing.URL}}, room.ErrDependencyMissing, "no OAuth metadata of this issuer found"},
 		"nobody there":         {bot, room.OAuthRequest{Connector: &room.Connector{ServerURL: "http://127.0.0.1:1"}}, room.ErrDependencyMissing, "is unreachable"},
 		"in the clear":         {bot, room.OAuthRequest{Connector: &room.Connector{ServerURL: "http://example.com"}}, room.ErrDependencyMissing, "https"},
 		"a script":             {bot, room.OAuthRequest{OAuth: &room.OAuth{ClientID: "c", AuthorizationEndpoint: "javascript:alert(1)", TokenEndpoint: p.URL}}, room.ErrInvalidRequest, "authorization_endpoint"},
 		"tokens in the clear":  {bot, room.OAuthRequest{OAuth: &room.OAuth{ClientID: "c", AuthorizationEndpoint: p.URL, TokenEndpoint: "http://example.com"}}, room.ErrInvalidRequest, "token_endpoint"},
+		"scopes in the query":  {bot, room.OAuthRequest{OAuth: &room.OAuth{ClientID: "c", AuthorizationEndpoint: p.URL + "?scope=repo", TokenEndpoint: p.URL}}, room.ErrInvalidRequest, `authorization_endpoint: parameter "scope"`},
+		"a hidden host":        {bot, room.OAuthRequest{OAuth: &room.OAuth{ClientID: "c", AuthorizationEndpoint: p.URL, TokenEndpoint: "https://github.com@evil.example"}}, room.ErrInvalidRequest, "token_endpoint"},
 		"a long name":          {bot, room.OAuthRequest{OAuth: p.client(), Connector: &room.Connector{OpenAIConnectorID: strings.Repeat("x", 1025)}}, room.ErrInvalidRequest, "1024"},
 		"not on the list":      {listed, room.OAuthRequest{Connector: &room.Connector{ServerURL: p.URL}}, room.ErrPermissionDenied, "request_oauth_token"},
 		"not on the list, yet": {listed, room.OAuthRequest{Connector: &room.Connector{ServerURL: p.URL}, OAuth: &room.OAuth{ClientID: "other"}}, room.ErrPermissionDenied, "request_oauth_token"},
@@ -227,6 +230,10 @@ func TestConnectorErrors(t *testing.T) {
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	// What the list does not permit is not looked for.
+	if len(p.metadata) != 0 || p.clients != 0 {
+		t.Errorf("asked for %s, registered %d clients", p.metadata, p.clients)
 	}
 	// After resolution the list fits.
 	ann = s.dial("ann", scoped(), provides("good"))
@@ -243,5 +250,53 @@ func TestConnectorErrors(t *testing.T) {
 	}
 	if _, err := bot.Secrets().RequestOAuthToken(t.Context(), room.OAuthRequest{ParticipantID: "nobody", OAuth: p.client(), RedirectURI: "http://127.0.0.1:1/cb"}); !errors.Is(err, room.ErrNotFound) {
 		t.Errorf("of nobody: %v", err)
+	}
+}
+
+// In a room on the network a participant learns nothing about the network of the room:
+// every failure reads alike, and nothing private is called.
+func TestPublicProviders(t *testing.T) {
+	s, p := serve(t), newProvider(t)
+	localroom.CallPublicProviders(s.local)
+	ann := s.dial("ann", scoped(), asksNobody(t))
+	bot := s.dial("bot", scoped(), nil)
+	for name, c := range map[string]struct {
+		r    room.OAuthRequest
+		want error
+		text string
+	}{
+		"a token endpoint on this machine": {room.OAuthRequest{OAuth: p.client()}, room.ErrInvalidRequest, "token_endpoint: " + p.Listener.Addr().String() + ": the room calls public addresses only"},
+		"a server on this machine":         {room.OAuthRequest{Connector: &room.Connector{ServerURL: p.URL}}, room.ErrDependencyMissing, "public addresses only"},
+		"a name that is not known":         {room.OAuthRequest{Connector: &room.Connector{ServerURL: "https://none.invalid"}}, room.ErrDependencyMissing, "the provider sent no usable response"},
+	} {
+		_, err := requestOf(t.Context(), bot, ann, c.r)
+		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(p.metadata) != 0 || len(p.sent()) != 0 {
+		t.Errorf("the provider was asked for %s and sent %v", p.metadata, p.sent())
+	}
+}
+
+// Who answers learns which issuer the response of the provider has to be of.
+func TestIssuerOfDiscoveredClient(t *testing.T) {
+	s, p := serve(t), newProvider(t)
+	p.issuer = p.URL
+	var asked room.OAuthRequested
+	ann := s.dial("ann", scoped(), func(ctx context.Context, c *room.Client, r room.OAuthRequested) error {
+		asked = r
+		return provides("good")(ctx, c, r)
+	})
+	bot := s.dial("bot", scoped(), nil)
+	for range 2 { // the second time it comes from the store
+		r := room.OAuthRequest{Connector: &room.Connector{ServerURL: p.URL}}
+		if _, err := requestOf(t.Context(), bot, ann, r); err != nil || asked.Issuer != p.URL || !asked.IssuerRequired {
+			t.Errorf("the issuer is %q, required %t, error %v", asked.Issuer, asked.IssuerRequired, err)
+		}
+		if err := ann.Secrets().Delete(t.Context(), s.credential("ann").ID, "bot"); err != nil {
+			t.Fatal(err)
+		}
+		asked = room.OAuthRequested{}
 	}
 }

@@ -56,7 +56,12 @@ func (c *content) infoOf(key []byte) (found []byte, err error) {
 
 // infos calls f with the descriptions of the secrets whose keys start with prefix.
 func (c *content) infos(prefix []byte, f func(key, box []byte) error) error {
-	v := visitor{match: func(e element) error {
+	return c.infosFrom(prefix, nil, f)
+}
+
+// infosFrom begins at the key from.
+func (c *content) infosFrom(prefix, from []byte, f func(key, box []byte) error) error {
+	v := visitor{prefix: prefix, from: from, match: func(e element) error {
 		box, err := e.read()
 		if err != nil {
 			return err
@@ -72,7 +77,7 @@ func (c *content) infos(prefix []byte, f func(key, box []byte) error) error {
 			return err
 		}
 	}
-	return c.snapshot.visit(c.info, prefix, nil, nil, maxDepth, v)
+	return c.snapshot.visit(c.info, nil, nil, maxDepth, v)
 }
 
 func (c *content) value(key []byte) ([]byte, error) { return c.snapshot.get(c.values, key) }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/roomenv/roomenv/internal/oauthprovider"
 	"github.com/roomenv/roomenv/internal/wire"
+	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -38,14 +39,11 @@ func (s authorizations) request(ctx context.Context, caller *session, a wire.Req
 	if err != nil {
 		return nil, err
 	}
-	client, err := s.resolve(ctx, caller, a)
+	found, err := s.resolve(ctx, caller, a)
 	if err != nil {
 		return nil, err
 	}
-	if err := allowed(caller, client); err != nil {
-		return nil, err
-	}
-
+	client := found.OAuth
 	key := RecordKey{caller.room.name, approver.who.Name, delegatee, credentialID(a.Connector, a.OAuth)}
 	name := credentialName(a.Connector, client)
 	if err := checkNames(key, credentialType, name); err != nil {
@@ -79,7 +77,8 @@ func (s authorizations) request(ctx context.Context, caller *session, a wire.Req
 		},
 		event: func(id string) (event, error) {
 			return newEvent(wire.TypeRequestOAuthToken, wire.OAuthRequest{
-				RequestID: id, Challenge: wire.Nullable(challenge), Request: a, Requester: caller.requester(),
+				RequestID: id, Challenge: wire.Nullable(challenge), Issuer: found.Issuer, IssuerRequired: found.IssuerRequired,
+				Request: a, Requester: caller.requester(),
 			}, nil)
 		},
 		accept: func(ctx context.Context, code secret.Value) (wire.Content, error) {
@@ -159,11 +158,15 @@ func offlineAddress(caller *session, delegatedTo, delegatedBy string) (owner, de
 
 // allowed checks the token's list of OAuth clients (section 8.4).
 func allowed(caller *session, c wire.OAuth) error {
-	if caller.who.API.Secrets.Allows(string(c.AuthorizationEndpoint), string(c.ClientID)) {
+	if caller.who.API.Secrets.Allows(token.OAuthClient{
+		Endpoint: string(c.AuthorizationEndpoint), ClientID: string(c.ClientID), TokenEndpoint: string(c.TokenEndpoint), NoPKCE: deref(c.NoPKCE),
+	}) {
 		return nil
 	}
-	return refuse(wire.PermissionDenied, "the token does not permit this OAuth client in api.secrets.request_oauth_token")
+	return errNotAllowed
 }
+
+var errNotAllowed = refuse(wire.PermissionDenied, "the token does not permit this OAuth client, with this token endpoint and PKCE, in api.secrets.request_oauth_token")
 
 func tokenContent(c credential, err error) (wire.Content, error) {
 	if err != nil {

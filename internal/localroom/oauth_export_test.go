@@ -8,6 +8,9 @@ import (
 // SetProviderTimeout bounds calls of OAuth providers that s makes from now on.
 func SetProviderTimeout(s *Server, d time.Duration) { s.providers.Timeout = d }
 
+// CallPublicProviders has s call public addresses only.
+func CallPublicProviders(s *Server) { s.providers.Public = true }
+
 // FailWrites makes s fail to write, as on a full disk: reading goes by a
 // mapping.
 func FailWrites(s *Store) error {

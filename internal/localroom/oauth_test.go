@@ -39,6 +39,7 @@ type provider struct {
 	forms    []url.Values // that the token endpoint was sent
 	metadata []string     // paths that were asked for
 	clients  int          // registered
+	issuer   string       // in the metadata, with RFC 9207, unless ""
 }
 
 func newProvider(t testing.TB) *provider {
@@ -64,6 +65,7 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(r.URL.Path, "/.well-known/"):
 		p.metadata = append(p.metadata, r.URL.Path)
 		answer(200, map[string]any{
+			"issuer": p.issuer, "authorization_response_iss_parameter_supported": p.issuer != "",
 			"authorization_endpoint": p.URL + "/auth", "token_endpoint": p.URL + "/token",
 			"registration_endpoint": p.URL + "/register", "code_challenge_methods_supported": []string{"S256"},
 		})
@@ -406,6 +408,8 @@ func TestOAuthPermissions(t *testing.T) {
 		"the client":      {only(token.OAuthClient{Endpoint: p.URL + "/auth", ClientID: "client"}), true},
 		"by prefix":       {only(token.OAuthClient{Endpoint: p.URL + "*", ClientID: "client"}), true},
 		"other client":    {only(token.OAuthClient{Endpoint: p.URL + "*", ClientID: "other"}), false},
+		"other origin":    {only(token.OAuthClient{Endpoint: p.URL + "/auth", ClientID: "client", TokenEndpoint: "https://idp.example/*"}), false},
+		"named token":     {only(token.OAuthClient{Endpoint: p.URL + "/auth", ClientID: "client", TokenEndpoint: p.URL + "/token"}), true},
 		"other endpoint":  {only(token.OAuthClient{Endpoint: p.URL, ClientID: "client"}), false},
 		"token_endpoint":  {only(token.OAuthClient{Endpoint: p.URL + "/token", ClientID: "client"}), false},
 		"no secrets":      {&token.Scope{}, false},
@@ -418,6 +422,24 @@ func TestOAuthPermissions(t *testing.T) {
 			if c.allowed && err != nil || !c.allowed && !errors.Is(err, room.ErrPermissionDenied) {
 				t.Errorf("%s: %v", name, err)
 			}
+		}
+	}
+}
+
+// A token that permits a client does not permit to send its code elsewhere, nor to leave
+// out what makes the code useless there.
+func TestOAuthMixUp(t *testing.T) {
+	s, p, evil := serve(t), newProvider(t), newProvider(t)
+	ann := s.dial("ann", scoped(), asksNobody(t))
+	bot := s.dial("bot", &token.Scope{Secrets: &token.SecretsScope{RequestOAuthToken: []token.OAuthClient{{Endpoint: p.URL + "/*", ClientID: "client"}}}}, nil)
+	elsewhere, bare := p.client(), p.client()
+	elsewhere.TokenEndpoint, bare.NoPKCE = evil.URL+"/token", true
+	for _, client := range []*room.OAuth{elsewhere, bare} {
+		if _, err := ask(t.Context(), bot, ann, client); !errors.Is(err, room.ErrPermissionDenied) {
+			t.Errorf("%+v: %v", client, err)
+		}
+		if _, err := offline(t.Context(), bot, client, "ann"); !errors.Is(err, room.ErrPermissionDenied) {
+			t.Errorf("offline, %+v: %v", client, err)
 		}
 	}
 }

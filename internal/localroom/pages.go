@@ -45,10 +45,12 @@ type snapshot struct {
 	used []bool // by page, if walks mark what they visit; none may be visited twice
 }
 
-// A visitor is called with elements in their order.
+// A visitor is called with the elements whose keys start with prefix, in their order.
 type visitor struct {
-	match func(element) error
-	other func(element) error // beside those that match, in the same leaves; nil for none
+	prefix []byte
+	from   []byte // the first key to be visited
+	match  func(element) error
+	other  func(element) error // beside those that match, in the same leaves; nil for none
 }
 
 type meta struct {
@@ -240,13 +242,13 @@ type tree struct {
 
 // scan calls f with the elements whose keys start with prefix.
 func (s *snapshot) scan(t tree, prefix []byte, f func(element) error) error {
-	return s.visit(t, prefix, nil, nil, maxDepth, visitor{match: f})
+	return s.visit(t, nil, nil, maxDepth, visitor{prefix: prefix, match: f})
 }
 
-// visit is scan for a page whose keys begin with low, if any, and are before high, if
-// any. That is how bbolt writes it, so that every key that is not there is known to be
+// visit visits a page whose keys begin with low, if any, and are before high, if any.
+// That is how bbolt writes it, so that every key that is not there is known to be
 // missing.
-func (s *snapshot) visit(t tree, prefix, low, high []byte, depth int, v visitor) (err error) {
+func (s *snapshot) visit(t tree, low, high []byte, depth int, v visitor) (err error) {
 	p := t.page
 	if p == nil {
 		if p, err = s.page(t.id); err != nil {
@@ -283,14 +285,14 @@ func (s *snapshot) visit(t tree, prefix, low, high []byte, depth int, v visitor)
 		if i+1 < p.count {
 			next = keys[i+1]
 		}
-		matches := bytes.HasPrefix(keys[i], prefix)
+		matches := bytes.HasPrefix(keys[i], v.prefix)
 		switch {
-		case branch && bytes.Compare(keys[i], prefix) > 0 && !matches && i > 0:
+		case branch && bytes.Compare(keys[i], v.prefix) > 0 && !matches && i > 0:
 			return nil // and so are the others
-		case branch && (next == nil || bytes.Compare(next, prefix) > 0):
-			err = s.visit(tree{id: children[i]}, prefix, keys[i], next, depth-1, v)
+		case branch && (next == nil || bytes.Compare(next, v.prefix) > 0 && bytes.Compare(next, v.from) > 0):
+			err = s.visit(tree{id: children[i]}, keys[i], next, depth-1, v)
 		case branch:
-		case matches:
+		case matches && bytes.Compare(keys[i], v.from) >= 0:
 			err = v.match(elements[i])
 		case v.other != nil:
 			err = v.other(elements[i])

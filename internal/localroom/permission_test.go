@@ -64,6 +64,9 @@ func TestPermissions(t *testing.T) {
 	get := func(id, delegatedTo string) (string, wire.Content) {
 		return wire.GetSecret, wire.JSON{Object: object(wire.GetArguments{SecretID: wire.Nullable(id), DelegatedTo: wire.Nullable(delegatedTo)})}
 	}
+	getBy := func(id, delegatedTo, delegatedBy string) (string, wire.Content) {
+		return wire.GetSecret, wire.JSON{Object: object(wire.GetArguments{SecretID: wire.Nullable(id), DelegatedTo: wire.Nullable(delegatedTo), DelegatedBy: wire.Nullable(delegatedBy)})}
+	}
 	exists := func(id, delegatedTo, forIdentity string) (string, wire.Content) {
 		return wire.Exists, wire.JSON{Object: object(wire.ExistsArguments{SecretID: wire.Nullable(id), DelegatedTo: wire.Nullable(delegatedTo), ForIdentity: wire.Nullable(forIdentity)})}
 	}
@@ -90,6 +93,16 @@ func TestPermissions(t *testing.T) {
 			map[string]string{"ann": "v-bots", "bot": "v-bots", "eve": "empty", "root": "empty"}},
 		{"get delegated by two", func() (string, wire.Content) { return get(twice, "bot") },
 			map[string]string{"ann": "v-twice", "bot": "1005", "eve": "empty", "root": "empty"}},
+		{"get delegated by ann", func() (string, wire.Content) { return getBy(twice, "", "ann") },
+			map[string]string{"ann": "empty", "bot": "v-twice", "eve": "empty", "root": "empty"}},
+		{"get delegated by bob", func() (string, wire.Content) { return getBy(twice, "bot", "bob") },
+			map[string]string{"ann": "1001", "bot": "v-other", "eve": "1001", "root": "1001"}},
+		{"get delegated to bot by ann", func() (string, wire.Content) { return getBy(twice, "bot", "ann") },
+			map[string]string{"ann": "v-twice", "bot": "v-twice", "eve": "1001", "root": "1001"}},
+		{"get delegated by eve", func() (string, wire.Content) { return getBy(bots, "bot", "eve") },
+			map[string]string{"ann": "1001", "bot": "empty", "eve": "empty", "root": "1001"}},
+		{"get delegated by oneself", func() (string, wire.Content) { return getBy(bots, "bot", "bot") },
+			map[string]string{"ann": "1001", "bot": "empty", "eve": "1001", "root": "1001"}},
 		{"get delegated to another", func() (string, wire.Content) { return get(bots, "eve") },
 			map[string]string{"ann": "empty", "bot": "empty", "eve": "empty", "root": "empty"}},
 		{"exists own", func() (string, wire.Content) { return exists(own, "", "") },

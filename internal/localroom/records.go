@@ -3,6 +3,7 @@ package localroom
 import (
 	"bytes"
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,6 +82,62 @@ func (s *Store) List(room, owner string) (list []Info, err error) {
 	})
 	return list, err
 }
+
+const (
+	// pageBytes bounds the names of a page, which escaped are six times as long, in a
+	// message.
+	pageBytes = wire.MaxHeader / 8
+	// pageRecords bounds how many records are read for a page.
+	pageRecords = 10_000
+	// pageOverhead is what a secret has in a message beside its names, over six.
+	pageOverhead = 20
+)
+
+// Page describes secrets of identity in room and those that others delegated to it, in
+// the order of the store, which does not change. A page begins after the mark next of the
+// previous page, "" for the first; it may be empty, and is the last if next is "".
+func (s *Store) Page(room, identity, after string) (page []Info, next string, err error) {
+	mark, err := base64.RawURLEncoding.DecodeString(after)
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: not a mark of a page", ErrInvalid)
+	}
+	prefix := s.seal.part("room", room)
+	if !bytes.HasPrefix(mark, prefix) {
+		mark = nil
+	}
+	err = s.view(func(c *content) error {
+		page, next = nil, ""
+		last, size, read := mark, 0, 0
+		err := c.infosFrom(prefix, mark, func(key, box []byte) error {
+			if bytes.Equal(key, mark) {
+				return nil
+			}
+			if size > pageBytes || read == pageRecords {
+				next = base64.RawURLEncoding.EncodeToString(last)
+				return errEnd
+			}
+			info, err := s.seal.openInfo(key, box)
+			if err != nil {
+				return err
+			}
+			if info.Owner == identity || info.DelegatedTo == identity {
+				page = append(page, info)
+				size += len(info.ID) + len(info.Type) + len(info.Name) + len(info.DelegatedTo) + len(info.Owner) + pageOverhead
+			}
+			last = bytes.Clone(key)
+			read++
+			return nil
+		})
+		if errors.Is(err, errEnd) {
+			err = nil
+		}
+		return err
+	})
+	return page, next, err
+}
+
+// errEnd ends a scan.
+var errEnd = errors.New("end of the page")
 
 // Delegated returns the keys of the secrets called id that any identity in room
 // delegated to delegatee.

@@ -1,8 +1,12 @@
 package localroom
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -25,9 +29,9 @@ func secretsToolkit(store *Store, pending *pending, providers *oauthprovider.Pro
 		title:       "Secrets",
 		description: "Values that participants store in the room, for themselves and for participants they delegate them to",
 		tools: map[string]tool{
-			wire.ListSecrets:  {description: "List the secrets of the caller, without values", run: scoped(s.list)},
+			wire.ListSecrets:  {description: "List the secrets of the caller, without values", run: scoped(with(s.list)), reads: true},
 			wire.Exists:       {description: "Check whether a secret exists", run: scoped(with(s.exists))},
-			wire.GetSecret:    {description: "Return a secret", run: scoped(with(s.get))},
+			wire.GetSecret:    {description: "Return a secret", run: scoped(with(s.get)), reads: true},
 			wire.SetSecret:    {description: "Store a secret", run: scoped(withValue(s.set))},
 			wire.DeleteSecret: {description: "Delete a secret", run: scoped(with(s.delete))},
 			wire.Watch:        {description: "Report changes of the secrets of the caller and of those delegated to it", run: scoped(opened), stream: s.watch},
@@ -59,16 +63,33 @@ func (s *session) key(delegatedTo, id wire.Nullable) RecordKey {
 	return RecordKey{s.room.name, s.who.Name, string(delegatedTo), string(id)}
 }
 
-func (s secrets) list(_ context.Context, caller *session, _ wire.Content) (wire.Content, error) {
-	infos, err := s.store.List(caller.room.name, caller.who.Name)
+func (s secrets) list(_ context.Context, caller *session, a wire.ListArguments) (wire.Content, error) {
+	var infos []Info
+	var next string
+	var err error
+	if a.Paged {
+		infos, next, err = s.store.Page(caller.room.name, caller.who.Name, string(a.After))
+	} else {
+		infos, err = s.store.List(caller.room.name, caller.who.Name)
+	}
 	if err != nil {
 		return nil, err
 	}
-	list := wire.SecretList{Secrets: []wire.SecretInfo{}}
+	list := wire.SecretList{Next: wire.Nullable(next)}
 	for _, i := range infos {
-		list.Secrets = append(list.Secrets, wire.SecretInfo{ID: i.ID, Type: i.Type, Name: i.Name, DelegatedTo: wire.Nullable(i.DelegatedTo)})
+		list.Secrets = append(list.Secrets, wire.SecretInfo{
+			ID: i.ID, Type: i.Type, Name: i.Name, DelegatedTo: wire.Nullable(i.DelegatedTo), DelegatedBy: wire.Nullable(delegatedBy(caller, i)),
+		})
 	}
 	return jsonContent(list)
+}
+
+// delegatedBy returns the owner of a secret that is not the caller's.
+func delegatedBy(caller *session, i Info) string {
+	if i.Owner == caller.who.Name {
+		return ""
+	}
+	return i.Owner
 }
 
 func (s secrets) exists(_ context.Context, caller *session, a wire.ExistsArguments) (wire.Content, error) {
@@ -88,11 +109,28 @@ func (s secrets) exists(_ context.Context, caller *session, a wire.ExistsArgumen
 }
 
 func (s secrets) get(_ context.Context, caller *session, a wire.GetArguments) (wire.Content, error) {
-	info, value, err := s.read(caller, caller.key(a.DelegatedTo, a.SecretID), string(a.Type), string(a.Name))
+	info, value, err := s.getFrom(caller, a)
 	if errors.Is(err, ErrNotFound) {
 		return wire.Empty{}, nil
 	}
-	return wire.File{Name: info.Name, MimeType: info.Type, Data: value}, err
+	return wire.File{Name: info.Name, MimeType: info.Type, Data: value, DelegatedBy: delegatedBy(caller, info)}, err
+}
+
+// getFrom reads the secret of the owner that a names, if it names one (section 7.2).
+func (s secrets) getFrom(caller *session, a wire.GetArguments) (Info, secret.Value, error) {
+	key := caller.key(a.DelegatedTo, a.SecretID)
+	if a.DelegatedBy == "" {
+		return s.read(caller, key, string(a.Type), string(a.Name))
+	}
+	key.Owner, key.DelegatedTo = string(a.DelegatedBy), cmp.Or(key.DelegatedTo, caller.who.Name)
+	if key.Owner != caller.who.Name && key.DelegatedTo != caller.who.Name {
+		return Info{}, secret.Value{}, refuse(wire.PermissionDenied, "neither delegated_by nor delegated_to is the caller")
+	}
+	info, value, err := s.store.Get(key, string(a.Type), string(a.Name))
+	if err != nil {
+		return info, value, err
+	}
+	return shown(caller, info, value)
 }
 
 // read returns what the caller may read of the secret called key, or of the one that
@@ -104,7 +142,15 @@ func (s secrets) read(caller *session, key RecordKey, typ, name string) (Info, s
 			info, value, err = s.store.Get(key, typ, name)
 		}
 	}
-	if err == nil && info.Type == credentialType {
+	if err != nil {
+		return info, value, err
+	}
+	return shown(caller, info, value)
+}
+
+// shown returns what the caller may read of a secret.
+func shown(caller *session, info Info, value secret.Value) (_ Info, _ secret.Value, err error) {
+	if info.Type == credentialType {
 		if info.Owner != caller.who.Name {
 			return Info{}, secret.Value{}, ErrNotFound // only the access token is for others
 		}
@@ -170,7 +216,23 @@ func (s secrets) delegated(caller *session, key RecordKey) (RecordKey, error) {
 	case len(found) == 0:
 		return RecordKey{}, ErrNotFound
 	case len(found) > 1:
-		return RecordKey{}, refuse(wire.Conflict, "%d participants delegated a secret with this id to %.80q", len(found), key.DelegatedTo)
+		return RecordKey{}, refuse(wire.Conflict, "%d participants delegated a secret with this id to %.80q: %s", len(found), key.DelegatedTo, owners(found))
 	}
 	return found[0], nil
+}
+
+// maxOwners is how many owners an error names.
+const maxOwners = 5
+
+// owners lists who has the secrets called keys.
+func owners(keys []RecordKey) string {
+	var names []string
+	for _, k := range keys[:min(len(keys), maxOwners)] {
+		names = append(names, fmt.Sprintf("%.80q", k.Owner))
+	}
+	slices.Sort(names)
+	if more := len(keys) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(names, ", ")
 }

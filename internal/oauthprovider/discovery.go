@@ -20,34 +20,49 @@ const discoveryTimeout = 10 * time.Second
 
 // Metadata describes a provider (RFC 8414 section 2).
 type Metadata struct {
+	Issuer                string   `json:"issuer"`
 	AuthorizationEndpoint string   `json:"authorization_endpoint"`
 	TokenEndpoint         string   `json:"token_endpoint"`
 	RegistrationEndpoint  string   `json:"registration_endpoint"`
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
 	AuthMethods           []string `json:"token_endpoint_auth_methods_supported"`
+	IssuerInResponse      bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207 section 3
+}
+
+// A Client is a client with what the metadata of its provider say about the parameter iss
+// of responses (RFC 9207).
+type Client struct {
+	wire.OAuth
+	Issuer         string `json:"issuer,omitempty"`
+	IssuerRequired bool   `json:"issuer_required,omitempty"`
 }
 
 // Client returns the client with this id. It uses PKCE also if the metadata do not list
 // challenge methods: a provider ignores parameters that it does not know (RFC 6749
 // section 3.1).
-func (m Metadata) Client(id string) wire.OAuth {
-	return wire.OAuth{
-		ClientID:              wire.Nullable(id),
-		AuthorizationEndpoint: wire.Nullable(m.AuthorizationEndpoint),
-		TokenEndpoint:         wire.Nullable(m.TokenEndpoint),
-		NoPKCE:                new(m.ChallengeMethods != nil && !slices.Contains(m.ChallengeMethods, "S256")),
+func (m Metadata) Client(id string) Client {
+	return Client{
+		OAuth: wire.OAuth{
+			ClientID:              wire.Nullable(id),
+			AuthorizationEndpoint: wire.Nullable(m.AuthorizationEndpoint),
+			TokenEndpoint:         wire.Nullable(m.TokenEndpoint),
+			NoPKCE:                new(m.ChallengeMethods != nil && !slices.Contains(m.ChallengeMethods, "S256")),
+		},
+		Issuer:         m.Issuer,
+		IssuerRequired: m.IssuerInResponse && m.Issuer != "",
 	}
 }
 
 // Discover returns the metadata of the provider of server: the first of four well-known
-// documents that has both endpoints (docs/room-api.md section 7.7).
+// documents that has both endpoints (docs/room-api.md section 7.7), and no issuer other
+// than the one that the document is for (RFC 8414 section 3.3).
 func (p *Providers) Discover(ctx context.Context, server string) (Metadata, error) {
-	if err := checkURL(server); err != nil {
-		return Metadata{}, fmt.Errorf("server_url: %w", err)
+	u, err := Endpoint(server)
+	if err == nil {
+		err = p.checkCalled(server)
 	}
-	u, err := url.Parse(server)
 	if err != nil {
-		return Metadata{}, errors.New("server_url: not a URL")
+		return Metadata{}, fmt.Errorf("server_url: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(discoveryTimeout, p.timeout()))
 	defer cancel()
@@ -62,23 +77,25 @@ func (p *Providers) Discover(ctx context.Context, server string) (Metadata, erro
 			var m Metadata
 			status, err := p.object(r, &m)
 			if err != nil && status == 0 {
-				return Metadata{}, err // the other documents are on the same host
+				return Metadata{}, p.report(err) // the other documents are on the same host
 			}
-			if err == nil && Check(m.Client("")) == nil {
+			issuer := url.URL{Scheme: u.Scheme, Host: u.Host, Path: path}
+			mixedUp := m.Issuer != "" && strings.TrimSuffix(m.Issuer, "/") != issuer.String()
+			if err == nil && !mixedUp && p.Check(m.Client("").OAuth) == nil {
 				return m, nil
 			}
 		}
 	}
-	return Metadata{}, fmt.Errorf("%s: no OAuth metadata found", u.Host)
+	return Metadata{}, p.report(fmt.Errorf("%s: no OAuth metadata of this issuer found", u.Host))
 }
 
 // Register registers a client with this redirect URI (RFC 7591 section 3).
-func (p *Providers) Register(ctx context.Context, m Metadata, redirectURI string) (wire.OAuth, error) {
+func (p *Providers) Register(ctx context.Context, m Metadata, redirectURI string) (Client, error) {
 	if m.RegistrationEndpoint == "" {
-		return wire.OAuth{}, fmt.Errorf("%s does not support client registration", host(m.TokenEndpoint))
+		return Client{}, p.report(fmt.Errorf("%s does not support client registration", host(m.TokenEndpoint)))
 	}
-	if err := checkURL(m.RegistrationEndpoint); err != nil {
-		return wire.OAuth{}, fmt.Errorf("registration_endpoint: %w", err)
+	if err := p.checkCalled(m.RegistrationEndpoint); err != nil {
+		return Client{}, p.report(fmt.Errorf("registration_endpoint: %w", err))
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout())
 	defer cancel()
@@ -101,11 +118,11 @@ func (p *Providers) Register(ctx context.Context, m Metadata, redirectURI string
 	}
 	body, err := json.Marshal(wanted)
 	if err != nil {
-		return wire.OAuth{}, errors.New("redirect_uri: not a URL")
+		return Client{}, errors.New("redirect_uri: not a URL")
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, m.RegistrationEndpoint, bytes.NewReader(body))
 	if err != nil {
-		return wire.OAuth{}, errors.New("registration_endpoint: not a URL")
+		return Client{}, errors.New("registration_endpoint: not a URL")
 	}
 	r.Header.Set("Content-Type", "application/json")
 	var made struct {
@@ -113,10 +130,10 @@ func (p *Providers) Register(ctx context.Context, m Metadata, redirectURI string
 		Secret wire.Secret `json:"client_secret"`
 	}
 	if _, err := p.object(r, &made); err != nil {
-		return wire.OAuth{}, err
+		return Client{}, p.report(err)
 	}
 	if made.ID == "" {
-		return wire.OAuth{}, fmt.Errorf("%s returned a client without an id", r.URL.Host)
+		return Client{}, p.report(fmt.Errorf("%s returned a client without an id", r.URL.Host))
 	}
 	client := m.Client(made.ID)
 	client.ClientSecret = made.Secret

@@ -3,11 +3,11 @@ package oauthprovider_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/roomenv/roomenv/internal/oauthprovider"
-	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/secret"
 )
 
@@ -38,7 +38,7 @@ func FuzzAnswer(f *testing.F) {
 	}))
 	f.Cleanup(s.Close)
 	metadata := oauthprovider.Metadata{AuthorizationEndpoint: s.URL, TokenEndpoint: s.URL, RegistrationEndpoint: s.URL}
-	client := metadata.Client("id")
+	client := metadata.Client("id").OAuth
 	client.ClientSecret.Value = value("s")
 	f.Fuzz(func(t *testing.T, status uint16, kind, body string) {
 		next = answer{200 + int(status)%400, kind, body + canary}
@@ -58,7 +58,7 @@ func FuzzAnswer(f *testing.F) {
 			token, err = p.Refresh(t.Context(), client, value("r"))
 			got = token.Access
 		case 2:
-			var made wire.OAuth
+			var made oauthprovider.Client
 			made, err = p.Register(t.Context(), metadata, "http://127.0.0.1/cb")
 			got = value(string(made.ClientID))
 		case 3:
@@ -71,6 +71,33 @@ func FuzzAnswer(f *testing.F) {
 		}
 		if err == nil && got.Len() == 0 {
 			t.Error("neither an error nor what was asked for")
+		}
+	})
+}
+
+// A browser goes to the host of the endpoint that was checked, and what the request says
+// is said once.
+func FuzzAuthorizationEndpoint(f *testing.F) {
+	for _, endpoint := range []string{
+		"https://github.com/login/oauth/authorize?a=b", "https://a/?scope=x", "https://a/?Scope=x", "https://a/?scope[]=x", "https://a/?a;scope=x",
+		"https://a/?%73cope=x", "https://a/?prompt=none", "http://127.0.0.1:1/x", "https://github.com@evil.example", "https://g\u0456thub.com", "https://a/?a#b",
+	} {
+		f.Add(endpoint)
+	}
+	f.Fuzz(func(t *testing.T, endpoint string) {
+		u, err := oauthprovider.AuthorizationEndpoint(endpoint)
+		if err != nil {
+			return
+		}
+		q := u.Query()
+		for name := range q {
+			if strings.EqualFold(name, "scope") || strings.EqualFold(name, "state") || strings.ContainsAny(name, "[]. ;&") {
+				t.Errorf("%q is taken", endpoint)
+			}
+		}
+		again, err := url.Parse(u.String())
+		if err != nil || again.Host != u.Host || u.User != nil || u.Fragment != "" {
+			t.Errorf("%q is %q", endpoint, u)
 		}
 	})
 }

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"time"
 
+	"code.dny.dev/ssrf"
 	"github.com/hashicorp/go-retryablehttp"
 	"golang.org/x/oauth2"
 )
@@ -29,6 +31,29 @@ const (
 // Providers calls providers. The zero value works. Methods are safe for concurrent use.
 type Providers struct {
 	Timeout time.Duration // of a call; 30 s when zero
+
+	// Public is for callers that are not trusted with the network of this machine: only
+	// public addresses are called, and an error that is not a registered error code does
+	// not say more than [ErrFailed], but Logger does.
+	Public bool
+	Logger *slog.Logger // nil discards
+}
+
+// ErrFailed is the error of a call while [Providers.Public] is set.
+var ErrFailed = errors.New("the provider sent no usable response")
+
+// public permits the addresses that are not in a special-purpose registry of IANA.
+var public = ssrf.New(ssrf.WithAnyPort())
+
+// report returns err for callers.
+func (p *Providers) report(err error) error {
+	if _, ok := errors.AsType[*Error](err); ok || err == nil || !p.Public {
+		return err
+	}
+	if p.Logger != nil {
+		p.Logger.Warn("call of an OAuth provider failed", "error", err)
+	}
+	return ErrFailed
 }
 
 func (p *Providers) timeout() time.Duration {
@@ -45,13 +70,12 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 // client returns a client that repeats a request only if no connection was made,
 // follows no redirects, since a request has secrets in it, and reads at most
 // maxResponse.
-func (*Providers) client() *http.Client {
-	transport := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DisableKeepAlives:      true,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
+func (p *Providers) client() *http.Client {
 	bounded := func(r *http.Request) (*http.Response, error) {
+		transport, err := p.transport(r)
+		if err != nil {
+			return nil, err
+		}
 		r = r.Clone(r.Context())
 		r.Header.Set("Accept", "application/json") // some respond with a form otherwise
 		resp, err := transport.RoundTrip(r)
@@ -79,6 +103,29 @@ func (*Providers) client() *http.Client {
 	}).StandardClient()
 	client.CheckRedirect = noRedirect
 	return client
+}
+
+// transport returns the transport for r, for which no connection is reused. An address is
+// checked when the connection to it is made, so that a name cannot change its addresses
+// after a check. A proxy looks up names itself, and is trusted with them.
+func (p *Providers) transport(r *http.Request) (*http.Transport, error) {
+	if err := p.checkCalled(r.URL.String()); err != nil {
+		return nil, err
+	}
+	proxy, err := http.ProxyFromEnvironment(r)
+	if err != nil {
+		return nil, err
+	}
+	var dialer net.Dialer
+	if p.Public && proxy == nil {
+		dialer.Control = public.Safe
+	}
+	return &http.Transport{
+		Proxy:                  http.ProxyURL(proxy),
+		DialContext:            dialer.DialContext,
+		DisableKeepAlives:      true,
+		MaxResponseHeaderBytes: 64 << 10,
+	}, nil
 }
 
 // explain returns an error of a call of endpoint without the text of net/http, which may

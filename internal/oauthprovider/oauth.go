@@ -10,9 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
-	"regexp"
+	"slices"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -20,31 +18,6 @@ import (
 	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/secret"
 )
-
-// Check fails unless codes, tokens and people may be sent to both endpoints of c.
-func Check(c wire.OAuth) error {
-	if err := checkURL(string(c.AuthorizationEndpoint)); err != nil {
-		return fmt.Errorf("authorization_endpoint: %w", err)
-	}
-	if err := checkURL(string(c.TokenEndpoint)); err != nil {
-		return fmt.Errorf("token_endpoint: %w", err)
-	}
-	return nil
-}
-
-// checkURL accepts https, and http to this machine.
-func checkURL(raw string) error {
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" {
-		return errors.New("invalid URL of a server")
-	}
-	ip := net.ParseIP(u.Hostname())
-	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
-	if u.Scheme == "https" || u.Scheme == "http" && loopback {
-		return nil
-	}
-	return fmt.Errorf("%s: want https", u.Host)
-}
 
 // A Grant is an authorization code.
 type Grant struct {
@@ -100,7 +73,7 @@ func (p *Providers) Refresh(ctx context.Context, c wire.OAuth, refresh secret.Va
 }
 
 func (p *Providers) token(ctx context.Context, c wire.OAuth, fetch func(context.Context, *oauth2.Config) (*oauth2.Token, error)) (Token, error) {
-	if err := Check(c); err != nil {
+	if err := p.Check(c); err != nil {
 		return Token{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout())
@@ -119,7 +92,7 @@ func (p *Providers) token(ctx context.Context, c wire.OAuth, fetch func(context.
 		t, err = fetch(ctx, config)
 	}
 	if err != nil {
-		return Token{}, explain(ctx, string(c.TokenEndpoint), err)
+		return Token{}, p.report(explain(ctx, string(c.TokenEndpoint), err))
 	}
 	return Token{
 		Access:   secret.New([]byte(t.AccessToken)),
@@ -129,13 +102,24 @@ func (p *Providers) token(ctx context.Context, c wire.OAuth, fetch func(context.
 	}, nil
 }
 
-// errorCode matches error codes. Anything else may be part of an error page.
-var errorCode = regexp.MustCompile(`^[a-z_]{1,40}$`)
+// errorCodes are the registered codes that a response of a token or registration endpoint
+// may have. Anything else may be part of an error page.
+var errorCodes = []string{
+	// RFC 6749 sections 4.1.2.1 and 5.2
+	"invalid_request", InvalidClient, InvalidGrant, "unauthorized_client", "unsupported_grant_type", "invalid_scope",
+	"access_denied", "unsupported_response_type", "server_error", "temporarily_unavailable",
+	// RFC 7591 section 3.2.2
+	"invalid_redirect_uri", "invalid_client_metadata", "invalid_software_statement", "unapproved_software_statement",
+	// RFC 8707 section 2, RFC 9396 section 5, RFC 9449 sections 5 and 8, RFC 6750 section 3.1
+	"invalid_target", "invalid_authorization_details", "invalid_dpop_proof", "use_dpop_nonce", "invalid_token", "insufficient_scope",
+	// OpenID Connect Core section 3.1.2.6
+	"interaction_required", "login_required", "account_selection_required", "consent_required",
+}
 
 // refusal returns the error of a response with an error status.
 func refusal(endpoint, code string, status int) error {
-	if errorCode.MatchString(code) {
+	if slices.Contains(errorCodes, code) {
 		return &Error{code}
 	}
-	return fmt.Errorf("%s returned status %d without an error code", host(endpoint), status)
+	return fmt.Errorf("%s returned status %d without a registered error code", host(endpoint), status)
 }

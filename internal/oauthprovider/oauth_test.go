@@ -149,13 +149,14 @@ func TestFaults(t *testing.T) {
 		code   string
 	}{
 		"wrong code":              {answer(400, "application/json", `{"error":"invalid_grant","error_description":"`+canary+`"}`), "returned invalid_grant", "invalid_grant"},
-		"refused with status 200": {answer(200, "application/json", `{"error":"bad_verification_code","error_uri":"`+canary+`"}`), "returned bad_verification_code", "bad_verification_code"},
+		"refused with status 200": {answer(200, "application/json", `{"error":"bad_verification_code","error_uri":"`+canary+`"}`), "returned status 200 without a registered error code", ""},
 		"refused in a form":       {answer(400, "application/x-www-form-urlencoded", "error=invalid_client&error_description="+canary), "returned invalid_client", "invalid_client"},
-		"a code that is none":     {answer(400, "application/json", `{"error":"`+canary+`"}`), "status 400 without an error code", ""},
-		"a long code":             {answer(400, "application/json", `{"error":"`+strings.Repeat("x", 41)+canary+`"}`), "status 400 without an error code", ""},
-		"a page":                  {answer(502, "text/html", page), "status 502 without an error code", ""},
+		"a code of a provider":    {answer(400, "application/json", `{"error":"the_flag_is_canary"}`), "status 400 without a registered error code", ""},
+		"a code that is none":     {answer(400, "application/json", `{"error":"`+canary+`"}`), "status 400 without a registered error code", ""},
+		"a long code":             {answer(400, "application/json", `{"error":"`+strings.Repeat("x", 41)+canary+`"}`), "status 400 without a registered error code", ""},
+		"a page":                  {answer(502, "text/html", page), "status 502 without a registered error code", ""},
 		"a page that is well":     {answer(200, "text/html", page), "an invalid response", ""},
-		"a text":                  {answer(500, "text/plain", canary+";%zz"), "status 500 without an error code", ""},
+		"a text":                  {answer(500, "text/plain", canary+";%zz"), "status 500 without a registered error code", ""},
 		"a text that is well":     {answer(200, "text/plain", canary+";%zz"), "an invalid response", ""},
 		"nothing":                 {answer(200, "application/json", ""), "an invalid response", ""},
 		"no token":                {answer(200, "application/json", `{"refresh_token":"`+canary+`"}`), "an invalid response", ""},
@@ -165,7 +166,7 @@ func TestFaults(t *testing.T) {
 		"unavailable":             {answer(503, "application/json", `{"error":"temporarily_unavailable"}`), "returned temporarily_unavailable", "temporarily_unavailable"},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://127.0.0.1:1/"+canary, http.StatusTemporaryRedirect)
-		}, "status 307 without an error code", ""},
+		}, "status 307 without a registered error code", ""},
 		"no HTTP":        {hijack(canary + " is no HTTP\r\n\r\n"), "an invalid response", ""},
 		"a bad header":   {hijack("HTTP/1.1 200 OK\r\n" + canary + "\r\n\r\n"), "an invalid response", ""},
 		"a lost answer":  {hijack(""), "an invalid response", ""},
@@ -276,12 +277,14 @@ func TestEndpoints(t *testing.T) {
 		"https://":                    false,
 		"/token":                      false,
 		"https://%zz/":                false,
+		"https://user@example.com/":   false,
+		"https://example.com/#x":      false,
 	} {
 		for _, c := range []wire.OAuth{
 			{AuthorizationEndpoint: wire.Nullable(endpoint), TokenEndpoint: "https://example.com"},
 			{AuthorizationEndpoint: "https://example.com", TokenEndpoint: wire.Nullable(endpoint)},
 		} {
-			if err := oauthprovider.Check(c); (err == nil) != ok {
+			if err := new(oauthprovider.Providers).Check(c); (err == nil) != ok {
 				t.Errorf("%+v: %v", c, err)
 			}
 		}
@@ -338,13 +341,13 @@ func TestDiscoveryFails(t *testing.T) {
 		answer http.HandlerFunc
 		want   string
 	}{
-		"nothing":  {http.NotFound, "no OAuth metadata found"},
-		"not safe": {answer(200, "application/json", `{"authorization_endpoint":"javascript://x","token_endpoint":"http://example.com"}`), "no OAuth metadata found"},
+		"nothing":  {http.NotFound, "no OAuth metadata of this issuer found"},
+		"not safe": {answer(200, "application/json", `{"authorization_endpoint":"javascript://x","token_endpoint":"http://example.com"}`), "no OAuth metadata of this issuer found"},
 		"hangs":    {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "timed out"},
 		"other host": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://localhost:1", http.StatusFound)
-		}, "no OAuth metadata found"},
-		"without end":   {answer(200, "application/json", `{"x":"`+strings.Repeat(canary, 1<<17)), "no OAuth metadata found"},
+		}, "no OAuth metadata of this issuer found"},
+		"without end":   {answer(200, "application/json", `{"x":"`+strings.Repeat(canary, 1<<17)), "no OAuth metadata of this issuer found"},
 		"no HTTP at it": {func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, "an invalid response"},
 	} {
 		s := httptest.NewServer(c.answer)

@@ -1,17 +1,19 @@
 package peercred
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
-// Check fails unless the peer of a Unix socket is a process of the same user or of
-// root. It returns the process id of the peer, or 0 if that is not in this PID
+// Check fails unless the peer of a Unix socket is a process of the same user, of root or
+// of one of the others. It returns the process id of the peer, or 0 if that is not in this PID
 // namespace. The peer of a client is the process that listens (unix(7), SO_PEERCRED).
-func Check(conn *net.UnixConn) (pid int, err error) {
+func Check(conn *net.UnixConn, others ...uint32) (pid int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -25,8 +27,16 @@ func Check(conn *net.UnixConn) (pid int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("get credentials of peer: %w", err)
 	}
-	if peer.Uid != 0 && int(peer.Uid) != os.Geteuid() {
+	if peer.Uid != 0 && int(peer.Uid) != os.Geteuid() && !slices.Contains(others, peer.Uid) {
 		return 0, fmt.Errorf("peer is a process of user %d, want %d", peer.Uid, os.Geteuid())
 	}
 	return int(peer.Pid), nil
+}
+
+// Stopped reports whether the process pid is stopped by a signal or a debugger
+// (proc_pid_stat(5)).
+func Stopped(pid int) bool {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
+	return bytes.HasPrefix(state, []byte("T")) || bytes.HasPrefix(state, []byte("t"))
 }

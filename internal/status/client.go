@@ -6,9 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/roomenv/roomenv/internal/peercred"
@@ -25,22 +29,36 @@ const (
 type Process struct {
 	PID  int // as this process sees it: 0 in another PID namespace
 	path string
+	user []uint32 // who serves it, if not this user or root
 }
 
-// Find returns the processes of this user that serve their status.
+// Find returns the processes of this user that serve their status, and for root those of
+// all users.
 func Find(ctx context.Context) (found []Process) {
-	for _, path := range tmpfs.Sockets(socket) {
+	for _, path := range append(tmpfs.Sockets(socket), abstractSockets()...) {
 		p := Process{path: path}
+		if os.Geteuid() == 0 {
+			p.user = owner(filepath.Dir(path))
+		}
 		// It fails for a process that was killed, and for one of another user.
 		conn, err := p.dial(ctx)
 		if err != nil {
 			continue
 		}
-		p.PID, _ = peercred.Check(conn)
+		p.PID, _ = peercred.Check(conn, p.user...)
 		conn.Close()
 		found = append(found, p)
 	}
 	return found
+}
+
+// owner returns the user of a directory that other users cannot write to.
+func owner(dir string) []uint32 {
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm()&0o022 != 0 {
+		return nil
+	}
+	return []uint32{info.Sys().(*syscall.Stat_t).Uid}
 }
 
 // Status returns the status of the process.
@@ -56,6 +74,11 @@ func (p Process) Status(ctx context.Context) (runner.Status, error) {
 // returns.
 func (p Process) Refresh(ctx context.Context) error {
 	return p.do(ctx, http.MethodPost, "/refresh", http.StatusAccepted, func(io.Reader) error { return nil })
+}
+
+// Exited reports whether an error of a [Process] says that it has exited.
+func Exited(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 func (p Process) do(ctx context.Context, method, path string, want int, read func(io.Reader) error) error {
@@ -94,7 +117,7 @@ func (p Process) dial(ctx context.Context) (*net.UnixConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := peercred.Check(conn.(*net.UnixConn)); err != nil {
+	if _, err := peercred.Check(conn.(*net.UnixConn), p.user...); err != nil {
 		conn.Close()
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,6 +75,12 @@ func writeMetrics(w io.Writer, r runner.Status, now time.Time) {
 	one("counter", "roomenv_refreshes_total", "Requests to refresh all values.", float64(r.Refreshes))
 	one("counter", "roomenv_room_requests_total", "Requests sent to rooms.", float64(r.RoomRequests))
 
+	family("gauge", "roomenv_room_connected", "Whether there is a connection to the room.")
+	for _, room := range r.Rooms {
+		lost := slices.ContainsFunc(r.Disconnected, func(o runner.Outage) bool { return o.Room == room })
+		sample("roomenv_room_connected", `{room="`+escapeLabel(room)+`"}`, truth(!lost))
+	}
+
 	count := make(map[fetch.Status]int)
 	for _, e := range r.Entries {
 		count[e.State]++
@@ -104,7 +111,7 @@ func writeMetrics(w io.Writer, r runner.Status, now time.Time) {
 }
 
 // states are those of values, in the order of the metrics.
-var states = []fetch.Status{fetch.Current, fetch.Stale, runner.StatusDefault, fetch.Pending, fetch.Missing, fetch.Denied, fetch.Failed}
+var states = []fetch.Status{fetch.Current, fetch.Stale, runner.StatusDefault, fetch.Pending, fetch.Missing, fetch.Denied, fetch.Failed, fetch.Waiting}
 
 // merge makes one row of all references of a variable or file: a series must appear
 // once. The row is stale for as long as any of them, was confirmed when the first of
@@ -142,8 +149,10 @@ func merge(entries []runner.Entry) []runner.Entry {
 }
 
 func labels(e runner.Entry) string {
-	return `{kind="` + string(e.Kind) + `",name="` + escape.Replace(strings.ToValidUTF8(e.Name, "\ufffd")) + `"}`
+	return `{kind="` + string(e.Kind) + `",name="` + escapeLabel(e.Name) + `"}`
 }
+
+func escapeLabel(s string) string { return escape.Replace(strings.ToValidUTF8(s, "\ufffd")) }
 
 // escape is what the text format requires of the value of a label.
 var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)

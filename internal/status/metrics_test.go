@@ -84,6 +84,8 @@ func TestMetrics(t *testing.T) {
 	h := status.Handler(func() runner.Status {
 		r := report()
 		r.Entries[2].Since = now.Add(-time.Hour)
+		r.Rooms = []string{"demo", "other"}
+		r.Disconnected = []runner.Outage{{Room: "other", Since: now}}
 		// Another reference of the same variable.
 		r.Entries = append(r.Entries, runner.Entry{Name: "A", Kind: runner.KindVariable, Source: "room:secret/b", Value: runner.Value{
 			State: fetch.Stale, Since: now.Add(-2 * time.Hour), Confirmed: started.Add(-time.Hour), Expires: started.Add(2 * time.Hour),
@@ -104,6 +106,8 @@ func TestMetrics(t *testing.T) {
 		"roomenv_crashes_total":                                                 4,
 		"roomenv_refreshes_total":                                               5,
 		"roomenv_room_requests_total":                                           600,
+		`roomenv_room_connected{room="demo"}`:                                   1,
+		`roomenv_room_connected{room="other"}`:                                  0,
 		`roomenv_entries{state="current"}`:                                      1,
 		`roomenv_entries{state="stale"}`:                                        2,
 		`roomenv_entries{state="denied"}`:                                       0,
@@ -131,7 +135,7 @@ func TestMetrics(t *testing.T) {
 func TestMetricsOdd(t *testing.T) {
 	parse(t, body(t, runner.Status{}))
 	names := []string{"", `"`, `\`, "\n", `a\"b`, "\xff", "a} 1\nroomenv_ready 7", "é"}
-	var r runner.Status
+	r := runner.Status{Rooms: names}
 	for _, name := range names {
 		r.Entries = append(r.Entries, runner.Entry{Name: name, Kind: runner.KindFile, Value: runner.Value{State: fetch.Current}})
 	}

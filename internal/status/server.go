@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 
 	"github.com/roomenv/roomenv/internal/httpserver"
@@ -20,11 +21,13 @@ const socket = "status.sock"
 
 // A Server shows the status of this process to others of its user.
 type Server struct {
-	dir  *tmpfs.Dir
+	dir  *tmpfs.Dir // nil: the socket has no file
 	http *httpserver.Server
 }
 
-// Serve serves until Close, on a socket in a directory in memory (see [tmpfs.Open]):
+// Serve serves until Close, on a socket in a directory in memory (see [tmpfs.Open]), or
+// without a usable one, on Linux, on one without a file in the network namespace (unix(7),
+// abstract):
 //
 //	GET  /status   a [runner.Status] in JSON
 //	POST /refresh  202 when refresh has returned
@@ -32,13 +35,18 @@ type Server struct {
 // It calls current for each request; refresh does not wait for values. Both are called by several goroutines at once, until Close returns. A
 // nil log discards all.
 func Serve(current func() runner.Status, refresh func(), log *slog.Logger) (*Server, error) {
+	var l *net.UnixListener
 	dir, err := tmpfs.Open("", nil)
-	if err != nil {
-		return nil, fmt.Errorf("serve status: %w", err)
+	if err == nil {
+		l, err = dir.Listen(socket)
 	}
-	l, err := dir.Listen(socket)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("serve status: %w", err), dir.Close())
+		err = errors.Join(err, dir.Close())
+		var abstractErr error
+		if l, abstractErr = listenAbstract(); abstractErr != nil {
+			return nil, fmt.Errorf("serve status: %w", errors.Join(err, abstractErr))
+		}
+		dir = nil
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/internal/text"
+	"github.com/roomenv/roomenv/internal/trustedpath"
 )
 
 // A Dir is a directory on a tmpfs or ramfs that holds the files of one revision
@@ -32,6 +33,7 @@ type Dir struct {
 	self  *os.File // the directory itself, which has the lock
 	base  *os.Root // its parent, if Close removes the directory too
 	owner *syscall.Credential
+	share *Share // nil: the files are for one process, and removed by Close
 
 	// The revision that current links to, and the previous one. Their directories
 	// exist and are complete. 0 stands for none.
@@ -48,14 +50,17 @@ const (
 	run = "run-" // in a base: the directory of one process
 )
 
-var ours = regexp.MustCompile(`^(current|next|revision-[0-9]+|partial-[A-Z2-7]+)$`)
+var ours = regexp.MustCompile(`^(current|next|revision-[0-9]+|partial-[A-Z2-7]+|status\.sock)$`)
 
 // Open opens the directory at path, and creates it if it does not exist. Without a path
 // it creates a directory for this process alone, in the first of these that is usable:
-// $XDG_RUNTIME_DIR/roomenv, /run/roomenv and /dev/shm/roomenv-UID.
+// $XDG_RUNTIME_DIR/roomenv, $RUNTIME_DIRECTORY/roomenv, /run/roomenv,
+// /dev/shm/roomenv-UID and, if another user has taken that name,
+// /dev/shm/roomenv-UID-RANDOM.
 //
 // A directory must be on a tmpfs or ramfs, belong to the user and be closed to all
-// other users, and path must contain nothing else. Open removes what killed processes
+// other users, who must not be able to replace it (package trustedpath), and path must
+// contain nothing else. Open removes what killed processes
 // have left: the kernel releases their locks. If another process has path open, the
 // error is [ErrInUse].
 //
@@ -93,13 +98,22 @@ func chmod(root *os.Root, mode fs.FileMode) error {
 
 // openNamed opens the directory at path.
 func openNamed(path string) (*Dir, error) {
+	return claim(path, nil, (*Dir).clear)
+}
+
+// claim opens the directory at path, locks it, and has start handle what a killed
+// process has left.
+func claim(path string, share *Share, start func(*Dir) error) (*Dir, error) {
 	path, err := filepath.Abs(path)
 	var d *Dir
 	if err == nil {
-		d, err = open(path)
+		d, err = open(path, share)
 	}
 	if err == nil {
 		if err = d.claim(); err == nil {
+			err = start(d)
+		}
+		if err == nil {
 			return d, nil
 		}
 		d.release()
@@ -110,7 +124,7 @@ func openNamed(path string) (*Dir, error) {
 // ErrInUse reports that another process has the directory open.
 var ErrInUse = errors.New("directory is in use by another roomenv process\nhint: stop that process, or use another directory")
 
-// claim locks the directory and removes what a killed process has left.
+// claim locks the directory, if it has no files of others.
 func (d *Dir) claim() error {
 	if err := lock(d.self); err != nil {
 		return err
@@ -124,7 +138,7 @@ func (d *Dir) claim() error {
 			return fmt.Errorf("directory contains %q\nhint: use an empty or a new directory", name)
 		}
 	}
-	return d.clear()
+	return nil
 }
 
 // lock fails with ErrInUse. The kernel releases the lock when the process exits, also
@@ -137,8 +151,8 @@ func lock(f *os.File) error {
 	return err
 }
 
-// open opens a directory that is ours alone and in memory.
-func open(path string) (*Dir, error) {
+// open opens a directory that is ours alone, or shared, and in memory.
+func open(path string, share *Share) (*Dir, error) {
 	parent, err := os.OpenRoot(filepath.Dir(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s\nhint: create that directory", text.Reason(err), filepath.Dir(path))
@@ -163,9 +177,9 @@ func open(path string) (*Dir, error) {
 	case !entry.IsDir():
 		return nil, errors.New("not a directory")
 	}
-	d := &Dir{path: path}
+	d := &Dir{path: path, share: share}
 	if err = d.openIn(parent, name); err == nil {
-		err = check(d.self, entry)
+		err = d.check()
 	}
 	if err != nil {
 		d.release()
@@ -197,23 +211,43 @@ func mkdir(parent *os.Root, name string) error {
 	return err
 }
 
-// check checks the directory that was opened, not the one with its name now.
-func check(self *os.File, entry fs.FileInfo) error {
-	info, err := self.Stat()
+// check checks the directory that was opened, and that its path leads to it whatever
+// other users do.
+func (d *Dir) check() error {
+	info, err := d.self.Stat()
 	if err != nil {
 		return err
 	}
 	owner := info.Sys().(*syscall.Stat_t).Uid
+	refused := fs.FileMode(0o066) // 0711 is what Open sets for another owner
+	if d.share != nil {
+		refused = 0o027
+	}
 	switch {
-	case !os.SameFile(info, entry):
-		return errors.New("directory was replaced while roomenv opened it")
 	case owner != uint32(os.Geteuid()):
-		return fmt.Errorf("directory belongs to user %d, and roomenv runs as user %d\nhint: use a directory of this user", owner, os.Geteuid())
-	case info.Mode().Perm()&0o066 != 0: // 0711 is what Open sets for another owner
+		return fmt.Errorf("directory belongs to user %d, and roomenv runs as user %d\nhint: use a new directory in it, or a directory of this user", owner, os.Geteuid())
+	case info.Mode().Perm()&refused != 0:
 		return fmt.Errorf("mode %04o allows access by other users, want 0700\nhint: run `chmod 700`, or use a new directory in it", info.Mode().Perm())
 	}
-	return inMemory(self)
+	if err := inMemory(d.self); err != nil {
+		return err
+	}
+	err = trustedpath.Check(d.path)
+	if errors.Is(err, trustedpath.ErrUntrusted) {
+		return fmt.Errorf("%w\nhint: use a directory that only this user and root can replace", err)
+	}
+	if err != nil {
+		return err
+	}
+	if entry, err := os.Lstat(d.path); err != nil || !os.SameFile(info, entry) {
+		return errors.New("directory was replaced while roomenv opened it")
+	}
+	return nil
 }
+
+// shm is the base that every Linux machine has. Another user can take the name; then a
+// base has a random suffix.
+func shm() string { return "/dev/shm/roomenv-" + strconv.Itoa(os.Geteuid()) }
 
 // bases are the parents of the directories of processes, in order of preference.
 func bases() []string {
@@ -221,14 +255,23 @@ func bases() []string {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		paths = append(paths, filepath.Join(dir, "roomenv"))
 	}
-	return append(paths, "/run/roomenv", "/dev/shm/roomenv-"+strconv.Itoa(os.Geteuid()))
+	// The first of those that systemd makes for a service (systemd.exec(5)).
+	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); filepath.IsAbs(dir) {
+		paths = append(paths, filepath.Join(dir, "roomenv"))
+	}
+	suffixed, _ := filepath.Glob(shm() + "-*")
+	return append(append(paths, "/run/roomenv", shm()), suffixed...)
 }
 
 // openRun creates a directory for this process.
 func openRun(string) (*Dir, error) {
+	paths := bases()
+	if _, err := os.Lstat(shm()); err == nil {
+		paths = append(paths, shm()+"-"+rand.Text())
+	}
 	var failed strings.Builder
-	for _, path := range bases() {
-		base, err := open(path)
+	for _, path := range paths {
+		base, err := open(path, nil)
 		if err == nil {
 			_ = base.self.Close()
 			sweep(base.root)
@@ -341,12 +384,16 @@ func takeBack(root *os.Root, name string) error {
 	return err
 }
 
-// Close removes the files, and the directory if Open was given no path.
+// Close removes the files, and the directory if Open was given no path. Those that are
+// shared stay, unless the [Share] says otherwise.
 func (d *Dir) Close() error {
 	if d == nil {
 		return nil
 	}
 	defer d.release()
+	if d.share != nil && !d.share.Remove {
+		return nil
+	}
 	err := d.clear()
 	if d.base != nil {
 		err = errors.Join(err, remove(d.base, filepath.Base(d.path)))

@@ -291,7 +291,7 @@ func TestRefused(t *testing.T) {
 	base := memory(t)
 	in := func(name string) string { return filepath.Join(base, name) }
 	open(t, in("open"))
-	for _, dir := range []string{"real", "full", "linked"} {
+	for _, dir := range []string{"real", "full", "linked", "loose", "loose/dir", "sticky"} {
 		if err := os.Mkdir(in(dir), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -303,6 +303,8 @@ func TestRefused(t *testing.T) {
 		os.WriteFile(in("file"), nil, 0o600),
 		os.WriteFile(in("full/mine"), nil, 0o600),
 		os.Mkdir(in("foreign"), 0o700),
+		os.Chmod(in("loose"), 0o777),
+		os.Chmod(in("sticky"), 0o777|fs.ModeSticky),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -320,13 +322,17 @@ func TestRefused(t *testing.T) {
 		in("file"):                 "not a directory",
 		in("full"):                 "directory contains \"mine\"\nhint: ",
 		in("none/none"):            "no such file or directory: " + in("none") + "\nhint: ",
+		in("loose/dir"):            in("loose") + " is writable by other users, with mode 0777: not protected from other users\nhint: ",
+		in("loose/new"):            in("loose") + " is writable by other users, ",
 		filepath.Join(disk, "new"): "directory is not on a tmpfs or ramfs",
 	}
+	open(t, in("sticky/new"))
 	if os.Geteuid() == 0 {
 		if err := os.Chown(in("foreign"), 4321, 4321); err != nil {
 			t.Fatal(err)
 		}
 		tests[in("foreign")] = "directory belongs to user 4321, and roomenv runs as user 0\nhint: "
+		tests[in("foreign/new")] = in("foreign") + " belongs to user 4321: not protected from other users\nhint: "
 	} else {
 		t.Log("only root can make a directory that belongs to another user")
 	}
@@ -367,6 +373,37 @@ func TestOpenRun(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", "/proc")
 	if c := open(t, ""); strings.HasPrefix(c.Current(), "/proc") {
 		t.Errorf("got %s", c.Current())
+	}
+}
+
+// The mount point of a volume that processes of several users share may be open to all
+// of them. It may not be open below that.
+func TestOpenInMount(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "mounted", dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	out, err := cmd.CombinedOutput()
+	if exit, ran := errors.AsType[*exec.ExitError](err); ran && exit.ExitCode() == 2 {
+		t.Skipf("no mount namespace here: %s", out)
+	}
+	if want := dir + "/loose is writable by other users, with mode 0777"; err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("got %v %s, want %s", err, out, want)
+	}
+}
+
+// Another user can take the name of the directory in /dev/shm.
+func TestOpenRunTaken(t *testing.T) {
+	needRoot(t)
+	cmd := exec.Command(os.Args[0], "taken", memory(t))
+	cmd.Env = []string{}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	out, err := cmd.CombinedOutput()
+	if exit, ran := errors.AsType[*exec.ExitError](err); ran && exit.ExitCode() == 2 {
+		t.Skipf("no mount namespace here: %s", out)
+	}
+	if err != nil || len(out) != 0 {
+		t.Errorf("got %v %s", err, out)
 	}
 }
 

@@ -3,10 +3,12 @@
 package tmpfs_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -33,6 +35,12 @@ func TestMain(m *testing.M) {
 			reader(os.Args[2])
 		case "full":
 			full(os.Args[2])
+		case "sharer":
+			sharer(os.Args[2], os.Args[3])
+		case "mounted":
+			mounted(os.Args[2])
+		case "taken":
+			taken()
 		}
 	}
 	goleak.VerifyTestMain(m)
@@ -72,12 +80,20 @@ func reader(path string) {
 	os.Exit(0)
 }
 
-// full mounts a small tmpfs at path, in a mount namespace of its own.
+// sharer writes files to path for a group, and prints why it does not.
+func sharer(path, group string) {
+	gid, err := strconv.Atoi(group)
+	fatal(err)
+	d, err := tmpfs.OpenShared(path, tmpfs.Share{Group: &gid})
+	fatal(err)
+	fatal(d.Write(1, pair(1)))
+	fatal(d.Close())
+	os.Exit(0)
+}
+
+// full fills a small tmpfs at path.
 func full(path string) {
-	if err := unix.Mount("tmpfs", path, "tmpfs", 0, "size=128k,mode=0700"); err != nil {
-		fmt.Println("mount:", err)
-		os.Exit(2)
-	}
+	mount(path, "size=128k,mode=0700")
 	d, err := tmpfs.Open(path, nil)
 	fatal(err)
 	fatal(d.Write(1, pair(1)))
@@ -96,6 +112,53 @@ func full(path string) {
 	fatal(err)
 	fmt.Printf(" then: %s\n", a)
 	fatal(d.Close())
+	os.Exit(0)
+}
+
+// mount mounts a tmpfs at path, in a mount namespace of its own.
+func mount(path, options string) {
+	if err := unix.Mount("tmpfs", path, "tmpfs", 0, options); err != nil {
+		fmt.Println("mount:", err)
+		os.Exit(2)
+	}
+}
+
+// mounted opens a directory on a tmpfs that all users can write, and prints why it does
+// not open one below a directory that they can write too.
+func mounted(path string) {
+	mount(path, "mode=0777")
+	d, err := tmpfs.Open(filepath.Join(path, "files"), nil)
+	fatal(err)
+	fatal(d.Close())
+	loose := filepath.Join(path, "loose")
+	fatal(errors.Join(os.Mkdir(loose, 0o700), os.Chmod(loose, 0o777)))
+	d, err = tmpfs.Open(filepath.Join(loose, "files"), nil)
+	if err == nil {
+		fatal(d.Close())
+	}
+	fmt.Println(err)
+	os.Exit(0)
+}
+
+// taken opens directories without a path, where another user has taken their names.
+func taken() {
+	mount("/dev/shm", "mode=1777")
+	mount("/run", "mode=0755")
+	fatal(errors.Join(os.WriteFile("/run/roomenv", nil, 0o600), os.Mkdir("/dev/shm/roomenv-0", 0o777),
+		os.Mkdir("/dev/shm/roomenv-0-other", 0o777), os.Chown("/dev/shm/roomenv-0", 4321, 4321), os.Chown("/dev/shm/roomenv-0-other", 4321, 4321)))
+	a, err := tmpfs.Open("", nil)
+	fatal(err)
+	l, err := a.Listen("a.sock")
+	fatal(err)
+	if got := tmpfs.Sockets("a.sock"); len(got) != 1 || got[0] != l.Addr().String() {
+		fmt.Printf("found %q, want %s\n", got, l.Addr())
+	}
+	b, err := tmpfs.Open("", nil)
+	fatal(err)
+	if parent := filepath.Dir(filepath.Dir(b.Current())); parent != filepath.Dir(filepath.Dir(a.Current())) {
+		fmt.Printf("the second is in %s, the first is %s\n", parent, a.Current())
+	}
+	fatal(errors.Join(l.Close(), a.Close(), b.Close()))
 	os.Exit(0)
 }
 

@@ -21,8 +21,10 @@ const maxLinks = 40
 // Check returns nil if only the user of this process and root can write what is at path
 // and can replace a directory or symbolic link on the way to it. Everything on the way
 // has to belong to one of them and must not be writable by other users, except that
-// directories above path may have the sticky bit, such as /tmp. The group root and the
-// group of this user alone, which has the same number, count as the user.
+// directories above path may have the sticky bit, such as /tmp, or be a mount point: the
+// owner of a volume for processes of several users chose its mode. Kubernetes does so for
+// an emptyDir. The group root and the group of this user alone, which has the same
+// number, count as the user.
 //
 // An error names the first place that is not in order, and wraps [ErrUntrusted]. Check
 // goes from the root down, so that another user cannot change what it has passed. It
@@ -65,7 +67,7 @@ func Check(path string) error {
 				at = "/"
 			}
 			continue
-		case writable(info) && (len(rest) == 0 || info.Mode()&fs.ModeSticky == 0):
+		case writable(info) && (len(rest) == 0 || info.Mode()&fs.ModeSticky == 0 && !mountPoint(at, info)):
 			return fmt.Errorf("%s is writable by other users, with mode %04o: %w", at, info.Mode().Perm(), ErrUntrusted)
 		case len(rest) == 0:
 			return nil
@@ -83,6 +85,11 @@ func writable(info fs.FileInfo) bool {
 	mode, group := info.Mode().Perm(), stat(info).Gid
 	private := group == 0 || int(group) == os.Getegid() && os.Getegid() == os.Geteuid()
 	return mode&0o002 != 0 || mode&0o020 != 0 && !private
+}
+
+func mountPoint(dir string, info fs.FileInfo) bool {
+	above, err := os.Lstat(dir + "/..")
+	return err == nil && stat(above).Dev != stat(info).Dev
 }
 
 func stat(info fs.FileInfo) *syscall.Stat_t { return info.Sys().(*syscall.Stat_t) }

@@ -29,6 +29,7 @@ type Empty struct{}
 type File struct {
 	Name, MimeType string
 	Data           secret.Value
+	DelegatedBy    string // the owner of a secret of another participant; "" if not reported
 }
 
 // Binary is bytes with headers: the arguments of set_secret.
@@ -96,6 +97,7 @@ type contentHeader struct {
 	Text       *string         `json:"text,omitempty"`
 	Name       *string         `json:"name,omitempty"`
 	MimeType   *string         `json:"mime_type,omitempty"`
+	Delegated  string          `json:"delegated_by,omitempty"`
 	Headers    json.RawMessage `json:"headers,omitempty"`
 	URL        *string         `json:"url,omitempty"`
 	Code       Code            `json:"code,omitempty"`
@@ -115,7 +117,7 @@ func (c Empty) content() (contentHeader, []byte) {
 	return contentHeader{Type: "empty"}, nil
 }
 func (c File) content() (contentHeader, []byte) {
-	return contentHeader{Type: "file", Name: &c.Name, MimeType: &c.MimeType}, c.Data.Reveal()
+	return contentHeader{Type: "file", Name: &c.Name, MimeType: &c.MimeType, Delegated: c.DelegatedBy}, c.Data.Reveal()
 }
 func (c Binary) content() (contentHeader, []byte) {
 	return contentHeader{Type: "binary", Headers: orEmpty(c.Headers, "{}")}, c.Data.Reveal()
@@ -176,7 +178,7 @@ func DecodeContent(header json.RawMessage, trailer []byte) (Content, error) {
 	case "empty":
 		return Empty{}, nil
 	case "file":
-		return File{deref(h.Name), deref(h.MimeType), secret.New(trailer)}, nil
+		return File{deref(h.Name), deref(h.MimeType), secret.New(trailer), h.Delegated}, nil
 	case "binary":
 		if !isObject(h.Headers) {
 			h.Headers = json.RawMessage("{}")

@@ -66,12 +66,16 @@ type RequestOAuthTokenArguments struct {
 }
 
 // OAuthRequest is the header of a secrets.request_oauth_token event (section
-// 6.1). Challenge is the PKCE challenge (S256), or null.
+// 6.1). Challenge is the PKCE challenge (S256), or null. Issuer and IssuerRequired are for
+// the parameter iss of the provider's response (RFC 9207); only rooms of this project send
+// them.
 type OAuthRequest struct {
-	RequestID string                     `json:"request_id"`
-	Challenge Nullable                   `json:"challenge"`
-	Request   RequestOAuthTokenArguments `json:"request"` // Connector and DelegateTo are null, and both endpoints are set
-	Requester Requester                  `json:"requester,omitzero"`
+	RequestID      string                     `json:"request_id"`
+	Challenge      Nullable                   `json:"challenge"`
+	Issuer         string                     `json:"issuer,omitempty"`
+	IssuerRequired bool                       `json:"issuer_required,omitempty"`
+	Request        RequestOAuthTokenArguments `json:"request"` // Connector and DelegateTo are null, and both endpoints are set
+	Requester      Requester                  `json:"requester,omitzero"`
 }
 
 // ProvideAuthorizationArguments are the arguments of provide_oauth_authorization. With an

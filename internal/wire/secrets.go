@@ -28,11 +28,21 @@ type SecretInfo struct {
 	Type        string   `json:"type"`
 	Name        string   `json:"name"`
 	DelegatedTo Nullable `json:"delegated_to"`
+	// DelegatedBy is the owner of a secret of another participant. Only rooms of this
+	// project list these, and only in pages.
+	DelegatedBy Nullable `json:"delegated_by,omitempty"`
+}
+
+// ListArguments are the arguments of list_secrets. Official clients send none.
+type ListArguments struct {
+	Paged bool     `json:"paged,omitempty"`
+	After Nullable `json:"after,omitempty"` // Next of the page before
 }
 
 // SecretList is the result of list_secrets.
 type SecretList struct {
 	Secrets List[SecretInfo] `json:"secrets"`
+	Next    Nullable         `json:"next,omitempty"` // "" on the last page
 }
 
 // ExistsArguments are the arguments of exists.
@@ -54,6 +64,9 @@ type GetArguments struct {
 	Type        Nullable `json:"type"`
 	Name        Nullable `json:"name"`
 	DelegatedTo Nullable `json:"delegated_to"`
+	// DelegatedBy is the owner, if it is not the caller. Only rooms of this project
+	// know it, and report the owner with the secret.
+	DelegatedBy Nullable `json:"delegated_by,omitempty"`
 }
 
 // SetHeaders are the headers of the [Binary] for set_secret. HasData is always true; it

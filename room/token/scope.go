@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -26,10 +28,17 @@ type SecretsScope struct {
 }
 
 // An OAuthClient permits a client id at an authorization endpoint, which may end in "*"
-// to match a prefix.
+// to match a prefix. As an argument it is a client.
 type OAuthClient struct {
 	Endpoint string `json:"endpoint"`
 	ClientID string `json:"client_id"`
+
+	// TokenEndpoint may end in "*" too. "" permits those at the origin of the
+	// authorization endpoint.
+	TokenEndpoint string `json:"token_endpoint,omitempty"`
+
+	// NoPKCE permits requests without PKCE.
+	NoPKCE bool `json:"no_pkce,omitempty"`
 }
 
 // MessagingScope permits messaging. A nil field is true.
@@ -62,26 +71,49 @@ func (s *Scope) IsAdmin() bool {
 	return s != nil && s.Admin
 }
 
-// Allows reports whether s permits the OAuth client with this authorization endpoint
-// and client id (section 8.4). A nil SecretsScope permits no client.
-func (s *SecretsScope) Allows(endpoint, clientID string) bool {
+// Allows reports whether s permits the OAuth client (section 8.4). A nil SecretsScope
+// permits no client.
+func (s *SecretsScope) Allows(client OAuthClient) bool {
 	if s == nil {
 		return false
 	}
 	if s.RequestOAuthToken == nil {
 		return true
 	}
-	endpoint, clientID = strings.TrimSpace(endpoint), strings.TrimSpace(clientID)
-	if endpoint == "" || clientID == "" {
+	client.Endpoint, client.ClientID = strings.TrimSpace(client.Endpoint), strings.TrimSpace(client.ClientID)
+	if client.Endpoint == "" || client.ClientID == "" {
 		return false
 	}
-	for _, c := range s.RequestOAuthToken {
-		prefix, wild := strings.CutSuffix(c.Endpoint, "*")
-		if c.ClientID == clientID && (c.Endpoint == endpoint || wild && strings.HasPrefix(endpoint, prefix)) {
-			return true
-		}
+	return slices.ContainsFunc(s.RequestOAuthToken, func(c OAuthClient) bool {
+		token := c.TokenEndpoint != "" && matches(c.TokenEndpoint, client.TokenEndpoint) ||
+			c.TokenEndpoint == "" && sameOrigin(client.Endpoint, client.TokenEndpoint)
+		return c.ClientID == client.ClientID && matches(c.Endpoint, client.Endpoint) && token && (c.NoPKCE || !client.NoPKCE)
+	})
+}
+
+// AllowsDiscovery reports whether the endpoints of the client with this id may be asked of
+// the server: whether s permits a client with this id at the origin of the server.
+func (s *SecretsScope) AllowsDiscovery(server, clientID string) bool {
+	if s == nil {
+		return false
 	}
-	return false
+	return s.RequestOAuthToken == nil || slices.ContainsFunc(s.RequestOAuthToken, func(c OAuthClient) bool {
+		return clientID != "" && c.ClientID == clientID && sameOrigin(strings.TrimSuffix(c.Endpoint, "*"), server)
+	})
+}
+
+func matches(pattern, endpoint string) bool {
+	prefix, wild := strings.CutSuffix(pattern, "*")
+	return pattern == endpoint || wild && strings.HasPrefix(endpoint, prefix)
+}
+
+func sameOrigin(a, b string) bool {
+	u, err := url.Parse(a)
+	if err != nil {
+		return false
+	}
+	v, err := url.Parse(b)
+	return err == nil && u.Host != "" && u.Scheme == v.Scheme && u.Host == v.Host
 }
 
 // MarshalJSON encodes an object with a key for each grant.

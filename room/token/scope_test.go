@@ -96,8 +96,72 @@ func TestAllows(t *testing.T) {
 		if err := json.Unmarshal([]byte(test.scope), &s); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.Allows(test.endpoint, test.clientID); got != test.want {
+		if got := s.Allows(token.OAuthClient{Endpoint: test.endpoint, ClientID: test.clientID, TokenEndpoint: "https://github.com/token"}); got != test.want {
 			t.Errorf("%s allows %q, %q: %v", test.scope, test.endpoint, test.clientID, got)
+		}
+	}
+}
+
+// An entry permits token endpoints at the origin of its authorization endpoint, or those
+// that it names, and PKCE is left out only if it says so.
+func TestAllowsTokenEndpoint(t *testing.T) {
+	const google = "https://accounts.google.com/o/oauth2/v2/auth"
+	entry := func(more string) string {
+		return `{"request_oauth_token":[{"endpoint":"` + google + `","client_id":"c"` + more + `}]}`
+	}
+	for _, test := range []struct {
+		scope, tokenEndpoint string
+		noPKCE, want         bool
+	}{
+		{`{}`, "https://evil.example/steal", true, true},
+		{entry(``), "https://accounts.google.com/token", false, true},
+		{entry(``), "https://accounts.google.com:443/token", false, false},
+		{entry(``), "http://accounts.google.com/token", false, false},
+		{entry(``), "https://accounts.google.com.evil.example/token", false, false},
+		{entry(``), "https://oauth2.googleapis.com/token", false, false},
+		{entry(``), "", false, false},
+		{entry(``), "::", false, false},
+		{entry(`,"token_endpoint":"https://oauth2.googleapis.com/token"`), "https://oauth2.googleapis.com/token", false, true},
+		{entry(`,"token_endpoint":"https://oauth2.googleapis.com/*"`), "https://oauth2.googleapis.com/v4/token", false, true},
+		{entry(`,"token_endpoint":"https://oauth2.googleapis.com/token"`), "https://accounts.google.com/token", false, false},
+		{entry(``), "https://accounts.google.com/token", true, false},
+		{entry(`,"no_pkce":true`), "https://accounts.google.com/token", true, true},
+		{entry(`,"no_pkce":true`), "https://accounts.google.com/token", false, true},
+	} {
+		var s *token.SecretsScope
+		if err := json.Unmarshal([]byte(test.scope), &s); err != nil {
+			t.Fatal(err)
+		}
+		got := s.Allows(token.OAuthClient{Endpoint: google, ClientID: "c", TokenEndpoint: test.tokenEndpoint, NoPKCE: test.noPKCE})
+		if got != test.want {
+			t.Errorf("%s allows %q, no_pkce %t: %t", test.scope, test.tokenEndpoint, test.noPKCE, got)
+		}
+	}
+}
+
+func TestAllowsDiscovery(t *testing.T) {
+	const one = `{"request_oauth_token":[{"endpoint":"https://mcp.example/*","client_id":"c"}]}`
+	for _, test := range []struct {
+		scope, server, clientID string
+		want                    bool
+	}{
+		{`null`, "https://mcp.example", "c", false},
+		{`{}`, "https://mcp.example", "", true},
+		{`{"request_oauth_token":[]}`, "https://mcp.example", "c", false},
+		{one, "https://mcp.example/mcp", "c", true},
+		{one, "https://mcp.example/mcp", "d", false},
+		{one, "https://mcp.example/mcp", "", false}, // a client would be registered, which the list cannot name
+		{one, "https://mcp.example.evil.example/mcp", "c", false},
+		{one, "http://mcp.example/mcp", "c", false},
+		{one, "http://127.0.0.1/", "c", false},
+		{`{"request_oauth_token":[{"endpoint":"*","client_id":"c"}]}`, "http://127.0.0.1/", "c", false},
+	} {
+		var s *token.SecretsScope
+		if err := json.Unmarshal([]byte(test.scope), &s); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.AllowsDiscovery(test.server, test.clientID); got != test.want {
+			t.Errorf("%s allows discovery at %q of %q: %t", test.scope, test.server, test.clientID, got)
 		}
 	}
 }
@@ -116,11 +180,12 @@ func FuzzScope(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		client := token.OAuthClient{Endpoint: "https://x/", ClientID: "c", TokenEndpoint: "https://x/t"}
 		if err := json.Unmarshal(again, &second); err != nil {
 			t.Fatal(err)
 		}
 		if (first.Secrets == nil) != (second.Secrets == nil) || first.IsAdmin() != second.IsAdmin() ||
-			first.Secrets.Allows("https://x/", "c") != second.Secrets.Allows("https://x/", "c") {
+			first.Secrets.Allows(client) != second.Secrets.Allows(client) {
 			t.Errorf("%s became %s", b, again)
 		}
 	})

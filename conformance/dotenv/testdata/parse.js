@@ -7,6 +7,7 @@ const texts = JSON.parse(fs.readFileSync(0, 'utf8'))
 const run = (parse) => texts.map((text) => {
   try { return { values: { ...parse(text) } } } catch { return { error: true } }
 })
-const result = { node: util.parseEnv ? run(util.parseEnv) : null, npm: null }
-if (process.argv[2]) result.npm = run(require(process.argv[2]).parse)
-process.stdout.write(JSON.stringify(result))
+process.stdout.write(JSON.stringify({
+  node: util.parseEnv ? run(util.parseEnv) : null,
+  npm: run(require('dotenv').parse)
+}))

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/roomenv/roomenv/inject"
+)
+
+// joinService does nothing: other service managers take no reports.
+func (e *execution) joinService() (leave func(), err error) { return func() {}, nil }
+
+func newOwnPID(*inject.Signals) *cobra.Command { return &cobra.Command{Hidden: true} }
