@@ -28,7 +28,7 @@ const (
 
 	minPageSize = 1 << 10
 	maxPageSize = 1 << 24
-	maxDepth    = 40 // of a tree: a page is below another one that has two at least
+	maxDepth    = 40 // of a tree, in which each page leads to at least two
 )
 
 var order = binary.NativeEndian
@@ -338,7 +338,7 @@ func (s *snapshot) bucket(name []byte) (found tree, err error) {
 	return found, err
 }
 
-// get returns the value of a key, or nil. No key is the start of another one.
+// get returns the value of a key, or nil. No key is a prefix of a different one.
 func (s *snapshot) get(t tree, key []byte) (value []byte, err error) {
 	err = s.scan(t, key, func(e element) error {
 		value, err = e.read()

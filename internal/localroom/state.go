@@ -37,7 +37,7 @@ func (s *Store) state() ([]byte, error) {
 }
 
 // remember keeps the state of the store, which is about to be closed and is in order.
-// Without it the next process takes longer, so an error is none.
+// Without it the next process takes longer, so no error is reported.
 func (s *Store) remember() {
 	if b, err := s.state(); err == nil {
 		_ = os.WriteFile(s.path+stateSuffix, s.seal.seal(kindState, nil, 0, b), 0o600)
