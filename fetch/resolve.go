@@ -55,7 +55,7 @@ func Resolve(ctx context.Context, m *manifest.Manifest, sources Mux) (*Snapshot,
 	for i, t := range targets {
 		snapshot.states[t] = states[i]
 	}
-	if failures := snapshot.failures(m); len(failures) > 0 {
+	if failures := snapshot.Failures(m); len(failures) > 0 {
 		return snapshot, &Error{failures}
 	}
 	return snapshot, nil
@@ -87,8 +87,8 @@ func distinct(m *manifest.Manifest) (targets []manifest.Target, needed map[manif
 
 func optional(r *manifest.Reference) bool { return r.Optional || r.Default != nil }
 
-// failures returns every reference of m that failed and may not.
-func (s *Snapshot) failures(m *manifest.Manifest) (failures []Failure) {
+// Failures returns every reference of m that has no value and may not be without.
+func (s *Snapshot) Failures(m *manifest.Manifest) (failures []Failure) {
 	for _, e := range m.Values() {
 		seen := make(map[string]bool)
 		for r, inOperand := range e.Value.References() {

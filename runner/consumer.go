@@ -58,7 +58,8 @@ type Change struct {
 	render.Changes
 
 	// Restart asks for a new start, which stands for all else: Signals and Hooks are
-	// empty then. It is set for the first revision.
+	// empty then. It is set for the first revision, unless an earlier process left one
+	// ([Config.Share]).
 	Restart bool
 	// Signals are names of signals, as the manifest has them.
 	Signals []string

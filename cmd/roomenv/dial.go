@@ -28,9 +28,8 @@ func (a *app) hasToken() bool { return a.env.TokenFile != "" || a.env.Token.Len(
 
 // A roomDialer connects to rooms by name; "" is the one that the user chose.
 type roomDialer struct {
-	config  func(name string) (room.Config, error)
-	close   func() error
-	suspend func() (resume func()) // while this process is stopped; nil is nothing
+	config func(name string) (room.Config, error)
+	close  func() error
 }
 
 func (d *roomDialer) dial(ctx context.Context, name string) (*room.Client, error) {
@@ -84,25 +83,31 @@ func (a *app) localDialer() (*roomDialer, error) {
 				return local.Token(name, a.env.Name(), scope)
 			},
 			DialContext: local.DialContext,
+			Failover:    localroom.FailoverTimeout,
 			Logger:      a.log,
 		}, nil
 	}
-	return &roomDialer{config, local.Close, local.Suspend}, nil
+	return &roomDialer{config, local.Close}, nil
 }
 
-// openRoom opens the local room. Any user who can read its directory is its admin.
+// openRoom opens the local room. Any user who can read its directory is its admin. A
+// process that is stopped releases it first.
 func (a *app) openRoom(options localroom.Options) (*localroom.Room, error) {
 	dir, err := a.dataDir()
 	if err != nil {
 		return nil, err
 	}
-	options.VerifyKey, options.Logger = a.verifyKey, a.log
+	options.Server.Key, options.Server.Logger = a.verifyKey, a.log
 	if a.RoomKey.Len() > 0 {
 		if options.Key, err = localroom.ParseKey(a.RoomKey); err != nil {
 			return nil, fmt.Errorf("ROOMENV_ROOM_KEY: %w", err)
 		}
 	}
-	return localroom.Open(dir, options)
+	r, err := localroom.Open(dir, options)
+	if err == nil {
+		a.signals.OnSuspend(r.Suspend)
+	}
+	return r, err
 }
 
 // verifyKey finds the keys that tokens for the local room may be signed with,

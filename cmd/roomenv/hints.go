@@ -39,6 +39,9 @@ func withHints(err error) error {
 	if errors.Is(err, localroom.ErrDamaged) {
 		err = hint(err, "restore the store of the local room from a backup, or move it away to start with an empty room")
 	}
+	if stopped, ok := errors.AsType[*localroom.StoppedError](err); ok {
+		err = hint(err, fmt.Sprintf("continue it with `fg` in its terminal or `kill -CONT %d`, or end it", stopped.PID))
+	}
 	if errors.Is(err, localroom.ErrWrongKey) {
 		err = hint(err, "use the room.key file or the ROOMENV_ROOM_KEY that the store was created with")
 	}

@@ -82,6 +82,7 @@ var flagOptions = map[string]option{
 	"--strip":              {args: "--strip LEFT", script: inherits, want: "^<>$"},
 	"--token-file":         {args: "--token-file none.jwt", script: "echo $KEY", want: "none.jwt|missing room name", but: fetches("--token-file")},
 	"--token-server":       {args: "--token-server", script: "echo $ROOMENV_TOKEN_URL", want: "^http://127.0.0.1:", but: supervised("--token-server")},
+	"--wait":               {args: "--wait 1m", script: "echo $KEY", want: "^sk-hunter2$", but: fetches("--wait")},
 	"--user":               {args: "--user 65534:65534", script: "id -u", want: "^65534$"},
 }
 

@@ -61,7 +61,7 @@ func (o *automatic) selects(r approval.Request) bool {
 	named := func(name string) bool {
 		return slices.Contains(o.names, "*") || name != "" && slices.Contains(o.names, name)
 	}
-	return r.State == approval.Pending && r.Kind == approval.Secret && r.URL == o.url && (o.typ == "" || r.Type == o.typ) &&
+	return r.State == approval.Pending && r.Kind == approval.Secret && r.URL == approval.ASCIIHost(o.url) && (o.typ == "" || r.Type == o.typ) &&
 		named(r.From) && named(r.StoredFor)
 }
 
@@ -287,7 +287,7 @@ func (o *requests) prompt(ctx context.Context, inbox *approval.Inbox) error {
 func printRequest(w io.Writer, r approval.Request) error {
 	text := r.Outcome()
 	if r.State == approval.Pending {
-		text = r.Describe() + "  answer    roomenv requests answer " + shellWord(r.ID) + "\n"
+		text = r.Describe() + "  answer       roomenv requests answer " + shellWord(r.ID) + "\n"
 	}
 	_, err := io.WriteString(w, text)
 	return err

@@ -261,14 +261,23 @@ func (p *person) mode() *term.State {
 func TestSignsInFromATerminal(t *testing.T) {
 	t.Parallel()
 	roomenv := alone(t)
-	provider := newProvider(t)
+	provider, redirect := newProvider(t), freeAddress(t)
 	alice := sit(t, roomenv("alice", "requests"))
 	alice.expects("waiting for requests")
 	agent := asks(t, roomenv("agent", "oauth", "request", "demo", "--from", "alice", "--client-id", "cli", "--scopes", "repo,user",
 		"--authorization-endpoint", provider.URL+"/authorize", "--token-endpoint", provider.URL+"/token",
-		"--redirect-uri", "http://"+freeAddress(t)+"/callback"))
-	alice.expects("agent asks you to sign in")
+		"--redirect-uri", "http://"+redirect+"/callback"))
+	alice.expects("agent asks you to sign in at " + strings.TrimPrefix(provider.URL, "http://"))
+	alice.expects("sign-in page " + provider.URL + "/authorize")
+	alice.expects("token from   " + provider.URL + "/token")
+	alice.expects("redirect to  http://" + redirect + "/callback (roomenv listens on port ")
+	alice.expects("scopes       repo user")
 	alice.expects("[s]ign in")
+	// Nothing listens before she agrees.
+	if conn, err := net.Dial("tcp", redirect); err == nil {
+		conn.Close()
+		t.Error("the port of the redirect is in use")
+	}
 	alice.types("s\r")
 	line := alice.expects("open http")
 	address, err := url.Parse(strings.TrimPrefix(line, "open "))

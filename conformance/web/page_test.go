@@ -27,7 +27,7 @@ var (
 	git    = approval.Request{ID: "2", Kind: approval.Secret, From: "builder", StoredFor: "builder", URL: "https://git.example.com/platform/payments.git", Type: approval.Git}
 	github = approval.Request{
 		ID: "3", Kind: approval.OAuth, From: "agent", StoredFor: "agent",
-		AuthorizationEndpoint: "https://github.com/login/oauth/authorize", ClientID: "Iv1.abc", Scopes: []string{"repo", "read:org"},
+		AuthorizationEndpoint: "https://github.com/login/oauth/authorize", TokenEndpoint: "https://github.com/login/oauth/access_token", ClientID: "Iv1.abc", Scopes: []string{"repo", "read:org"},
 		RedirectURI: "http://127.0.0.1:8765/callback", Challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
 	}
 	long = approval.Request{ID: "4", Kind: approval.Secret, URL: "secret://" + strings.Repeat("a-name-that-does-not-want-to-end/", 4), Type: "application/octet-stream"}

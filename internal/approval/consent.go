@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"strings"
 
@@ -18,28 +17,31 @@ import (
 // LoopbackRedirect reports whether the redirect URI is on this machine, where
 // [Inbox.Consent] listens for the redirect.
 func (r Request) LoopbackRedirect() bool {
-	u, err := webURL(r.RedirectURI)
-	return err == nil && u.Scheme == "http"
+	return strings.HasPrefix(r.RedirectURI, "http:")
 }
 
 // Provider returns the host of the consent page.
 func (r Request) Provider() string {
-	u, err := webURL(r.AuthorizationEndpoint)
+	u, err := url.Parse(r.AuthorizationEndpoint)
 	if err != nil {
 		return r.AuthorizationEndpoint
 	}
 	return u.Host
 }
 
-// ErrWrongRedirect rejects an address that is not the redirect of a running flow.
-var ErrWrongRedirect = errors.New("this is not the redirect URL of this request")
+var (
+	// ErrWrongRedirect rejects an address that is not the redirect of a running flow.
+	ErrWrongRedirect = errors.New("this is not the redirect URL of this request")
+	// ErrWrongIssuer rejects a response of another provider than the person was shown
+	// (RFC 9207).
+	ErrWrongIssuer = errors.New("the response is not from the provider of this request: reject the request if you did not expect that")
+)
 
 // authFlow is one authorization code flow (RFC 8252), from the consent page to the
 // redirect.
 type authFlow struct {
-	state    string
-	redirect *url.URL
-	stop     func() // stops to listen for the redirect; nil if it is not on loopback
+	state string
+	stop  func() // stops to listen for the redirect; nil if it is not on loopback
 }
 
 // Consent starts an authorization code flow (RFC 8252), which replaces a previous one of
@@ -56,29 +58,20 @@ func (i *Inbox) Consent(id string) (string, error) {
 	case e.Kind != OAuth:
 		return "", errors.New("a secret request has no consent page")
 	}
-	endpoint, err := webURL(e.AuthorizationEndpoint)
-	if err != nil {
-		return "", fmt.Errorf("invalid authorization endpoint %q: %w", e.AuthorizationEndpoint, err)
-	}
-	redirect, err := webURL(e.RedirectURI)
-	if err != nil {
-		return "", fmt.Errorf("invalid redirect URI %q: %w", e.RedirectURI, err)
-	}
-
 	i.leave(e)
-	flow := &authFlow{state: rand.Text(), redirect: redirect}
-	if redirect.Scheme == "http" {
-		flow.stop, err = i.callbacks.await(redirect, flow.state, func(ctx context.Context, q url.Values) error {
+	flow := &authFlow{state: rand.Text()}
+	if e.redirect.Scheme == "http" {
+		stop, err := i.callbacks.await(e.redirect, flow.state, func(ctx context.Context, q url.Values) error {
 			return i.redirected(ctx, e.ID, q)
 		})
 		if err != nil {
 			return "", fmt.Errorf("listen for the redirect: %w", err)
 		}
+		flow.stop = stop
 	}
 	e.flow = flow
-
-	// These replace parameters of the endpoint.
-	q := endpoint.Query()
+	endpoint := *e.endpoint
+	q := endpoint.Query() // without the following parameters
 	q.Set("response_type", "code")
 	q.Set("client_id", e.ClientID)
 	q.Set("redirect_uri", e.RedirectURI)
@@ -106,9 +99,9 @@ func (i *Inbox) CompleteRedirect(ctx context.Context, id, address string) error 
 		i.mu.Unlock()
 		return ErrClosed
 	}
-	flow := e.flow
+	running, want := e.flow != nil, e.redirect
 	i.mu.Unlock()
-	if flow == nil || got.Scheme != flow.redirect.Scheme || got.Host != flow.redirect.Host || cmp.Or(got.Path, "/") != cmp.Or(flow.redirect.Path, "/") {
+	if !running || got.Scheme != want.Scheme || got.Host != want.Host || cmp.Or(got.Path, "/") != cmp.Or(want.Path, "/") {
 		return ErrWrongRedirect
 	}
 	return i.redirected(ctx, id, got.Query())
@@ -124,6 +117,12 @@ func (i *Inbox) redirected(ctx context.Context, id string, q url.Values) error {
 		return ErrWrongRedirect
 	}
 	i.leave(e)
+	if !e.issued(q["iss"]) {
+		e.Reason = ErrWrongIssuer.Error()
+		i.notify()
+		i.mu.Unlock()
+		return ErrWrongIssuer
+	}
 	i.mu.Unlock()
 
 	code := q.Get("code")
@@ -146,24 +145,19 @@ func (i *Inbox) leave(e *entry) {
 	e.flow = nil
 }
 
-// webURL parses a URL that a browser may open: https, or http on loopback, without parts
-// that hide the host.
-func webURL(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
+// issued reports whether a response with these parameters iss may be from the provider
+// of r (RFC 9207 section 2.4). If its issuer is not known, it has to be at the origin of the
+// authorization endpoint.
+func (r Request) issued(iss []string) bool {
 	switch {
-	case err != nil:
-		return nil, errors.New("not a URL")
-	case u.Host == "" || u.User != nil || strings.Contains(s, "#"):
-		return nil, errors.New("want a host, and no user or fragment")
-	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
-		return u, nil
+	case len(iss) == 0:
+		return !r.IssuerRequired
+	case len(iss) > 1:
+		return false
+	case r.Issuer != "":
+		return iss[0] == r.Issuer
 	}
-	return nil, errors.New("want https, or http on loopback")
-}
-
-func loopback(host string) bool {
-	address, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && address.IsLoopback()
+	return origin(iss[0]) == origin(r.AuthorizationEndpoint)
 }
 
 // address returns the address to listen on for u.

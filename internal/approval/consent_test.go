@@ -24,8 +24,8 @@ func github(t *testing.T, id string) approval.Request {
 	}
 	defer l.Close()
 	return approval.Request{
-		ID: id, Kind: approval.OAuth, AuthorizationEndpoint: "https://github.com/login/oauth/authorize?prompt=login&response_type=token&state=x",
-		ClientID: "Iv1.abc", Scopes: []string{"repo", "read:org"},
+		ID: id, Kind: approval.OAuth, AuthorizationEndpoint: "https://github.com/login/oauth/authorize?prompt=login",
+		TokenEndpoint: "https://github.com/login/oauth/access_token", ClientID: "Iv1.abc", Scopes: []string{"repo", "read:org"},
 		RedirectURI: "http://" + l.Addr().String() + "/callback", Challenge: "chal",
 	}
 }
@@ -253,28 +253,128 @@ func TestPastedRedirect(t *testing.T) {
 	}
 }
 
-// Who asks chooses the addresses: only those that are safe to open are opened.
+// Who asks chooses the addresses: a person is asked only about those that are safe to
+// open and that say nothing which the person is not shown.
 func TestBadAddresses(t *testing.T) {
 	var inbox approval.Inbox
 	defer inbox.Close()
 	for name, change := range map[string]func(*approval.Request){
-		"script":         func(r *approval.Request) { r.AuthorizationEndpoint = "javascript:alert(1)" },
-		"plain http":     func(r *approval.Request) { r.AuthorizationEndpoint = "http://github.com/login" },
-		"hidden host":    func(r *approval.Request) { r.AuthorizationEndpoint = "https://github.com@evil.example/" },
-		"no host":        func(r *approval.Request) { r.AuthorizationEndpoint = "https:///login" },
-		"no redirect":    func(r *approval.Request) { r.RedirectURI = "" },
-		"far redirect":   func(r *approval.Request) { r.RedirectURI = "http://192.0.2.1/callback" },
-		"other redirect": func(r *approval.Request) { r.RedirectURI = "file:///etc/passwd" },
+		"script":            func(r *approval.Request) { r.AuthorizationEndpoint = "javascript:alert(1)" },
+		"plain http":        func(r *approval.Request) { r.AuthorizationEndpoint = "http://github.com/login" },
+		"hidden host":       func(r *approval.Request) { r.AuthorizationEndpoint = "https://github.com@evil.example/" },
+		"no host":           func(r *approval.Request) { r.AuthorizationEndpoint = "https:///login" },
+		"scopes":            func(r *approval.Request) { r.AuthorizationEndpoint += "&scope=repo+delete_repo" },
+		"no page":           func(r *approval.Request) { r.AuthorizationEndpoint += "&prompt=none" },
+		"other redirect":    func(r *approval.Request) { r.AuthorizationEndpoint += "&redirect_uri=https://evil.example" },
+		"no name":           func(r *approval.Request) { r.AuthorizationEndpoint = "https://g\u202eithub.com/" },
+		"no redirect":       func(r *approval.Request) { r.RedirectURI = "" },
+		"far redirect":      func(r *approval.Request) { r.RedirectURI = "http://192.0.2.1/callback" },
+		"file redirect":     func(r *approval.Request) { r.RedirectURI = "file:///etc/passwd" },
+		"homograph":         func(r *approval.Request) { r.RedirectURI = "https://g\u0456thub.com/callback" },
+		"tokens in clear":   func(r *approval.Request) { r.TokenEndpoint = "http://github.com/token" },
+		"hidden token host": func(r *approval.Request) { r.TokenEndpoint = "https://github.com@evil.example/token" },
 	} {
 		r := github(t, name)
 		change(&r)
-		add(t, &inbox, r, new(fakeRoom))
-		if address, err := inbox.Consent(name); err == nil {
-			t.Errorf("%s: it opens %s", name, address)
+		if err := inbox.Add(r, time.Minute, new(fakeRoom)); err == nil || !strings.HasPrefix(err.Error(), "invalid ") {
+			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if all := inbox.Requests(); len(all) != 0 {
+		t.Errorf("requests are %v", all)
 	}
 	add(t, &inbox, stripe("secret"), new(fakeRoom))
 	if _, err := inbox.Consent("secret"); err == nil {
 		t.Error("a secret was asked of a provider")
+	}
+}
+
+// Every host that gets a code or a token is shown, whole and so that no letter passes
+// for another.
+func TestPersonIsShown(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	r := github(t, "a")
+	r.From, r.RedirectURI = "agent", "http://127.0.0.1:5432/callback"
+	add(t, &inbox, r, new(fakeRoom))
+	r.ID, r.TokenEndpoint, r.Challenge, r.Scopes, r.RedirectURI = "b", "https://evil.example/steal", "", nil, "https://app.example/back"
+	r.AuthorizationEndpoint = "https://g\u0456thub.com/l\u0456gin?audience=\u0456"
+	add(t, &inbox, r, new(fakeRoom))
+	add(t, &inbox, approval.Request{ID: "c", Kind: approval.Secret, URL: "https://str\u0456pe.com/keys/\u00fc"}, new(fakeRoom))
+	add(t, &inbox, approval.Request{ID: "d", Kind: approval.Secret, URL: "str\u0456pe.com"}, new(fakeRoom))
+	add(t, &inbox, approval.Request{ID: "e", Kind: approval.Secret, URL: "https://str\u0456pe\u202e.com"}, new(fakeRoom))
+	for id, want := range map[string][]string{
+		"a": {
+			"agent asks you to sign in at github.com",
+			"sign-in page https://github.com/login/oauth/authorize?prompt=login",
+			"token from   https://github.com/login/oauth/access_token",
+			"redirect to  http://127.0.0.1:5432/callback (roomenv listens on port 5432 of this machine)",
+			"client       Iv1.abc",
+			"scopes       repo read:org",
+		},
+		"b": {
+			"agent asks you to sign in at xn--gthub-n2e.com",
+			"sign-in page https://xn--gthub-n2e.com/l%D1%96gin?audience=%D1%96",
+			"token from   https://evil.example/steal (not at xn--gthub-n2e.com)",
+			"redirect to  https://app.example/back (the browser takes the code to this site)",
+			"scopes       provider default",
+			"PKCE         not used (a stolen code can be used)",
+		},
+		"c": {"for          https://xn--strpe-p2e.com/keys/\u00fc"},
+		"d": {"for          xn--strpe-p2e.com"},
+		"e": {`for          https://str\u0456pe\u202e.com`},
+	} {
+		r, _ := inbox.Request(id)
+		for _, line := range want {
+			if !strings.Contains(r.Describe(), line+"\n") {
+				t.Errorf("%s is shown as\n%s\nwant %q", id, r.Describe(), line)
+			}
+		}
+	}
+	if r, _ := inbox.Request("a"); strings.Contains(r.Describe(), "PKCE") || strings.Contains(r.Describe(), "not at") {
+		t.Errorf("a is shown as\n%s", r.Describe())
+	}
+	// What is opened is what was shown.
+	address, err := inbox.Consent("b")
+	if err != nil || !strings.HasPrefix(address, "https://xn--gthub-n2e.com/l%D1%96gin?audience=%D1%96&client_id=") {
+		t.Errorf("it opens %s, %v", address, err)
+	}
+}
+
+// The response has to be from the provider that the person was shown (RFC 9207).
+func TestIssuer(t *testing.T) {
+	for name, c := range map[string]struct {
+		issuer   string
+		required bool
+		iss      string // the rest of the response
+		ok       bool
+	}{
+		"unknown, none":              {"", false, "", true},
+		"unknown, same origin":       {"", false, "&iss=https://github.com/login", true},
+		"unknown, other origin":      {"", false, "&iss=https://evil.example", false},
+		"unknown, other port":        {"", false, "&iss=https://github.com:8443", false},
+		"unknown, nonsense":          {"", false, "&iss=%3A%3A", false},
+		"known, the same":            {"https://id.example/a", false, "&iss=https://id.example/a", true},
+		"known, not quite the same":  {"https://id.example/a", false, "&iss=https://id.example/a/", false},
+		"known, the endpoint's":      {"https://id.example/a", false, "&iss=https://github.com", false},
+		"known, none":                {"https://id.example/a", false, "", true},
+		"known and required, none":   {"https://id.example/a", true, "", false},
+		"known and required, twice":  {"https://id.example/a", true, "&iss=https://id.example/a&iss=https://evil.example", false},
+		"known and required, denied": {"https://id.example/a", true, "&error=access_denied", false},
+	} {
+		var inbox approval.Inbox
+		room := new(fakeRoom)
+		r := github(t, "a")
+		r.Issuer, r.IssuerRequired = c.issuer, c.required
+		add(t, &inbox, r, room)
+		response := "?code=c0de&state=" + begin(t, &inbox, "a").Get("state") + c.iss
+		status, page := get(t, r.RedirectURI+response)
+		if got := room.said() == "authorize a c0de"; got != c.ok || (status == http.StatusOK) != c.ok {
+			t.Errorf("%s: status %d, the room was told %q: %s", name, status, room.said(), page)
+		}
+		if r, _ := inbox.Request("a"); !c.ok && (r.State != approval.Pending || r.Reason != approval.ErrWrongIssuer.Error()) {
+			t.Errorf("%s: it is %s, %q", name, r.State, r.Reason)
+		}
+		inbox.Close()
 	}
 }

@@ -27,10 +27,13 @@ func (i *Inbox) OnOAuthRequested(ctx context.Context, c *room.Client, e room.OAu
 		ID:                    e.ID,
 		Kind:                  OAuth,
 		AuthorizationEndpoint: e.Request.OAuth.AuthorizationEndpoint,
+		TokenEndpoint:         e.Request.OAuth.TokenEndpoint,
 		ClientID:              e.Request.OAuth.ClientID,
 		Scopes:                e.Request.OAuth.Scopes,
 		RedirectURI:           e.Request.RedirectURI,
 		Challenge:             e.Challenge,
+		Issuer:                e.Issuer,
+		IssuerRequired:        e.IssuerRequired,
 	})
 }
 

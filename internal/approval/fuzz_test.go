@@ -15,7 +15,7 @@ import (
 func FuzzConsent(f *testing.F) {
 	for _, endpoint := range []string{
 		"https://github.com/login/oauth/authorize?a=b", "http://127.0.0.1:1/x", "http://localhost", "http://github.com", "javascript:alert(1)",
-		"https://github.com@evil.example", "https://github.com\\@evil.example/", "//github.com", "https://[::1%25x]/", "https://a/#b", "https://a/?state=x&code_challenge=y",
+		"https://github.com@evil.example", "https://github.com\\@evil.example/", "//github.com", "https://[::1%25x]/", "https://a/#b", "https://a/?state=x&code_challenge=y", "https://\u0456.example/\u0456?\u0456", "https://a/\\\u202e",
 	} {
 		f.Add(endpoint)
 	}
@@ -38,6 +38,15 @@ func FuzzConsent(f *testing.F) {
 			t.Errorf("it opens %q", address)
 		}
 		r, _ := inbox.Request("a")
+		shown, _, _ := strings.Cut(r.AuthorizationEndpoint, "?")
+		if opened, _, _ := strings.Cut(address, "?"); opened != shown {
+			t.Errorf("the person is shown %q and sent to %q", shown, address)
+		}
+		for i := range len(r.AuthorizationEndpoint) {
+			if c := r.AuthorizationEndpoint[i]; c < 0x20 || c > 0x7e {
+				t.Errorf("the person is shown %q", r.AuthorizationEndpoint)
+			}
+		}
 		if u.Host != r.Provider() || u.User != nil || strings.Contains(u.Host, "\\") {
 			t.Errorf("the person is shown %q and sent to %q", r.Provider(), address)
 		}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -83,11 +84,14 @@ type Request struct {
 	Type string `json:"type,omitempty"`
 
 	// Of an authorization.
-	AuthorizationEndpoint string   `json:"authorization_endpoint,omitempty"`
+	AuthorizationEndpoint string   `json:"authorization_endpoint,omitempty"` // in ASCII, as the other two URLs
+	TokenEndpoint         string   `json:"token_endpoint,omitempty"`         // that the room sends the code to
 	ClientID              string   `json:"client_id,omitempty"`
 	Scopes                []string `json:"scopes,omitempty"`
 	RedirectURI           string   `json:"redirect_uri,omitempty"`
 	Challenge             string   `json:"code_challenge,omitempty"` // PKCE S256; "" without PKCE
+	Issuer                string   `json:"issuer,omitempty"`         // of the provider; "" if the room does not know it
+	IssuerRequired        bool     `json:"-"`                        // responses name the issuer (RFC 9207)
 }
 
 // An Inbox has the requests to one participant. The zero value is empty and ready to
@@ -104,11 +108,22 @@ type entry struct {
 	room      Room
 	timer     *time.Timer
 	answering bool
-	flow      *authFlow // nil if none is running
+
+	// Of an authorization.
+	endpoint, redirect *url.URL
+	flow               *authFlow // nil if none is running
 }
 
-// Add adds a request that expires after timeout. Its answer goes to room.
+// Add adds a request that expires after timeout. Its answer goes to room. The error says
+// why a person is not asked.
 func (i *Inbox) Add(r Request, timeout time.Duration, room Room) error {
+	e := &entry{room: room}
+	if r.Kind == OAuth {
+		var err error
+		if e.endpoint, e.redirect, err = checkURLs(&r); err != nil {
+			return err
+		}
+	}
 	if err := sanitize(&r); err != nil {
 		return err
 	}
@@ -128,7 +143,7 @@ func (i *Inbox) Add(r Request, timeout time.Duration, room Room) error {
 	if pending == maxPending {
 		return ErrFull
 	}
-	e := &entry{Request: r, room: room}
+	e.Request = r
 	e.timer = time.AfterFunc(timeout, func() { i.expire(e) })
 	i.requests = append(i.requests, e)
 	i.notify()

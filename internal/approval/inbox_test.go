@@ -94,7 +94,7 @@ func TestAnswers(t *testing.T) {
 	room := new(fakeRoom)
 	add(t, &inbox, stripe("a"), room)
 	add(t, &inbox, stripe("b"), room)
-	add(t, &inbox, approval.Request{ID: "c", Kind: approval.OAuth}, room)
+	add(t, &inbox, github(t, "c"), room)
 	if err := inbox.Provide(t.Context(), "a", secret.Value{}); !errors.Is(err, approval.ErrEmpty) {
 		t.Errorf("an empty value: %v", err)
 	}
@@ -170,11 +170,13 @@ func TestFailedAnswers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var inbox approval.Inbox
 			defer inbox.Close()
-			add(t, &inbox, approval.Request{ID: "a", Kind: test.kind}, &fakeRoom{err: test.err})
+			r := github(t, "a")
+			r.Kind = test.kind
+			add(t, &inbox, r, &fakeRoom{err: test.err})
 			if err := inbox.Reject(t.Context(), "a", "no"); err == nil {
 				t.Error("the answer did not fail")
 			}
-			r, _ := inbox.Request("a")
+			r, _ = inbox.Request("a")
 			if r.State != test.want || (r.Reason == "") != (test.want == approval.Closed) {
 				t.Errorf("it is %s, %q", r.State, r.Reason)
 			}

@@ -3,6 +3,7 @@ package approval
 import (
 	"cmp"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -12,7 +13,11 @@ import (
 // sanitize escapes non-printing characters in the texts of r, such as control sequences
 // of terminals and marks that reverse the direction of text.
 func sanitize(r *Request) error {
-	fields := []*string{&r.From, &r.StoredFor, &r.URL, &r.Type, &r.AuthorizationEndpoint, &r.ClientID, &r.RedirectURI, &r.Challenge}
+	r.URL = ASCIIHost(r.URL)
+	fields := []*string{
+		&r.From, &r.StoredFor, &r.URL, &r.Type,
+		&r.AuthorizationEndpoint, &r.TokenEndpoint, &r.ClientID, &r.RedirectURI, &r.Challenge, &r.Issuer,
+	}
 	scopes := make([]string, len(r.Scopes)) // those of the caller stay unchanged
 	length := 0
 	for n, s := range r.Scopes {
@@ -44,24 +49,60 @@ func (r Request) Subject() string {
 	return r.URL
 }
 
+// A Detail is a line about a request. Note is a remark on Text, which may be "".
+type Detail struct{ Name, Text, Note string }
+
+// Details returns what the person has to know besides the requester and the subject.
+// Every host that gets a code or a token is in it.
+func (r Request) Details() []Detail {
+	storedFor := Detail{"stored for", cmp.Or(r.StoredFor, "the requester"), ""}
+	switch {
+	case r.Kind == Secret && r.Type == Git:
+		return []Detail{storedFor}
+	case r.Kind == Secret:
+		return []Detail{{"type", r.Type, ""}, storedFor}
+	}
+	tokens, redirect := "", "the browser takes the code to this site"
+	if origin(r.TokenEndpoint) != origin(r.AuthorizationEndpoint) {
+		tokens = "not at " + r.Provider()
+	}
+	if u, err := url.Parse(r.RedirectURI); err == nil && r.LoopbackRedirect() {
+		redirect = "roomenv listens on port " + cmp.Or(u.Port(), "80") + " of this machine"
+	}
+	details := []Detail{
+		{"sign-in page", r.AuthorizationEndpoint, ""},
+		{"token from", cmp.Or(r.TokenEndpoint, "unknown"), tokens},
+		{"redirect to", r.RedirectURI, redirect},
+		{"client", r.ClientID, ""},
+		{"scopes", cmp.Or(strings.Join(r.Scopes, " "), "provider default"), ""},
+	}
+	if r.Challenge == "" {
+		details = append(details, Detail{"PKCE", "not used", "a stolen code can be used"})
+	}
+	return append(details, storedFor)
+}
+
 // Describe returns a pending request in lines of text.
 func (r Request) Describe() string {
-	what, fields := "asks for a secret", [][2]string{{"for", r.URL}, {"type", r.Type}}
+	what, details := "asks for a secret", r.Details()
 	switch {
 	case r.Kind == OAuth:
-		what = "asks you to sign in"
-		scopes := cmp.Or(strings.Join(r.Scopes, " "), "provider default")
-		fields = [][2]string{{"at", r.Provider()}, {"client", r.ClientID}, {"scopes", scopes}}
+		what = "asks you to sign in at " + r.Provider()
 	case r.Type == Git:
 		what = "asks for a user name and a password"
 	}
+	if r.Kind != OAuth {
+		details = append([]Detail{{"for", r.URL, ""}}, details...)
+	}
+	details = append(details, Detail{"until", r.Expires.Local().Format(time.TimeOnly), time.Until(r.Expires).Round(time.Second).String() + " left"})
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s\n", cmp.Or(r.From, "someone"), what)
-	for _, f := range append(fields,
-		[2]string{"stored for", cmp.Or(r.StoredFor, "the requester")},
-		[2]string{"until", fmt.Sprintf("%s (%s left)", r.Expires.Local().Format(time.TimeOnly), time.Until(r.Expires).Round(time.Second))},
-	) {
-		fmt.Fprintf(&b, "  %-11s %s\n", f[0], f[1])
+	for _, d := range details {
+		fmt.Fprintf(&b, "  %-12s %s", d.Name, d.Text)
+		if d.Note != "" {
+			fmt.Fprintf(&b, " (%s)", d.Note)
+		}
+		b.WriteByte('\n')
 	}
 	return b.String()
 }

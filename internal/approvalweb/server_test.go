@@ -367,17 +367,41 @@ func TestConsent(t *testing.T) {
 	}
 }
 
+// Before the person signs in, the page shows every host that gets a code or a token.
+func TestPageShows(t *testing.T) {
+	inbox, room, v, link := visit(t)
+	add(t, inbox, approval.Request{
+		ID: "1", Kind: approval.OAuth, From: "agent", AuthorizationEndpoint: "https://g\u0456thub.com/authorize?access_type=offline", TokenEndpoint: "https://evil.example/steal",
+		ClientID: "Iv1.abc", RedirectURI: "http://127.0.0.1:5432/callback",
+	}, room)
+	v.enter(link)
+	_, body := v.get(v.page)
+	for _, want := range []string{
+		`<h2 id="t-1">xn--gthub-n2e.com</h2>`, "<dt>sign-in page</dt><dd><code>https://xn--gthub-n2e.com/authorize?access_type=offline</code>",
+		`<dt>token from</dt><dd><code>https://evil.example/steal</code> <span class="note">not at xn--gthub-n2e.com`,
+		`<dt>redirect to</dt><dd><code>http://127.0.0.1:5432/callback</code> <span class="note">roomenv listens on port 5432`,
+		"<dt>PKCE</dt><dd><code>not used</code>", "<dt>client</dt><dd><code>Iv1.abc</code>", "<dt>scopes</dt><dd><code>provider default</code>",
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%s is not on the page: %s", want, body)
+		}
+	}
+}
+
 // What others write is text on the page, never markup.
 func TestMarkup(t *testing.T) {
 	inbox, room, v, link := visit(t)
 	evil := `"><script>alert(1)</script>`
 	add(t, inbox, approval.Request{ID: evil, Kind: approval.Secret, From: evil, StoredFor: evil, URL: evil, Type: evil}, room)
-	add(t, inbox, approval.Request{ID: "2", Kind: approval.OAuth, AuthorizationEndpoint: "javascript:alert(1)", ClientID: evil, Scopes: []string{evil}, RedirectURI: evil}, room)
+	add(t, inbox, approval.Request{
+		ID: "2", Kind: approval.OAuth, AuthorizationEndpoint: "https://idp.example/" + evil, TokenEndpoint: "https://idp.example/" + evil,
+		ClientID: evil, Scopes: []string{evil}, RedirectURI: "https://app.example/" + evil,
+	}, room)
 	v.enter(link)
 	if status, body := v.get(v.page); status != http.StatusOK || strings.Contains(body, "<script>") {
 		t.Errorf("status %d: %s", status, body)
 	}
-	if answer, body := v.do(http.MethodGet, v.page+"requests/2/consent", nil, nil); answer.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(body, "invalid authorization endpoint") {
+	if answer, body := v.do(http.MethodGet, v.page+"requests/1/consent", nil, nil); answer.StatusCode == http.StatusFound {
 		t.Errorf("status %d: %s", answer.StatusCode, body)
 	}
 }

@@ -245,7 +245,7 @@ func TestTornMetaPageIsLogged(t *testing.T) {
 	var log bytes.Buffer
 	for _, want := range []string{"", "meta page"} {
 		log.Reset()
-		r, err := localroom.Open(dir, localroom.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		r, err := localroom.Open(dir, localroom.Options{Server: localroom.ServerConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))}})
 		if err != nil {
 			t.Fatal(err)
 		}

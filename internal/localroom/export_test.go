@@ -74,13 +74,11 @@ func HoldCommits(s *Store) (release func()) {
 	return s.committed.Unlock
 }
 
-const MaxConnections = maxConnections
-
 // SetConnections makes s believe it has n.
 func SetConnections(s *Server, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.count = n
+	s.network.connections = n
 }
 
 // LeaderPID returns the process that serves the room of e, 0 for none.

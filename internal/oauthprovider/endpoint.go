@@ -9,13 +9,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
 // Endpoint parses the URL of an endpoint: https, or http on loopback, without parts that
-// hide the host and in ASCII, since letters of different scripts look alike.
+// hide the host.
 func Endpoint(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
@@ -23,8 +22,6 @@ func Endpoint(raw string) (*url.URL, error) {
 		return nil, errors.New("invalid URL of a server")
 	case u.User != nil || strings.Contains(raw, "#"):
 		return nil, errors.New("want a URL without user and fragment")
-	case strings.ContainsFunc(u.Host, func(r rune) bool { return r >= utf8.RuneSelf }):
-		return nil, errors.New("the host is not ASCII: want its punycode (xn--…)")
 	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
 		return u, nil
 	}
