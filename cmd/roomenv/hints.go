@@ -31,7 +31,7 @@ var roomHints = []struct {
 // manifest that is not there, and for the local room.
 func withHints(err error) error {
 	if errors.Is(err, render.ErrLoadsCode) {
-		err = hint(err, "pass --allow NAME if everyone who can write the value may run code here")
+		err = hint(err, "pass --allow NAME, or list it under exec.allow, if everyone who can write the value may run code here")
 	}
 	if file, ok := errors.AsType[*manifest.Error](err); ok && errors.Is(file, fs.ErrNotExist) {
 		err = hint(err, "or name another file with -m")
