@@ -41,7 +41,7 @@ files may ask too.`,
 			for {
 				all, err := checkReady(ctx, dir, pid, live)
 				if asJSON && (err == nil || !time.Now().Before(deadline)) {
-					if err := printJSON(cmd.OutOrStdout(), all); err != nil {
+					if err := printJSON(cmd.OutOrStdout(), all, "  "); err != nil {
 						return err
 					}
 				}
