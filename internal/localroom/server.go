@@ -81,13 +81,14 @@ type Server struct {
 
 // NewServer returns a running server. [Server.Close] has to be called.
 func NewServer(c ServerConfig) *Server {
-	s := &Server{store: c.Store, key: c.Key, log: c.Logger, now: c.Now, pending: newPending(), rooms: map[string]*liveRoom{}}
+	s := &Server{store: c.Store, key: c.Key, log: c.Logger, now: c.Now, rooms: map[string]*liveRoom{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.pending = newPending(s.now)
 	s.providers = oauthprovider.Providers{Public: c.PublicProviders, Logger: s.log}
 	s.running, s.stop = context.WithCancel(context.Background())
 	s.toolkits = map[string]toolkit{
