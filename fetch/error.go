@@ -69,6 +69,10 @@ func reason(err error) error {
 	return nil
 }
 
+// IsUnknown reports whether err, of a reference without a value, leaves open what the
+// source holds, see [ErrUnknown].
+func IsUnknown(err error) bool { return unknown(err) }
+
 // An Error is the table of all references that have no value, in the order of
 // the manifest.
 type Error struct{ Failures []Failure }

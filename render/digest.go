@@ -2,6 +2,7 @@ package render
 
 import (
 	"io/fs"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -31,6 +32,15 @@ func (g *Result) Digest(h *secret.Hasher) *Digest {
 		d.files[f.Path] = fileSum{f.Mode, f.Descriptor, h.Sum(f.Content)}
 	}
 	return d
+}
+
+// Without returns d without files of those paths.
+func (d *Digest) Without(files []string) *Digest {
+	rest := maps.Clone(d.files)
+	for _, path := range files {
+		delete(rest, path)
+	}
+	return &Digest{d.variables, rest}
 }
 
 // Changes are the names of the variables and the paths of the files that differ

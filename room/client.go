@@ -48,6 +48,10 @@ type Config struct {
 	// DialContext connects. Nil is TCP, through the proxy of the environment. [Dial]
 	// does not repeat an attempt that fails with an error other than a [net.Error].
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// Failover is how long processes that serve the room in turn may take to replace one
+	// another, as those of the local room: [Dial] makes attempts for so long at least,
+	// and no attempt waits for long while an outage is short. 0 is for other rooms.
+	Failover time.Duration
 	// OnSecretRequested and OnOAuthRequested handle requests of other participants,
 	// which are rejected, with the reason [NoHandler], where there is no handler.
 	// Handlers run one at a time, in the order the room sent, and may use the client.
@@ -131,10 +135,10 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.log = c.log.With("room", shown)
-	attempts, b := 0, retry.Outage()
+	attempts, start, b := 0, time.Now(), c.backoff()
 	k, err := c.connect(ctx, &b, func(err error) bool {
 		attempts++
-		return attempts < dialAttempts && mayPass(err)
+		return (attempts < dialAttempts || time.Since(start) < config.Failover) && mayPass(err)
 	})
 	if err != nil {
 		return nil, err
@@ -262,17 +266,25 @@ func (c *Client) logDisconnect(err error) {
 		switch c.tries++; c.tries {
 		case 1:
 			level = slog.LevelInfo
-		case 2:
+		case c.warnAt():
 			level = slog.LevelWarn
 		}
 	}
 	c.log.Log(context.Background(), level, "disconnected", "error", err, "attempt", c.tries)
 }
 
+// warnAt is the number of failures in a row that are an outage.
+func (c *Client) warnAt() int {
+	if c.config.Failover > 0 {
+		return 10
+	}
+	return 2
+}
+
 // run keeps the client connected until it ends.
 func (c *Client) run(k *connection) {
 	defer c.cancel()
-	b := retry.Outage()
+	b := c.backoff()
 	always := func(error) bool { return true }
 	for {
 		since := time.Now()
@@ -298,6 +310,15 @@ func (c *Client) run(k *connection) {
 		c.tries = 0
 		c.log.Info("reconnected")
 	}
+}
+
+// backoff paces attempts to connect.
+func (c *Client) backoff() retry.Backoff {
+	b := retry.Outage()
+	if c.config.Failover > 0 {
+		b.Min, b.Soon = 10*time.Millisecond, 250*time.Millisecond
+	}
+	return b
 }
 
 // worked reports whether the connection that lasted for d was of use.

@@ -124,6 +124,36 @@ func TestHandshake(t *testing.T) {
 	})
 }
 
+// Processes that serve a room in turn drop clients in any stage of a connection, many
+// times in a row. That is an outage once it has lasted longer than Config.Failover.
+func TestFailover(t *testing.T) {
+	for drops, want := range map[int]error{12: nil, 100_000: room.ErrUnreachable} {
+		synctest.Test(t, func(t *testing.T) {
+			config := listenInBubble(t, scripted(t, func(p *peer, n int) {
+				switch {
+				case n >= drops:
+					p.ready()
+					p.hold()
+				case n%2 == 1:
+					p.roomReady()
+				}
+			}))
+			config.Failover = 10 * time.Second
+			start := time.Now()
+			c, err := room.Dial(t.Context(), config)
+			if !errors.Is(err, want) {
+				t.Errorf("after %d drops: %v", drops, err)
+			}
+			if took := time.Since(start); want == nil && took > 5*time.Second || took > 12*time.Second {
+				t.Errorf("after %d drops it took %v", drops, took)
+			}
+			if err == nil {
+				_ = c.Close()
+			}
+		})
+	}
+}
+
 // finals are the statuses that end a client for good (section 1.5).
 var finals = map[int]error{403: room.ErrForbidden, 404: room.ErrNoRoom, 423: room.ErrRoomDisabled}
 

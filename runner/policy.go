@@ -3,6 +3,7 @@ package runner
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/roomenv/roomenv/fetch"
@@ -22,7 +23,7 @@ func (l *loop) plan() error {
 		return err
 	}
 	if suspend != nil {
-		l.desired, l.rejected = &desired{suspend: suspend}, nil // any values are better than none
+		l.desired, l.rejected = &desired{suspend: suspend, withdraw: l.withdrawn(l.manifest, l.snapshot)}, nil // any values are better than none
 		if l.suspended {
 			l.update(func(s *Status) { s.Reason = suspend.Error() })
 		}
@@ -52,19 +53,51 @@ func (l *loop) enforcePolicy() (suspend, end error) {
 	for _, v := range violations {
 		key := fmt.Sprintf("%s %s %t %s", v.Name, v.Reference, v.Revoked, v.Action)
 		if l.violated[key] = true; !reported[key] && v.Action != manifest.ActionExit {
-			l.config.OnError(errors.New(describe(v) + consequences[v.Action]))
+			consequence := consequences[v.Action]
+			if v.Action == manifest.ActionStop && l.config.Share != nil {
+				consequence = "; its file is removed until the value is available"
+			}
+			l.config.OnError(errors.New(describe(v) + consequence))
 		}
 	}
 	if len(violations) == 0 {
 		return nil, nil
 	}
-	switch worst := violations[0]; worst.Action {
-	case manifest.ActionExit:
+	switch worst := violations[0]; {
+	case worst.Action == manifest.ActionExit:
 		return nil, &PolicyError{worst}
-	case manifest.ActionStop:
+	case worst.Action == manifest.ActionStop && l.config.Share == nil:
 		return errors.New(describe(worst)), nil
 	}
 	return nil, nil
+}
+
+// withdrawn returns the paths of the files that must not be there: a value in them may no
+// longer be used or, where other processes read them, never came.
+func (r *Runner) withdrawn(m *manifest.Manifest, s *fetch.Snapshot) (paths []string) {
+	m = &manifest.Manifest{Files: slices.DeleteFunc(slices.Clone(m.Files), func(f manifest.File) bool { return f.Memfd })}
+	for _, v := range s.Violations(m, time.Now()) {
+		if v.Action == manifest.ActionStop || v.Action == manifest.ActionExit {
+			paths = append(paths, v.Name)
+		}
+	}
+	if r.config.Share != nil {
+		for _, f := range s.Failures(m) {
+			paths = append(paths, f.Name)
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
+// without returns m without files, and without the variables that hold their paths.
+func without(m *manifest.Manifest, paths []string) *manifest.Manifest {
+	rest := *m
+	rest.Files = slices.DeleteFunc(slices.Clone(m.Files), func(f manifest.File) bool { return slices.Contains(paths, f.Path) })
+	rest.Entries = slices.DeleteFunc(slices.Clone(m.Entries), func(e manifest.Entry) bool {
+		return slices.ContainsFunc(e.Value, func(p manifest.Part) bool { return slices.Contains(paths, p.File) })
+	})
+	return &rest
 }
 
 func describe(v fetch.Violation) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,7 +26,8 @@ import (
 //	 1  as applied                -                 nothing
 //	 2  other values              -                 Apply them
 //	 3  values that were rejected -                 nothing, until there were others or none
-//	 4  none                      -                 Suspend, once
+//	 4  none                      -                 Suspend, once; then files with a value that
+//	                                                must not be used are removed
 //	 5  as in flight              Apply, Suspend    wait
 //	 6  other values, or none     Apply, Suspend    end its context and wait, then rows 1 to 4
 //
@@ -70,6 +72,7 @@ type loop struct {
 	newest    *Revision      // the one with the highest number
 	tried     render.Changes // in calls that were given up
 	restart   bool           // the next Apply is to be a restart
+	adopted   bool           // applied is of an earlier process, and the consumer has not seen it
 	suspended bool
 	rejected  *render.Digest
 	unusable  *desired // it failed before Apply; not again before retry
@@ -93,7 +96,8 @@ type desired struct {
 	result   *render.Result
 	digest   *render.Digest
 
-	suspend error // why there are to be no values; nil: those above
+	suspend  error    // why there are to be no values; nil: those above
+	withdraw []string // paths of files to remove
 }
 
 // same reports whether a consumer that has one has the other.
@@ -115,10 +119,11 @@ type call struct {
 	change   Change
 	previous *Revision // whose files are put back when revision stays unused; nil: none
 
-	suspended  bool  // before
-	applying   bool  // Apply was called
-	err        error // what came of it
-	restoreErr error // of putting files back
+	suspended   bool  // before
+	applying    bool  // Apply was called
+	err         error // what came of it
+	withdrawErr error // of removing files
+	restoreErr  error // of putting files back
 }
 
 var errSuperseded = errors.New("superseded by newer values")
@@ -139,6 +144,29 @@ func newLoop(r *Runner, c Consumer) *loop {
 		r.mu.Unlock()
 	}
 	return l
+}
+
+// adopt starts from the revision that an earlier process left, with what differs in it.
+func (l *loop) adopt() {
+	number := l.dir.Revision()
+	if number == 0 {
+		return
+	}
+	differ := l.dir.Diff(l.desired.result.Files)
+	result := &render.Result{Env: l.desired.result.Env}
+	for _, f := range l.desired.result.Files {
+		if i := slices.Index(differ, f.Path); i < 0 {
+			result.Files = append(result.Files, f)
+		} else {
+			differ = slices.Delete(differ, i, i+1)
+		}
+	}
+	for _, path := range differ { // that only it has
+		result.Files = append(result.Files, render.File{Path: path})
+	}
+	digest := result.Digest(l.hasher)
+	l.applied = &Revision{Number: number, Result: result, digest: digest, changed: changedIn(nil, number, new(render.Digest).Diff(digest))}
+	l.newest, l.adopted = l.applied, true
 }
 
 // run returns why the consumer is to stop, nil if it is done.
@@ -222,7 +250,7 @@ func (l *loop) reconcile(ctx context.Context) {
 		}
 	case d == nil, undo && l.backFails:
 	case d.suspend != nil:
-		if !l.suspended {
+		if !l.suspended || slices.ContainsFunc(d.withdraw, func(path string) bool { return !slices.Contains(l.suspend.withdraw, path) }) {
 			l.restart = true
 			l.start(ctx, &call{want: d})
 		}
@@ -241,7 +269,7 @@ func (l *loop) next(d *desired) *call {
 	names := new(render.Digest).Diff(d.digest)
 	if l.applied != nil {
 		names = union(l.applied.digest.Diff(d.digest), l.tried)
-		if !l.restart && !names.Any() {
+		if !l.restart && !l.adopted && !names.Any() {
 			return nil
 		}
 	}
@@ -284,10 +312,14 @@ func (l *loop) start(ctx context.Context, c *call) {
 // work calls the consumer.
 func (l *loop) work() {
 	for c := range l.calls {
-		if c.revision == nil {
-			c.err = l.consumer.Suspend(c.ctx, c.want.suspend)
-		} else {
+		switch {
+		case c.revision != nil:
 			l.apply(c)
+		case !c.suspended:
+			c.err = l.consumer.Suspend(c.ctx, c.want.suspend)
+		}
+		if c.revision == nil && c.err == nil {
+			c.withdrawErr = c.dir.Withdraw(c.want.withdraw)
 		}
 		l.returned <- c
 	}
@@ -297,6 +329,7 @@ func (l *loop) work() {
 // anything of it comes first, and what the consumer may read comes last.
 func (l *loop) apply(c *call) {
 	r := c.revision
+	c.withdrawErr = c.dir.Withdraw(c.want.withdraw)
 	if p, ok := l.consumer.(Preparer); ok {
 		if c.err = p.Prepare(r); c.err != nil {
 			return
@@ -344,6 +377,14 @@ func (l *loop) finish(c *call) error {
 		l.problem = ""
 		l.backoff.Reset()
 	}
+	if c.withdrawErr != nil {
+		l.config.OnError(c.withdrawErr)
+	}
+	for _, revision := range []*Revision{l.applied, l.newest} { // that have lost files
+		if revision != nil && len(c.want.withdraw) > 0 {
+			revision.digest = revision.digest.Without(c.want.withdraw)
+		}
+	}
 	switch {
 	case failed && l.done(): // run finds it
 	case failed && r != nil && l.applied == nil:
@@ -354,7 +395,7 @@ func (l *loop) finish(c *call) error {
 		l.update(func(s *Status) { s.State, s.Reason = CommandStopped, c.want.suspend.Error() })
 	case c.err == nil:
 		l.applied, r = r, l.applied
-		l.tried, l.restart, l.back = render.Changes{}, false, nil
+		l.tried, l.restart, l.adopted, l.back = render.Changes{}, false, false, nil
 		l.update(func(s *Status) { s.Revision, s.State, s.Reason = l.applied.Number, CommandRunning, "" })
 		l.log.Info("revision applied", "revision", l.applied.Number)
 	case failed && c.applying:

@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -32,6 +33,7 @@ import (
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/internal/filewatch"
 	"github.com/roomenv/roomenv/internal/notify"
+	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/internal/tmpfs"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
@@ -65,6 +67,17 @@ type Config struct {
 	// root can name a different user.
 	Owner *syscall.Credential
 
+	// Share is for files that other processes read, in Dir; nil has them for the
+	// consumer alone. They outlive the Runner, and the next one takes them over: it
+	// begins with their revision, and until the sources answer they stay. A value that
+	// must not be used any longer has the files with it removed, and the consumer is not
+	// suspended.
+	Share *Share
+
+	// Wait is how long [Runner.Resolve] asks sources again that are unreachable; 0 asks
+	// once, and less than 0 has no end.
+	Wait time.Duration
+
 	// Check is called with each manifest that was read, before a value is fetched.
 	// Its error refuses the manifest. It may change what the manifest says, such as
 	// for a flag that overrides a setting. nil accepts all.
@@ -78,6 +91,14 @@ type Config struct {
 
 	// Log gets what happens; nil discards it.
 	Log *slog.Logger
+}
+
+// A Share says who reads the files of a manifest, beside this user.
+type Share struct {
+	// Group may read them; nil is for this user alone. This process has to be in it.
+	Group *int
+	// Remove has them removed by [Runner.Close].
+	Remove bool
 }
 
 // Sources open a source by the scheme of its references, such as "room". Each is opened
@@ -95,6 +116,7 @@ type Runner struct {
 	hasher *secret.Hasher
 	dir    *tmpfs.Dir // nil: there are no files
 	first  *desired   // what Resolve found
+	left   bool       // an earlier process left files
 	ran    bool       // Run was called
 	closed bool
 
@@ -168,34 +190,100 @@ func (r *Runner) HasReferences() bool {
 	return false
 }
 
+// OpenDir opens the directory for the files, if there are any. Resolve does that first,
+// unless OpenDir was called.
+func (r *Runner) OpenDir() (err error) {
+	if r.closed {
+		return errClosed
+	}
+	m := r.view.manifest
+	if r.dir, err = r.openDir(r.dir, m); err != nil || r.dir.Revision() == 0 {
+		return err
+	}
+	r.left = true
+	serving := !slices.ContainsFunc(m.Files, func(f manifest.File) bool { return needed(f) && !r.dir.Has(f.Path) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tally.Revision = r.dir.Revision(); serving {
+		r.view.stale, r.tally.State = r.tally.Started, CommandRunning
+	}
+	return nil
+}
+
+// needed reports whether f is there whatever its sources hold.
+func needed(f manifest.File) bool {
+	for _, e := range f.Entries {
+		for ref := range e.Value.References() {
+			if ref.Optional && ref.Default == nil {
+				return false
+			}
+		}
+	}
+	return !f.Memfd
+}
+
 // Resolve fetches all values of the manifest and renders them. Run does that first,
 // unless Resolve was called. The error says what is missing, for all references at once
 // ([fetch.Error]), or what cannot be rendered. A cancelled ctx ends it with its cause.
 func (r *Runner) Resolve(ctx context.Context) (*render.Result, error) {
-	if r.closed {
-		return nil, errClosed
+	if err := r.OpenDir(); err != nil {
+		return nil, err
 	}
 	v := r.view
 	var err error
-	if r.dir, err = r.openDir(r.dir, v.manifest); err != nil {
-		return nil, err
-	}
 	if v.sources, err = r.open(targets(v.manifest)); err != nil {
 		return nil, err
 	}
 	r.setView(v) // Status says what it waits for
-	snapshot, err := fetch.Resolve(ctx, v.manifest, v.sources)
-	if snapshot != nil {
-		v.snapshot = snapshot
-		r.setView(v) // Status says what is missing
-	}
-	if err != nil {
+	if v.snapshot, err = r.fetch(ctx, v); err != nil {
 		return nil, err
 	}
+	v.stale = time.Time{}
+	r.setView(v)
 	if r.first, err = r.render(v.manifest, v.snapshot, r.dir); err != nil {
 		return nil, err
 	}
 	return r.first.result, nil
+}
+
+// fetch fetches all values, and again while sources do not answer, for as long as
+// [Config.Wait] says. What an earlier process left is given up for what sources say and
+// for nothing else.
+func (r *Runner) fetch(ctx context.Context, v view) (*fetch.Snapshot, error) {
+	backoff := retry.Backoff{Min: 100 * time.Millisecond, Max: 30 * time.Second}
+	started, reported := time.Now(), ""
+	for {
+		snapshot, err := fetch.Resolve(ctx, v.manifest, v.sources)
+		if snapshot != nil {
+			v.snapshot = snapshot
+			r.setView(v) // Status says what is missing
+		}
+		table, failed := errors.AsType[*fetch.Error](err)
+		again := failed && slices.ContainsFunc(table.Failures, func(f fetch.Failure) bool {
+			return errors.Is(f.Err, fetch.ErrUnreachable) || r.left && fetch.IsUnknown(f.Err)
+		})
+		wait := backoff.Next()
+		if r.config.Wait > 0 {
+			wait = min(wait, r.config.Wait-time.Since(started))
+		}
+		switch {
+		case failed && r.left && !again:
+			return snapshot, nil // files without a value are left out
+		case !again || r.config.Wait == 0 || wait <= 0:
+			return snapshot, err
+		}
+		if text := err.Error(); text != reported {
+			reported = text
+			r.config.OnError(fmt.Errorf("waiting for values: %w", err))
+		}
+		select {
+		case <-time.After(wait):
+		case <-r.refreshes:
+			r.update(func(s *Status) { s.Refreshes++ })
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // Run has c use the values of the manifest, and each revision that follows. It ends, and
@@ -225,6 +313,7 @@ func (r *Runner) Run(ctx context.Context, c Consumer) (code int, err error) {
 		}
 	}
 	l := newLoop(r, c)
+	l.adopt()
 	cause := l.run(ctx)
 	code, err = c.Stop(cause)
 	l.release()
@@ -236,6 +325,9 @@ func (r *Runner) Run(ctx context.Context, c Consumer) (code int, err error) {
 		}
 	})
 	if policy, ok := errors.AsType[*PolicyError](cause); ok {
+		if err := r.dir.Withdraw(r.withdrawn(l.manifest, l.snapshot)); err != nil {
+			r.config.OnError(err)
+		}
 		return exitFailure, policy
 	}
 	return code, err
@@ -286,16 +378,30 @@ func (r *Runner) openDir(dir *tmpfs.Dir, m *manifest.Manifest) (*tmpfs.Dir, erro
 	if dir != nil || r.config.Dir == "" && !slices.ContainsFunc(m.Files, func(f manifest.File) bool { return !f.Memfd }) {
 		return dir, nil
 	}
-	return tmpfs.Open(r.config.Dir, r.config.Owner)
+	var err error
+	if share := r.config.Share; share != nil {
+		dir, err = tmpfs.OpenShared(r.config.Dir, tmpfs.Share{Group: share.Group, Remove: share.Remove})
+	} else {
+		dir, err = tmpfs.Open(r.config.Dir, r.config.Owner)
+	}
+	if err == nil {
+		r.update(func(s *Status) { s.Dir = filepath.Dir(dir.Current()) })
+	}
+	return dir, err
 }
 
 // render makes what the consumer is to have of a snapshot.
 func (r *Runner) render(m *manifest.Manifest, s *fetch.Snapshot, dir *tmpfs.Dir) (*desired, error) {
-	result, err := r.config.Policy.Render(m, s, r.config.Environ, dir.Current())
+	withdraw := r.withdrawn(m, s)
+	rendered := m
+	if r.config.Share != nil {
+		rendered = without(m, withdraw)
+	}
+	result, err := r.config.Policy.Render(rendered, s, r.config.Environ, dir.Current())
 	if err != nil {
 		return nil, err
 	}
-	return &desired{manifest: m, result: result, digest: result.Digest(r.hasher)}, nil
+	return &desired{manifest: m, result: result, digest: result.Digest(r.hasher), withdraw: withdraw}, nil
 }
 
 // open returns all sources, with those of the targets.

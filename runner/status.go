@@ -18,9 +18,10 @@ import (
 // ones may come.
 type Status struct {
 	PID      int      `json:"pid"`
-	Command  string   `json:"command"`  // the base name of its file: arguments may hold secrets
-	Manifest []string `json:"manifest"` // files
-	Rooms    []string `json:"rooms"`    // names
+	Command  string   `json:"command"`       // the base name of its file: arguments may hold secrets
+	Manifest []string `json:"manifest"`      // files
+	Dir      string   `json:"dir,omitempty"` // of files
+	Rooms    []string `json:"rooms"`         // names
 	// Disconnected are the rooms of which no value can be fetched now, and no change
 	// arrives.
 	Disconnected []Outage  `json:"disconnected,omitempty"`
@@ -121,7 +122,8 @@ type view struct {
 	manifest *manifest.Manifest
 	snapshot *fetch.Snapshot
 	sources  fetch.Mux
-	session  *session // nil: values are not refreshed
+	session  *session  // nil: values are not refreshed
+	stale    time.Time // since when an earlier process's files are used and no source has answered
 }
 
 func (r *Runner) setView(v view) {
@@ -262,10 +264,13 @@ func (v view) value(t manifest.Target) Value {
 			now.State, isPending = fetch.Pending, true
 		}
 	}
+	if !v.stale.IsZero() && (now.State == fetch.Waiting || fetch.IsUnknown(st.Err)) {
+		now.State, now.Since = fetch.Stale, v.stale
+	}
 	switch {
 	case !st.Revoked.IsZero():
 		now.Since = st.Revoked
-	case now.State == fetch.Stale:
+	case now.State == fetch.Stale && v.stale.IsZero():
 		now.Since = st.Stale
 	case now.State == fetch.Pending && isPending:
 		now.From, now.Until = pending.From, pending.Until

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -22,6 +23,7 @@ type app struct {
 	Data      string       `envconfig:"ROOMENV_DATA"`
 	RoomKey   secret.Value `envconfig:"ROOMENV_ROOM_KEY"`
 
+	signals  *inject.Signals
 	env      room.Env
 	roomFlag string
 	log      *slog.Logger

@@ -75,6 +75,7 @@ is not found, 126 if it cannot be run, and 125 if roomenv itself fails.`,
 	durationFlag(flags, &command.StopTimeout, "stop-timeout", 0, "kill the command and its group this long after SIGTERM (default never; 10s with --stop-signal)")
 	flags.BoolVar(&e.consumer.Mask, "mask", false, "replace room values by [NAME] in what the command prints")
 	flags.BoolVar(&e.consumer.Supervisor.RestartOnFailure, "restart-on-failure", false, "restart the command if it exits with a nonzero code")
+	durationFlag(flags, &e.config.Wait, "wait", 0, "wait this long for a room that is unreachable at the start (default 0)")
 	flags.StringVar(&e.listen, "listen", "", "serve Prometheus metrics, /healthz and /readyz on `host:port`")
 	parsedFlag(flags, &e.tokens, "token-server", "serve current OAuth tokens to the command over this `network`: tcp (loopback) or unix (default none; tcp without a value)", oneOf(tokenserver.TCP, tokenserver.Unix))
 	flags.Lookup("token-server").NoOptDefVal = tokenserver.TCP

@@ -132,7 +132,6 @@ func (e *execution) openRooms() (fetch.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.consumer.Command.Signals.OnSuspend(rooms.suspend)
 	s := &roomSource{roomsource.New(rooms.dial), rooms}
 	s.OnRequest = func(p roomsource.RequestStatus) {
 		e.progress.observe(p)

@@ -48,6 +48,7 @@ func run(ctx context.Context, signals *inject.Signals, args []string) int {
 }
 
 func newRoot(a *app, signals *inject.Signals) *cobra.Command {
+	a.signals = signals
 	root := &cobra.Command{
 		Use:   "roomenv",
 		Short: "Run a command with the secrets of a room in its environment",

@@ -82,6 +82,7 @@ var flagOptions = map[string]option{
 	"--strip":              {args: "--strip LEFT", script: inherits, want: "^<>$"},
 	"--token-file":         {args: "--token-file none.jwt", script: "echo $KEY", want: "none.jwt|missing room name", but: fetches("--token-file")},
 	"--token-server":       {args: "--token-server", script: "echo $ROOMENV_TOKEN_URL", want: "^http://127.0.0.1:", but: supervised("--token-server")},
+	"--wait":               {args: "--wait 1m", script: "echo $KEY", want: "^sk-hunter2$", but: fetches("--wait")},
 	"--user":               {args: "--user 65534:65534", script: "id -u", want: "^65534$"},
 }
 
@@ -194,11 +195,12 @@ func (w *optionWorld) try(t *testing.T, name, mode string, o option) {
 	if name == "--user" && os.Geteuid() != 0 {
 		t.Skip("only root can be another user")
 	}
-	dir, memory := t.TempDir(), filepath.Join("/dev/shm", "roomenv-options-"+strings.NewReplacer(" ", "-", ".", "-").Replace(strings.Trim(name+"-"+mode, "-")))
-	t.Cleanup(func() { _ = os.RemoveAll(memory) })
-	if err := os.Mkdir(memory, 0o700); err != nil {
+	dir := t.TempDir()
+	memory, err := os.MkdirTemp("/dev/shm", "roomenv-options-")
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = os.RemoveAll(memory) })
 	base := map[string]string{
 		once: "KEY=room:secret/key\n", embedded: "KEY=room:secret/key\n", served: "KEY=room:secret/key\n", plain: "KEY=\n",
 		waiting: "KEY=room:secret/key\nLATER=room:request/nobody?url=x&type=text/plain&optional=true\n",

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,51 +14,6 @@ import (
 func newRoom(a *app) *cobra.Command {
 	cmd := group("room", "Serve the local room, and issue tokens for it", newRoomServe(a), newRoomToken(a))
 	a.dataFlag(cmd.PersistentFlags())
-	return cmd
-}
-
-func newRoomServe(a *app) *cobra.Command {
-	var address string
-	var privateProviders bool
-	cmd := &cobra.Command{
-		Use:   "serve --listen HOST:PORT [--data DIR]",
-		Short: "Serve the local room on the network",
-		Long: `Serve the local room on the network until SIGINT or SIGTERM. When it is ready it
-prints "listening http://HOST:PORT" on stdout. It speaks HTTP without TLS: listen on
-loopback, or put a proxy with TLS in front of it.
-
-Unless it listens on loopback, the room calls OAuth providers at public addresses only,
-so that participants cannot reach the network of this machine through it. Pass
---private-providers=false for a room on loopback with a proxy in front of it.
-
-Participants need a token: from ` + "`roomenv room token`" + `, or signed with
-MESHAGENT_API_KEY or MESHAGENT_SECRET if that is set.`,
-		Example: "  roomenv room serve --listen 127.0.0.1:8078 --data ./room",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			listener, err := net.Listen("tcp", address)
-			if err != nil {
-				return fmt.Errorf("serve room: %w", err)
-			}
-			defer listener.Close()
-			if !cmd.Flags().Changed("private-providers") {
-				privateProviders = listener.Addr().(*net.TCPAddr).IP.IsLoopback()
-			}
-			room, err := a.openRoom(localroom.Options{PublicProviders: !privateProviders})
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, room.Close()) }()
-			if err := room.Acquire(); err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "listening http://%s\n", listener.Addr())
-			return room.Serve(cmd.Context(), listener)
-		},
-	}
-	cmd.Flags().StringVar(&address, "listen", "", "`host:port` to listen on; port 0 selects a free port")
-	cmd.Flags().BoolVar(&privateProviders, "private-providers", false, "call OAuth providers at private and loopback addresses too (default true with --listen on loopback)")
-	_ = cmd.MarkFlagRequired("listen")
 	return cmd
 }
 

@@ -33,14 +33,13 @@ var (
 	ErrBadID = errors.New("the request ID has non-printing characters")
 	// ErrClosed fails an answer to a request that is not pending.
 	ErrClosed = errors.New("the request is closed")
-	// ErrMuted rejects a request of a muted requester, who cannot tell it from other
-	// rejections.
+	// ErrMuted rejects a request of a muted requester, and reads like other rejections.
 	ErrMuted = errors.New(rejected)
 	// ErrEmpty fails an answer without a value, which may be a mistake.
 	ErrEmpty = errors.New("missing value: nothing was entered")
 )
 
-// rejected is the reason of a rejection that has none.
+// rejected is the default reason of a rejection.
 const rejected = "rejected"
 
 // A Room gets the answers; [*room.Secrets] is one.

@@ -5,17 +5,21 @@ package httpserver
 
 import (
 	"cmp"
+	"container/list"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/roomenv/roomenv/internal/notify"
 )
 
 const (
-	defaultMaxConnections = 64
+	defaultMaxConnections = 256
 	defaultMaxBody        = 16 << 10 // bytes
 	maxHeader             = 32 << 10 // bytes
 
@@ -23,6 +27,9 @@ const (
 	// [http.ResponseController].
 	readTimeout  = 5 * time.Second
 	writeTimeout = time.Minute // with the time that the handler takes
+
+	// minIdle is how long a connection may take for its request, however many wait.
+	minIdle = 250 * time.Millisecond
 
 	// closeTimeout is how long clients have, once the server closes, to read the
 	// responses of handlers that return.
@@ -33,10 +40,15 @@ const (
 // that no cache, frame, script or other origin may use; they replace those that a
 // page needs otherwise. Limits that are 0 are those of small requests.
 type Config struct {
-	Handler        http.Handler
-	Logger         *slog.Logger // nil discards
-	MaxConnections int          // at once; further ones wait
-	MaxBody        int64        // bytes
+	Handler http.Handler
+	Logger  *slog.Logger // nil discards
+	TLS     *tls.Config  // nil serves HTTP in cleartext
+	MaxBody int64        // bytes
+
+	// MaxConnections bounds those at once that no handler has hijacked. Each further
+	// one takes the place of the oldest that no handler serves yet, once that has had
+	// the time to send a request, so that silent peers do not keep out others.
+	MaxConnections int
 }
 
 // Run serves l until ctx ends, which ends the contexts of the requests. It closes l,
@@ -50,26 +62,43 @@ func Run(ctx context.Context, l net.Listener, c Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var connections sync.WaitGroup // net/http counts one in before Serve can return
+	var protocols http.Protocols
+	protocols.SetHTTP1(true) // HTTP/2 has many requests in a connection, and no hijacking
 	server := http.Server{
-		Handler:        http.MaxBytesHandler(withHeaders(c.Handler), cmp.Or(c.MaxBody, defaultMaxBody)),
+		Handler:        http.MaxBytesHandler(withHeaders(served(c.Handler)), cmp.Or(c.MaxBody, defaultMaxBody)),
 		ReadTimeout:    readTimeout,
 		WriteTimeout:   writeTimeout,
 		MaxHeaderBytes: maxHeader,
+		TLSConfig:      c.TLS,
+		Protocols:      &protocols,
 		BaseContext:    func(net.Listener) context.Context { return ctx },
-		ErrorLog:       slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
-		ConnState: func(_ net.Conn, state http.ConnState) {
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connectionKey{}, accepted(c))
+		},
+		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
+		ConnState: func(c net.Conn, state http.ConnState) {
 			switch state {
 			case http.StateNew:
 				connections.Add(1)
-			case http.StateHijacked, http.StateClosed:
+			case http.StateHijacked:
+				accepted(c).release()
+				connections.Done()
+			case http.StateClosed:
 				connections.Done()
 			}
 		},
 	}
 	server.SetKeepAlivesEnabled(false)
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
-	slots := make(chan struct{}, cmp.Or(c.MaxConnections, defaultMaxConnections))
-	err := server.Serve(&limited{l, slots, ctx.Done()})
+	limited := &limited{
+		Listener: l, max: cmp.Or(c.MaxConnections, defaultMaxConnections),
+		freed: notify.Slot(), closed: ctx.Done(),
+	}
+	serve := func() error { return server.Serve(limited) }
+	if c.TLS != nil {
+		serve = func() error { return server.ServeTLS(limited, "", "") }
+	}
+	err := serve()
 	if ctx.Err() != nil {
 		err = nil
 	} else if !errors.Is(err, net.ErrClosed) {
@@ -122,33 +151,116 @@ func withHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// limited has a slot for each connection.
+// limited bounds the connections of a listener.
 type limited struct {
 	net.Listener
-	slots  chan struct{}
+	max    int
+	freed  chan struct{} // one slot
 	closed <-chan struct{}
+
+	mu    sync.Mutex
+	count int
+	idle  list.List // of *connection: those that no handler serves, the oldest first
 }
 
+// Accept returns a connection once there is room for it, which it makes if it can.
 func (l *limited) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
 	conn, err := l.Listener.Accept()
 	if err != nil {
-		<-l.slots
 		return nil, err
 	}
-	return &connection{conn, sync.OnceFunc(func() { <-l.slots })}, nil
+	c := &connection{Conn: conn, of: l, since: time.Now()}
+	for {
+		wait, ok := l.add(c)
+		if ok {
+			return c, nil
+		}
+		select {
+		case <-l.freed:
+		case <-wait:
+		case <-l.closed:
+			_ = conn.Close()
+			return nil, net.ErrClosed
+		}
+	}
+}
+
+// add counts c if there is room for it, or returns when to try again at the latest; nil
+// is never.
+func (l *limited) add(c *connection) (wait <-chan time.Time, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.count >= l.max {
+		oldest := l.idle.Front()
+		if oldest == nil {
+			return nil, false
+		}
+		victim := oldest.Value.(*connection)
+		if left := minIdle - time.Since(victim.since); left > 0 {
+			return time.After(left), false
+		}
+		victim.freeLocked()
+		_ = victim.Conn.Close()
+	}
+	l.count++
+	c.idle = l.idle.PushBack(c)
+	return nil, true
 }
 
 type connection struct {
 	net.Conn
-	release func()
+	of    *limited
+	since time.Time
+
+	idle *list.Element // guarded by of.mu; nil while a handler serves it
+	free bool          // guarded by of.mu: it no longer counts
 }
 
 func (c *connection) Close() error {
 	defer c.release()
 	return c.Conn.Close()
+}
+
+// release stops counting c.
+func (c *connection) release() {
+	c.of.mu.Lock()
+	defer c.of.mu.Unlock()
+	c.freeLocked()
+	notify.Send(c.of.freed)
+}
+
+func (c *connection) freeLocked() {
+	c.busyLocked()
+	if !c.free {
+		c.free = true
+		c.of.count--
+	}
+}
+
+func (c *connection) busyLocked() {
+	if c.idle != nil {
+		c.of.idle.Remove(c.idle)
+		c.idle = nil
+	}
+}
+
+type connectionKey struct{}
+
+// accepted returns the connection below one of [http.Server].
+func accepted(c net.Conn) *connection {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	return c.(*connection)
+}
+
+// served marks connections that a handler serves.
+func served(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := r.Context().Value(connectionKey{}).(*connection)
+		c.of.mu.Lock()
+		c.busyLocked()
+		c.of.mu.Unlock()
+		next.ServeHTTP(w, r)
+	})
 }

@@ -84,34 +84,77 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// Those who connect and say nothing keep the server busy only up to its bound,
-// and make room for others when they go.
-func TestConnections(t *testing.T) {
+// Those who connect and say nothing, or not much, keep nobody out: each new connection
+// takes the place of the oldest of them.
+func TestSilentConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipes()
+		s := httpserver.Serve(p, httpserver.Config{Handler: http.NotFoundHandler()})
+		start := time.Now()
+		var silent []net.Conn
+		for i := range 1000 {
+			client, server := net.Pipe()
+			defer client.Close()
+			p.conns <- server
+			if i%2 == 1 {
+				fmt.Fprint(client, "GET / HTTP/1.1\r\nX: ")
+			}
+			silent = append(silent, client)
+		}
+		if got := <-p.request(); !strings.HasPrefix(got, "HTTP/1.1 404 ") || time.Since(start) > time.Second {
+			t.Errorf("a request gets %q after %v", got, time.Since(start))
+		}
+		fmt.Fprint(silent[999], "a\r\nHost: a\r\n\r\n")
+		if b, err := io.ReadAll(silent[999]); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 404 ") {
+			t.Errorf("the newest gets %q, error %v", b, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A connection that a handler serves keeps its place, and one that it has hijacked
+// takes none.
+func TestServedConnections(t *testing.T) {
 	l := listen(t)
-	s := httpserver.Serve(l, httpserver.Config{Handler: http.NotFoundHandler()})
+	started, proceed := make(chan struct{}), make(chan struct{})
+	s := httpserver.Serve(l, httpserver.Config{MaxConnections: 1, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started <- struct{}{}
+		<-proceed
+		if r.URL.Path == "/hijack" {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(func() { conn.Close() })
+		}
+		fmt.Fprint(w, "x")
+	})})
 	defer s.Close()
-	var silent []net.Conn
-	for range 64 {
+	ask := func(path string) net.Conn {
 		conn, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		silent = append(silent, conn)
+		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", path)
+		return conn
 	}
-	late, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer late.Close()
-	fmt.Fprint(late, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-	for _, conn := range silent {
-		conn.Close()
-	}
-	if b, err := io.ReadAll(late); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 404 ") {
-		t.Errorf("got %q, error %v", b, err)
-	}
-	if r := get(t, l.Addr().String()); r.StatusCode != http.StatusNotFound {
-		t.Errorf("then %s", r.Status)
+	hijacked := ask("/hijack")
+	defer hijacked.Close()
+	<-started
+	proceed <- struct{}{}
+	first := ask("/")
+	<-started
+	second := ask("/")
+	proceed <- struct{}{}
+	<-started
+	proceed <- struct{}{}
+	for i, conn := range []net.Conn{first, second} {
+		if b, err := io.ReadAll(conn); err != nil || !strings.HasSuffix(string(b), "x") {
+			t.Errorf("request %d got %q, error %v", i, b, err)
+		}
 	}
 }
 

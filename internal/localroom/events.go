@@ -33,10 +33,13 @@ func newEvent(typ string, header any, trailer []byte) (event, error) {
 
 // An outbox has the events of a participant until they are sent.
 type outbox struct {
-	mu     sync.Mutex
-	queue  []event
-	bytes  int           // of the queue and of what is being sent
-	filled chan struct{} // one slot
+	account *account
+	mu      sync.Mutex
+	closed  bool
+	queue   []event
+	bytes   int           // of the queue and of what is being sent
+	held    int64         // bytes taken from the account
+	filled  chan struct{} // one slot
 }
 
 // post queues e without blocking, so that a participant that does not read delays no
@@ -45,13 +48,34 @@ func (s *session) post(e event) bool {
 	o := &s.outbox
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.queue) >= maxEvents || o.bytes+len(e.payload) > maxEventBytes {
+	bytes := o.bytes + len(e.payload)
+	if o.closed || len(o.queue) >= maxEvents || bytes > maxEventBytes || !o.hold(bytes) {
 		return false
 	}
 	o.queue = append(o.queue, e)
-	o.bytes += len(e.payload)
+	o.bytes = bytes
 	notify.Send(o.filled)
 	return true
+}
+
+// hold takes as much from the account, or gives back, as bytes are more than freeBytes.
+func (o *outbox) hold(bytes int) bool {
+	more := int64(max(0, bytes-freeBytes)) - o.held
+	if more > 0 && !o.account.own.TryAcquire(more) {
+		return false
+	} else if more < 0 {
+		o.account.own.Release(-more)
+	}
+	o.held += more
+	return true
+}
+
+// close drops what is queued.
+func (o *outbox) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed, o.queue, o.bytes = true, nil, 0
+	o.hold(0)
 }
 
 // take empties the queue.
@@ -68,6 +92,7 @@ func (o *outbox) sent(e event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.bytes -= len(e.payload)
+	o.hold(o.bytes)
 }
 
 // mustPost queues e, or drops the participant, which reconnects and starts over.

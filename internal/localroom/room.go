@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -31,12 +30,16 @@ const (
 // maxSocketPath is what sun_path takes on Linux besides its NUL (unix(7)).
 const maxSocketPath = 107
 
+// FailoverTimeout bounds attempts to connect while a process has locked the room and
+// does not serve it.
+const FailoverTimeout = 10 * time.Second
+
 const (
-	// Attempts to connect while another process holds the lock and does not listen yet,
-	// or no longer.
-	failoverTimeout = 10 * time.Second
-	failoverMin     = 5 * time.Millisecond
-	failoverMax     = 50 * time.Millisecond
+	failoverMin = 5 * time.Millisecond
+	failoverMax = 50 * time.Millisecond
+
+	// stoppedTimeout is how long a stopped leader may take to continue.
+	stoppedTimeout = time.Second
 
 	// suspendTimeout bounds [Room.Suspend].
 	suspendTimeout = time.Second
@@ -46,11 +49,8 @@ const (
 
 // Options configure a [Room]. The zero value works.
 type Options struct {
-	Key       secret.Value                            // the room key; zero reads the file room.key, and creates it if needed
-	VerifyKey func(keyID string) (secret.Value, bool) // see [ServerConfig.Key]
-	Logger    *slog.Logger                            // nil discards
-
-	PublicProviders bool // see [ServerConfig.PublicProviders]
+	Key    secret.Value // the room key; zero reads the file room.key, and creates it if needed
+	Server ServerConfig // its Store is that of the room
 }
 
 // A Room is shared by the processes of one user, through a directory and without a
@@ -117,7 +117,7 @@ func (r *Room) path(file string) string { return filepath.Join(r.dir, file) }
 // DialContext connects to the leader, and makes this process the leader if there is
 // none. It ignores network and address, and so replaces [net.Dialer.DialContext].
 func (r *Room) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, failoverTimeout)
+	ctx, cancel := context.WithTimeout(ctx, FailoverTimeout)
 	defer cancel()
 	backoff := retry.Backoff{Min: failoverMin, Max: failoverMax}
 	locked := false
@@ -150,11 +150,39 @@ func (r *Room) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := peercred.Check(conn.(*net.UnixConn)); err != nil {
+	pid, err := peercred.Check(conn.(*net.UnixConn))
+	if err == nil {
+		err = awaitRunning(ctx, pid)
+	}
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return conn, nil
+}
+
+// A StoppedError is a leader that does not serve its room since it is stopped, for
+// example by Ctrl-Z. It is no [net.Error]: it does not pass soon.
+type StoppedError struct{ PID int }
+
+func (e *StoppedError) Error() string {
+	return fmt.Sprintf("the process that serves the room is stopped: pid %d", e.PID)
+}
+
+// awaitRunning fails if the process pid is stopped and does not continue soon.
+func awaitRunning(ctx context.Context, pid int) error {
+	if pid == 0 || !peercred.Stopped(pid) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, stoppedTimeout)
+	defer cancel()
+	backoff := retry.Backoff{Min: failoverMin, Max: failoverMax}
+	for backoff.Wait(ctx) == nil {
+		if !peercred.Stopped(pid) {
+			return nil
+		}
+	}
+	return &StoppedError{pid}
 }
 
 // isNotListening reports whether err is that of a room between two leaders: without
@@ -203,8 +231,9 @@ func (r *Room) tryAcquire() (taken bool, err error) {
 	return err == nil, err
 }
 
-// Serve serves connections of l too, until ctx ends or the room is closed. It closes
-// l. [Room.Acquire] has to succeed before it.
+// Serve serves connections of l too, until ctx ends or this process is the leader no
+// longer, because of Suspend or Close. It closes l. [Room.Acquire] has to succeed
+// before it.
 func (r *Room) Serve(ctx context.Context, l net.Listener) error {
 	defer l.Close()
 	r.mu.Lock()
@@ -216,7 +245,7 @@ func (r *Room) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
-	if err := h.serve(ctx, l); err != nil {
+	if err := h.serve(ctx, l, httpserver.Config{Handler: h.server, MaxConnections: maxStrangers}); err != nil {
 		return fmt.Errorf("serve room %s: %w", r.dir, err)
 	}
 	return nil
@@ -297,20 +326,26 @@ func (r *Room) newLeader() (*leader, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("serve room %s: %w", r.dir, err), store.Close())
 	}
-	server := NewServer(ServerConfig{Store: store, Key: r.options.VerifyKey, PublicProviders: r.options.PublicProviders, Logger: r.options.Logger})
+	config := r.options.Server
+	config.Store = store
+	server := NewServer(config)
+	if store.doubt != nil {
+		server.log.Warn("store was altered", "store", store.path, "reason", store.doubt)
+	}
 	if store.torn {
 		server.log.Warn("meta page of the store is damaged; using the other one, which may lack the last change", "store", store.path)
 	}
 	h := &leader{store: store, server: server}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
-	h.serving.Go(func() { _ = h.serve(h.ctx, peercred.Listener{UnixListener: l}) })
+	h.serving.Go(func() {
+		_ = h.serve(h.ctx, peercred.Listener{UnixListener: l}, httpserver.Config{Handler: server.Local(), MaxConnections: maxLocalConnections})
+	})
 	return h, nil
 }
 
-// serve leaves the limit of connections to the server, which refuses them in a way
-// that clients understand.
-func (h *leader) serve(ctx context.Context, l net.Listener) error {
-	return httpserver.Run(ctx, corked{l}, httpserver.Config{Handler: h.server, Logger: h.server.log, MaxConnections: 2 * maxConnections})
+func (h *leader) serve(ctx context.Context, l net.Listener, c httpserver.Config) error {
+	c.Logger = h.server.log
+	return httpserver.Run(ctx, corked{l}, c)
 }
 
 // listen creates the socket. The caller holds the lock, so one that exists is left

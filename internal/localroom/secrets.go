@@ -29,9 +29,9 @@ func secretsToolkit(store *Store, pending *pending, providers *oauthprovider.Pro
 		title:       "Secrets",
 		description: "Values that participants store in the room, for themselves and for participants they delegate them to",
 		tools: map[string]tool{
-			wire.ListSecrets:  {description: "List the secrets of the caller, without values", run: scoped(with(s.list))},
+			wire.ListSecrets:  {description: "List the secrets of the caller, without values", run: scoped(with(s.list)), reads: true},
 			wire.Exists:       {description: "Check whether a secret exists", run: scoped(with(s.exists))},
-			wire.GetSecret:    {description: "Return a secret", run: scoped(with(s.get))},
+			wire.GetSecret:    {description: "Return a secret", run: scoped(with(s.get)), reads: true},
 			wire.SetSecret:    {description: "Store a secret", run: scoped(withValue(s.set))},
 			wire.DeleteSecret: {description: "Delete a secret", run: scoped(with(s.delete))},
 			wire.Watch:        {description: "Report changes of the secrets of the caller and of those delegated to it", run: scoped(opened), stream: s.watch},

@@ -4,6 +4,7 @@
 package localroom
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -23,10 +24,7 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
-// Limits of what peers may use.
 const (
-	maxConnections = 1024
-
 	// maxFrame bounds a frame, in bytes. Peers send packets of about 1 KiB, and the
 	// SDKs accept frames of this size.
 	maxFrame = 4 << 20
@@ -52,6 +50,10 @@ type ServerConfig struct {
 
 	Logger *slog.Logger // nil discards
 
+	// MaxConnections bounds the connections from the network; 0 is
+	// [DefaultMaxConnections]. One identity may have a quarter of them.
+	MaxConnections int
+
 	// Now is the clock by which tokens expire; nil is time.Now.
 	Now func() time.Time
 }
@@ -73,15 +75,16 @@ type Server struct {
 
 	tasks sync.WaitGroup // connections, and calls of tools that wait for others
 
-	mu     sync.Mutex
-	closed bool
-	count  int // of connections
-	rooms  map[string]*liveRoom
+	mu             sync.Mutex
+	closed         bool
+	network, local *pool
+	rooms          map[string]*liveRoom
 }
 
 // NewServer returns a running server. [Server.Close] has to be called.
 func NewServer(c ServerConfig) *Server {
 	s := &Server{store: c.Store, key: c.Key, log: c.Logger, now: c.Now, rooms: map[string]*liveRoom{}}
+	s.network, s.local = newPool(cmp.Or(c.MaxConnections, DefaultMaxConnections)), newLocalPool()
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -111,9 +114,17 @@ func (s *Server) Close() error {
 
 var roomPath = regexp.MustCompile(`^/+rooms/([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)$`)
 
-// ServeHTTP serves the handshake of a room, and 200 at "/" for health checks. Every
+// Local serves the processes of this machine's user, which have limits of their own.
+func (s *Server) Local() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, s.local) })
+}
+
+// ServeHTTP serves the network.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.serve(w, r, s.network) }
+
+// serve serves the handshake of a room, and 200 at "/" for health checks. Every
 // error is 403 or 404: other statuses crash a client (section 1.5).
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 	if r.URL.Path == "/" {
 		_, _ = io.WriteString(w, "a room server of roomenv\n")
 		return
@@ -134,15 +145,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the token is not valid for this room", http.StatusForbidden)
 		return
 	}
-	a, err := s.enter(room)
+	live, account, err := s.enter(room, who.Name, p)
 	if errors.Is(err, errClosing) {
 		// Clients reconnect after a dropped connection.
 		panic(http.ErrAbortHandler)
 	}
-	defer s.leave(a)
+	defer s.leave(live, account)
 
 	conn, acceptErr := websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols: protocol,
+		OnPingReceived: func(ctx context.Context, _ []byte) bool {
+			return account.pings.Wait(ctx) == nil
+		},
 		// Peers authenticate with a token and never with a cookie, so that pages of
 		// any origin may connect.
 		InsecureSkipVerify: true,
@@ -156,7 +170,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = conn.Close(websocket.StatusTryAgainLater, err.Error())
 		return
 	}
-	newSession(s, a, who, conn).run(s.running, roomURL(r, room))
+	newSession(s, live, account, who, conn).run(s.running, roomURL(r, room))
 }
 
 // bearer returns the token of r, which may be in three places (section 1.2), and the
@@ -195,21 +209,19 @@ func roomURL(r *http.Request, room string) string {
 	return scheme + r.Host + "/rooms/" + room
 }
 
-var (
-	errClosing = errors.New("server is closing")
-	errFull    = errors.New("too many connections, try again later")
-)
+var errClosing = errors.New("server is closing")
 
 // enter counts a connection. Unless the error is errClosing, leave has to follow.
-func (s *Server) enter(room string) (*liveRoom, error) {
+func (s *Server) enter(room, identity string, p *pool) (*liveRoom, *account, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, errClosing
+		return nil, nil, errClosing
 	}
 	s.tasks.Add(1)
-	if s.count++; s.count > maxConnections {
-		return nil, errFull
+	a, err := p.enter(identity)
+	if err != nil {
+		return nil, nil, err
 	}
 	r := s.rooms[room]
 	if r == nil {
@@ -217,17 +229,19 @@ func (s *Server) enter(room string) (*liveRoom, error) {
 		s.rooms[room] = r
 	}
 	r.connections++
-	return r, nil
+	return r, a, nil
 }
 
-func (s *Server) leave(r *liveRoom) {
+// leave takes the results of enter.
+func (s *Server) leave(r *liveRoom, a *account) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.count--
-	if r != nil {
-		if r.connections--; r.connections == 0 {
-			delete(s.rooms, r.name)
-		}
+	defer s.tasks.Done()
+	if a == nil {
+		return
 	}
-	s.tasks.Done()
+	a.leave()
+	if r.connections--; r.connections == 0 {
+		delete(s.rooms, r.name)
+	}
 }

@@ -534,7 +534,7 @@ func TestSlowReader(t *testing.T) {
 func TestFullServer(t *testing.T) {
 	s := serve(t)
 	defer localroom.SetConnections(s.local, 0)
-	localroom.SetConnections(s.local, localroom.MaxConnections)
+	localroom.SetConnections(s.local, localroom.DefaultMaxConnections)
 	_, err := connect(t.Context(), nil, s.URL+"/rooms/demo", s.token("ann", nil))
 	if websocket.CloseStatus(err) != websocket.StatusTryAgainLater {
 		t.Errorf("a full server: %v", err)

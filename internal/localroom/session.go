@@ -1,7 +1,6 @@
 package localroom
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,13 +25,14 @@ import (
 // for another peer: tools that do run in other goroutines, and events to others are
 // queued.
 type session struct {
-	server *Server
-	room   *liveRoom
-	who    token.Token
-	id     string // participant id
-	conn   *websocket.Conn
-	log    *slog.Logger
-	drop   context.CancelFunc // closes the connection without a close frame
+	server  *Server
+	room    *liveRoom
+	account *account
+	who     token.Token
+	id      string // participant id
+	conn    *websocket.Conn
+	log     *slog.Logger
+	drop    context.CancelFunc // closes the connection without a close frame
 
 	waiting chan struct{} // a slot for each call of a tool that waits for others
 	outbox  outbox
@@ -54,13 +54,13 @@ type presence struct {
 // maxWaiting bounds the calls of a connection that wait for others.
 const maxWaiting = 256
 
-func newSession(server *Server, room *liveRoom, who token.Token, conn *websocket.Conn) *session {
+func newSession(server *Server, room *liveRoom, account *account, who token.Token, conn *websocket.Conn) *session {
 	id := uuid.NewString()
 	return &session{
-		server: server, room: room, who: who, id: id, conn: conn,
+		server: server, room: room, account: account, who: who, id: id, conn: conn,
 		log:     server.log.With("room", room.name, "participant", who.Name, "participant_id", id),
 		waiting: make(chan struct{}, maxWaiting),
-		outbox:  outbox{filled: make(chan struct{}, 1)},
+		outbox:  outbox{account: account, filled: make(chan struct{}, 1)},
 		streams: streams{},
 
 		presence: presence{attributes: wire.Attributes{"name": who.Name}, size: 200 + len(who.Name)},
@@ -72,6 +72,7 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	ctx, s.drop = context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	defer beside.Wait()
+	defer s.outbox.close()
 	defer s.drop()
 
 	s.log.Info("participant joined")
@@ -133,8 +134,8 @@ var errText = errors.New("only binary frames are accepted")
 // read executes messages until the connection closes.
 func (s *session) read(ctx context.Context) error {
 	s.conn.SetReadLimit(maxFrame)
-	var in wire.Assembler
-	var packet bytes.Buffer
+	in := incoming{session: s}
+	defer in.stop()
 	for {
 		typ, r, err := s.conn.Reader(ctx)
 		if err != nil {
@@ -143,11 +144,7 @@ func (s *session) read(ctx context.Context) error {
 		if typ != websocket.MessageBinary {
 			return errText
 		}
-		packet.Reset()
-		if _, err := packet.ReadFrom(r); err != nil {
-			return err
-		}
-		m, complete, err := in.Add(packet.Bytes())
+		m, complete, err := in.add(ctx, r)
 		if err != nil {
 			return err
 		}
@@ -157,6 +154,7 @@ func (s *session) read(ctx context.Context) error {
 		if err := s.handle(ctx, m); err != nil {
 			return err
 		}
+		in.release()
 	}
 }
 
@@ -189,9 +187,17 @@ func (s *session) handle(ctx context.Context, m wire.Message) error {
 	default:
 		return s.fail(ctx, m.ID, refuse(wire.InvalidState, "too many pending calls: the limit is %d", maxWaiting))
 	}
+	size := int64(len(m.Payload))
+	if !s.account.own.TryAcquire(size) {
+		<-s.waiting
+		return s.fail(ctx, m.ID, errBusy)
+	}
 	// It may outlive the session, but not the server.
 	s.server.tasks.Go(func() {
-		defer func() { <-s.waiting }()
+		defer func() {
+			s.account.own.Release(size)
+			<-s.waiting
+		}()
 		if s.carryOut(ctx, m.ID, t, arguments) != nil {
 			s.drop() // a response is missing
 		}
@@ -199,13 +205,59 @@ func (s *session) handle(ctx context.Context, m wire.Message) error {
 	return nil
 }
 
-// carryOut runs t for the call with this id, and responds.
+// errBusy is for identities that have used up their bytes.
+var errBusy = wire.Error{Code: wire.InvalidState, Text: "too much data of this identity is pending or unread, try again later"}
+
+// carryOut runs t for the call with this id, and responds. A large response counts
+// until it is written; the server does not hold one while it waits for that to be
+// possible, but runs t again.
 func (s *session) carryOut(ctx context.Context, id uint64, t tool, arguments wire.Content) error {
-	c, err := t.run(ctx, s, arguments)
-	if err != nil {
-		return s.fail(ctx, id, err)
+	free := int64(freeBytes)
+	if t.waits {
+		free = 0 // a connection has many
 	}
-	return s.respond(ctx, id, c, t.post)
+	var held int64
+	defer func() {
+		if held > 0 {
+			s.account.release(held)
+		}
+	}()
+	for {
+		c, err := t.run(ctx, s, arguments)
+		if err != nil {
+			return s.fail(ctx, id, err)
+		}
+		size := contentSize(c)
+		if size <= max(free, held) {
+			return s.respond(ctx, id, c, t.post)
+		}
+		if held > 0 { // it is larger than the first time
+			s.account.release(held)
+			held = 0
+		}
+		switch {
+		case s.account.try(size):
+			held = size
+			return s.respond(ctx, id, c, t.post)
+		case !t.reads:
+			return s.fail(ctx, id, errBusy)
+		}
+		if err := s.account.acquire(ctx, size); err != nil {
+			return err
+		}
+		held = size
+	}
+}
+
+// contentSize returns the size of content that may be large, in bytes.
+func contentSize(c wire.Content) int64 {
+	switch c := c.(type) {
+	case wire.File:
+		return int64(c.Data.Len())
+	case wire.JSON:
+		return int64(len(c.Object))
+	}
+	return 0
 }
 
 // find returns the tool that m calls.

@@ -27,6 +27,9 @@ type tool struct {
 	// 5.1). It sends chunks after the response, until it is stopped.
 	stream streamFunc
 
+	// reads says that run changes nothing and may run twice.
+	reads bool
+
 	// waits makes run, which may wait for other participants or providers, run in a
 	// goroutine of its own. Its context ends with the session of the caller.
 	waits bool

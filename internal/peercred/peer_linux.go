@@ -1,6 +1,7 @@
 package peercred
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -30,4 +31,12 @@ func Check(conn *net.UnixConn, others ...uint32) (pid int, err error) {
 		return 0, fmt.Errorf("peer is a process of user %d, want %d", peer.Uid, os.Geteuid())
 	}
 	return int(peer.Pid), nil
+}
+
+// Stopped reports whether the process pid is stopped by a signal or a debugger
+// (proc_pid_stat(5)).
+func Stopped(pid int) bool {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
+	return bytes.HasPrefix(state, []byte("T")) || bytes.HasPrefix(state, []byte("t"))
 }

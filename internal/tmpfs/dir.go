@@ -33,6 +33,7 @@ type Dir struct {
 	self  *os.File // the directory itself, which has the lock
 	base  *os.Root // its parent, if Close removes the directory too
 	owner *syscall.Credential
+	share *Share // nil: the files are for one process, and removed by Close
 
 	// The revision that current links to, and the previous one. Their directories
 	// exist and are complete. 0 stands for none.
@@ -49,7 +50,7 @@ const (
 	run = "run-" // in a base: the directory of one process
 )
 
-var ours = regexp.MustCompile(`^(current|next|revision-[0-9]+|partial-[A-Z2-7]+)$`)
+var ours = regexp.MustCompile(`^(current|next|revision-[0-9]+|partial-[A-Z2-7]+|status\.sock)$`)
 
 // Open opens the directory at path, and creates it if it does not exist. Without a path
 // it creates a directory for this process alone, in the first of these that is usable:
@@ -97,13 +98,22 @@ func chmod(root *os.Root, mode fs.FileMode) error {
 
 // openNamed opens the directory at path.
 func openNamed(path string) (*Dir, error) {
+	return claim(path, nil, (*Dir).clear)
+}
+
+// claim opens the directory at path, locks it, and has start handle what a killed
+// process has left.
+func claim(path string, share *Share, start func(*Dir) error) (*Dir, error) {
 	path, err := filepath.Abs(path)
 	var d *Dir
 	if err == nil {
-		d, err = open(path)
+		d, err = open(path, share)
 	}
 	if err == nil {
 		if err = d.claim(); err == nil {
+			err = start(d)
+		}
+		if err == nil {
 			return d, nil
 		}
 		d.release()
@@ -114,7 +124,7 @@ func openNamed(path string) (*Dir, error) {
 // ErrInUse reports that another process has the directory open.
 var ErrInUse = errors.New("directory is in use by another roomenv process\nhint: stop that process, or use another directory")
 
-// claim locks the directory and removes what a killed process has left.
+// claim locks the directory, if it has no files of others.
 func (d *Dir) claim() error {
 	if err := lock(d.self); err != nil {
 		return err
@@ -128,7 +138,7 @@ func (d *Dir) claim() error {
 			return fmt.Errorf("directory contains %q\nhint: use an empty or a new directory", name)
 		}
 	}
-	return d.clear()
+	return nil
 }
 
 // lock fails with ErrInUse. The kernel releases the lock when the process exits, also
@@ -141,8 +151,8 @@ func lock(f *os.File) error {
 	return err
 }
 
-// open opens a directory that is ours alone and in memory.
-func open(path string) (*Dir, error) {
+// open opens a directory that is ours alone, or shared, and in memory.
+func open(path string, share *Share) (*Dir, error) {
 	parent, err := os.OpenRoot(filepath.Dir(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s\nhint: create that directory", text.Reason(err), filepath.Dir(path))
@@ -167,7 +177,7 @@ func open(path string) (*Dir, error) {
 	case !entry.IsDir():
 		return nil, errors.New("not a directory")
 	}
-	d := &Dir{path: path}
+	d := &Dir{path: path, share: share}
 	if err = d.openIn(parent, name); err == nil {
 		err = d.check()
 	}
@@ -209,10 +219,14 @@ func (d *Dir) check() error {
 		return err
 	}
 	owner := info.Sys().(*syscall.Stat_t).Uid
+	refused := fs.FileMode(0o066) // 0711 is what Open sets for another owner
+	if d.share != nil {
+		refused = 0o027
+	}
 	switch {
 	case owner != uint32(os.Geteuid()):
-		return fmt.Errorf("directory belongs to user %d, and roomenv runs as user %d\nhint: use a directory of this user", owner, os.Geteuid())
-	case info.Mode().Perm()&0o066 != 0: // 0711 is what Open sets for another owner
+		return fmt.Errorf("directory belongs to user %d, and roomenv runs as user %d\nhint: use a new directory in it, or a directory of this user", owner, os.Geteuid())
+	case info.Mode().Perm()&refused != 0:
 		return fmt.Errorf("mode %04o allows access by other users, want 0700\nhint: run `chmod 700`, or use a new directory in it", info.Mode().Perm())
 	}
 	if err := inMemory(d.self); err != nil {
@@ -257,7 +271,7 @@ func openRun(string) (*Dir, error) {
 	}
 	var failed strings.Builder
 	for _, path := range paths {
-		base, err := open(path)
+		base, err := open(path, nil)
 		if err == nil {
 			_ = base.self.Close()
 			sweep(base.root)
@@ -370,12 +384,16 @@ func takeBack(root *os.Root, name string) error {
 	return err
 }
 
-// Close removes the files, and the directory if Open was given no path.
+// Close removes the files, and the directory if Open was given no path. Those that are
+// shared stay, unless the [Share] says otherwise.
 func (d *Dir) Close() error {
 	if d == nil {
 		return nil
 	}
 	defer d.release()
+	if d.share != nil && !d.share.Remove {
+		return nil
+	}
 	err := d.clear()
 	if d.base != nil {
 		err = errors.Join(err, remove(d.base, filepath.Base(d.path)))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -34,6 +35,8 @@ func TestMain(m *testing.M) {
 			reader(os.Args[2])
 		case "full":
 			full(os.Args[2])
+		case "sharer":
+			sharer(os.Args[2], os.Args[3])
 		case "mounted":
 			mounted(os.Args[2])
 		case "taken":
@@ -74,6 +77,17 @@ func reader(path string) {
 			os.Exit(1)
 		}
 	}
+	os.Exit(0)
+}
+
+// sharer writes files to path for a group, and prints why it does not.
+func sharer(path, group string) {
+	gid, err := strconv.Atoi(group)
+	fatal(err)
+	d, err := tmpfs.OpenShared(path, tmpfs.Share{Group: &gid})
+	fatal(err)
+	fatal(d.Write(1, pair(1)))
+	fatal(d.Close())
 	os.Exit(0)
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -102,12 +103,25 @@ func (d *Dir) fill(name string, files []render.File) error {
 	}
 	for _, f := range files {
 		for parent := path.Dir(f.Path); parent != "."; parent = path.Dir(parent) {
-			if err := d.chown(dir, parent); err != nil {
+			if err := d.admit(dir, parent); err != nil {
 				return err
 			}
 		}
 	}
-	return d.chown(dir, ".")
+	return d.admit(dir, ".")
+}
+
+// admit gives a directory to the owner, or to the group.
+func (d *Dir) admit(dir *os.Root, name string) error {
+	if d.share.hasGroup() {
+		at, err := dir.OpenRoot(name)
+		if err != nil {
+			return err
+		}
+		defer at.Close()
+		return d.share.open(at)
+	}
+	return d.chown(dir, name)
 }
 
 // chown gives a file or directory to the owner.
@@ -127,8 +141,11 @@ func (d *Dir) writeFile(dir *os.Root, f render.File) error {
 		return err
 	}
 	// While the file is still ours, which needs no CAP_FOWNER.
-	if err = file.Chmod(f.Mode.Perm()); err == nil && d.owner != nil {
+	if err = file.Chmod(d.share.mode(f.Mode)); err == nil && d.owner != nil {
 		err = file.Chown(int(d.owner.Uid), int(d.owner.Gid))
+	}
+	if err == nil && d.share.hasGroup() {
+		err = d.share.chgrp(file)
 	}
 	if err == nil {
 		_, err = file.Write(f.Content.Reveal())
@@ -145,6 +162,24 @@ func (d *Dir) point(name string) error {
 		return err
 	}
 	return d.root.Rename(next, current)
+}
+
+// Withdraw removes files from all revisions that are there. The others stay. It is for
+// values that may no longer be used: a revision with a number of its own follows.
+func (d *Dir) Withdraw(paths []string) error {
+	if d == nil {
+		return nil
+	}
+	var errs []error
+	for _, number := range []int{d.revision, d.previous} {
+		for _, name := range paths {
+			err := d.root.Remove(path.Join(revision+strconv.Itoa(number), name))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, fmt.Errorf("remove %s: %w", name, text.Reason(err)))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // CloseAll closes the files of [Memfds].

@@ -122,6 +122,12 @@ func (a *Assembler) Add(packet []byte) (Message, bool, error) {
 	return done, true, nil
 }
 
+// Size returns how many bytes the payload of the unfinished message will have at least,
+// as far as the peer has said.
+func (a *Assembler) Size() int {
+	return max(int(a.last)*ChunkSize, len(a.message.Payload))
+}
+
 func (a *Assembler) begin(id uint64, packet []byte) error {
 	if len(packet) < firstPacket {
 		return violation("a first packet of %d bytes is shorter than its header", len(packet))

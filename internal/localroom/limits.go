@@ -1,0 +1,134 @@
+package localroom
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
+)
+
+// Limits of what peers may use. Those of the network and the processes of this
+// machine, which connect to the room socket, do not take from each other.
+const (
+	// DefaultMaxConnections bounds the connections from the network.
+	DefaultMaxConnections = 1024
+	maxLocalConnections   = 4096
+
+	// maxStrangers bounds the connections from the network that have not joined a room
+	// yet: a further one takes the place of the oldest.
+	maxStrangers = 512
+
+	// identityShare is the part of the connections from the network, and of the bytes
+	// below, that one identity may use: 1/identityShare.
+	identityShare = 4
+
+	// freeBytes is what a connection may make the server hold in each direction, in
+	// bytes, without taking from the budgets: ordinary messages never wait.
+	freeBytes = 64 << 10
+	// maxBytes bounds the bytes that are more than that: of unfinished messages and
+	// unread responses in sum, and of an identity also of calls and events that wait.
+	maxBytes = 128 << 20
+
+	// The packets of an identity per second, and how many it may send at once: two of
+	// the largest messages.
+	packetRate  = 16 << 10
+	packetBurst = 32 << 10
+	// The same of pings.
+	pingRate  = 50
+	pingBurst = 200
+)
+
+var errFull = errors.New("too many connections, try again later")
+
+// A pool has the accounts of the identities that share limits.
+type pool struct {
+	connections, max, maxEach int
+	bytes                     *semaphore.Weighted
+	bytesEach                 int64
+	unpaced                   bool
+	accounts                  map[string]*account
+}
+
+func newPool(connections int) *pool {
+	return &pool{
+		max: connections, maxEach: max(1, connections/identityShare),
+		bytes: semaphore.NewWeighted(maxBytes), bytesEach: maxBytes / identityShare,
+		accounts: map[string]*account{},
+	}
+}
+
+// newLocalPool is for the processes of one user, which have one identity as a rule.
+func newLocalPool() *pool {
+	return &pool{
+		max: maxLocalConnections, maxEach: maxLocalConnections,
+		bytes: semaphore.NewWeighted(maxBytes), bytesEach: maxBytes,
+		unpaced: true, accounts: map[string]*account{},
+	}
+}
+
+// enter counts a connection of an identity. The caller holds Server.mu.
+func (p *pool) enter(identity string) (*account, error) {
+	a := p.accounts[identity]
+	if a == nil {
+		a = &account{identity: identity, pool: p, own: semaphore.NewWeighted(p.bytesEach)}
+		a.packets, a.pings = rate.NewLimiter(packetRate, packetBurst), rate.NewLimiter(pingRate, pingBurst)
+		if p.unpaced {
+			a.packets, a.pings = rate.NewLimiter(rate.Inf, 0), rate.NewLimiter(rate.Inf, 0)
+		}
+	}
+	if p.connections >= p.max || a.connections >= p.maxEach {
+		return nil, errFull
+	}
+	p.accounts[identity] = a
+	p.connections++
+	a.connections++
+	return a, nil
+}
+
+// An account has what the connections of one identity use.
+type account struct {
+	identity string
+	pool     *pool
+
+	connections    int // guarded by Server.mu
+	own            *semaphore.Weighted
+	packets, pings *rate.Limiter
+}
+
+// leave is the inverse of pool.enter. The caller holds Server.mu.
+func (a *account) leave() {
+	a.pool.connections--
+	if a.connections--; a.connections == 0 {
+		delete(a.pool.accounts, a.identity)
+	}
+}
+
+// acquire waits until n more bytes may be held.
+func (a *account) acquire(ctx context.Context, n int64) error {
+	if err := a.own.Acquire(ctx, n); err != nil {
+		return err
+	}
+	if err := a.pool.bytes.Acquire(ctx, n); err != nil {
+		a.own.Release(n)
+		return err
+	}
+	return nil
+}
+
+// try is acquire without waiting.
+func (a *account) try(n int64) bool {
+	if !a.own.TryAcquire(n) {
+		return false
+	}
+	if !a.pool.bytes.TryAcquire(n) {
+		a.own.Release(n)
+		return false
+	}
+	return true
+}
+
+func (a *account) release(n int64) {
+	a.pool.bytes.Release(n)
+	a.own.Release(n)
+}
