@@ -128,6 +128,9 @@ func (c *Consumer) await(ctx context.Context) bool {
 		period := soon
 		switch {
 		case there:
+			if !seen && c.Log != nil {
+				c.Log.Info("processes found", "exit_with", c.ExitWith)
+			}
 			seen, missing = true, 0
 		case seen:
 			if missing++; missing == 2 {
