@@ -1,7 +1,9 @@
 package localroom
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,7 +46,8 @@ const (
 	// suspendTimeout bounds [Room.Suspend].
 	suspendTimeout = time.Second
 
-	tokenLifetime = 5 * time.Minute
+	// tokenLifetime of a token for the room socket, which no other process sees.
+	tokenLifetime = 24 * time.Hour
 )
 
 // Options configure a [Room]. The zero value works.
@@ -251,9 +254,10 @@ func (r *Room) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// Sign signs t with the key of the room, which every leader of it accepts.
+// Sign signs t with the key of the room, which every leader of it accepts. A token
+// without an ID gets one.
 func (r *Room) Sign(t token.Token) (secret.Value, error) {
-	t.KeyID = KeyID
+	t.KeyID, t.ID = KeyID, cmp.Or(t.ID, rand.Text())
 	return t.Sign(r.tokens)
 }
 

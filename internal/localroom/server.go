@@ -115,7 +115,10 @@ var roomPath = regexp.MustCompile(`^/+rooms/([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)
 
 // Local serves the processes of this machine's user, which have limits of their own.
 func (s *Server) Local() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, s.local) })
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+revokePath, s.serveRevoke)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, s.local) })
+	return mux
 }
 
 // ServeHTTP serves the network.
@@ -139,6 +142,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 	if err == nil && who.Room != room {
 		err = errors.New("the token is for another room")
 	}
+	if err == nil {
+		err = s.checkRevoked(who)
+	}
 	if err != nil {
 		s.log.Info("connection refused", "room", room, "remote", r.RemoteAddr, "reason", err)
 		http.Error(w, "the token is not valid for this room", http.StatusForbidden)
@@ -153,8 +159,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 
 	conn, acceptErr := websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols: protocol,
-		OnPingReceived: func(ctx context.Context, _ []byte) bool {
-			return account.pings.Wait(ctx) == nil
+		OnPingReceived: func(context.Context, []byte) bool { // whose context has a timeout
+			return account.pings.Wait(s.running) == nil
 		},
 		// Peers authenticate with a token and never with a cookie, so that pages of
 		// any origin may connect.

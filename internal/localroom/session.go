@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room/token"
@@ -80,6 +81,13 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	if err == nil {
 		s.room.join(s)
 		defer s.room.leave(s)
+		if !s.who.Expires.IsZero() {
+			expiry := time.AfterFunc(s.who.Expires.Sub(s.server.now()), func() { s.end("expired") })
+			defer expiry.Stop()
+		}
+		if s.server.checkRevoked(s.who) != nil { // since it was checked
+			s.end("revoked")
+		}
 		defer s.streams.stop()
 		beside.Go(func() { s.ping(ctx) })
 		beside.Go(func() { s.sendEvents(ctx) })
@@ -92,6 +100,13 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	case errors.Is(err, wire.ErrProtocol):
 		_ = s.conn.Close(websocket.StatusProtocolError, fmt.Sprintf("%.100s", err))
 	}
+}
+
+// end drops a participant whose token is no longer valid. It may have a different one
+// when it reconnects.
+func (s *session) end(token string) {
+	s.log.Info("participant dropped", "token", token)
+	s.drop()
 }
 
 // greet queues the first messages to a peer.
@@ -299,7 +314,16 @@ func (s *session) fail(ctx context.Context, id uint64, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	var said wire.Error
+	said := failure(err)
+	if said.Code == wire.OperationFailed && !errors.As(err, new(wire.Error)) {
+		s.log.Error("call failed", "id", id, "reason", err)
+	}
+	s.log.Debug("call refused", "id", id, "reason", said.Text)
+	return s.respond(ctx, id, said, nil)
+}
+
+// failure is what a peer gets to know of err.
+func failure(err error) (said wire.Error) {
 	switch {
 	case errors.As(err, &said):
 	case errors.Is(err, wire.ErrProtocol), errors.Is(err, ErrInvalid):
@@ -307,11 +331,19 @@ func (s *session) fail(ctx context.Context, id uint64, err error) error {
 	case errors.Is(err, ErrNotFound):
 		said = wire.Error{Code: wire.NotFound, Text: ErrNotFound.Error()}
 	default: // may have details that are not for the peer
-		s.log.Error("call failed", "id", id, "reason", err)
 		said = wire.Error{Code: wire.OperationFailed, Text: "internal error; see the log of the room"}
+		for _, cause := range storageErrors {
+			if errors.Is(err, cause) {
+				said.Text = "the room cannot store data: " + cause.Error()
+			}
+		}
 	}
-	s.log.Debug("call refused", "id", id, "reason", said.Text)
-	return s.respond(ctx, id, said, nil)
+	return said
+}
+
+// storageErrors are what is wrong with the disk of a room rather than with a request.
+var storageErrors = []error{
+	unix.ENOSPC, unix.EDQUOT, unix.EFBIG, unix.EROFS, unix.EIO, ErrDamaged,
 }
 
 // respond sends the response to the call with this id, after the events that were
