@@ -53,7 +53,7 @@ func TestConnectionsOfAnIdentity(t *testing.T) {
 	defer serving.Wait()
 	defer cancel()
 	serving.Go(func() {
-		if err := e.Serve(ctx, l); err != nil {
+		if err := e.Serve(ctx, l, nil); err != nil {
 			t.Error(err)
 		}
 	})

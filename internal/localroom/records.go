@@ -147,6 +147,11 @@ func (s *Store) Delegated(room, delegatee, id string) (found []RecordKey, err er
 // that owner, delegatee, type and name that was updated last, or creates one with a
 // random id. A type or name of "" is unchanged, or is [DefaultType] and the id.
 func (s *Store) Set(a RecordKey, typ, name string, value secret.Value) error {
+	return s.setWithin(0, a, typ, name, value)
+}
+
+// set is Set if permit permits it.
+func (s *Store) set(a RecordKey, typ, name string, value secret.Value, permit func(*batch, Info) error) error {
 	if err := checkNames(a, typ, name); err != nil {
 		return err
 	}
@@ -163,9 +168,14 @@ func (s *Store) Set(a RecordKey, typ, name string, value secret.Value) error {
 			info = Info{RecordKey: a}
 			info.ID = cmp.Or(a.ID, uuid.NewString())
 			info.Type, info.Name = DefaultType, info.ID
-			b.records++
 		} else if err != nil {
 			return err
+		}
+		if err := permit(b, info); err != nil {
+			return err
+		}
+		if info.Updated == 0 {
+			b.records++
 		}
 		info.Type, info.Name = cmp.Or(typ, info.Type), cmp.Or(name, info.Name)
 		return b.change(&info, value)
@@ -251,6 +261,7 @@ func (b *batch) delete(info Info) error {
 	b.sequence++
 	info.Updated = b.sequence
 	key := b.seal.recordKey(info.RecordKey)
+	b.count(info, 0)
 	if err := errors.Join(b.info.Delete(key), b.values.Delete(key)); err != nil {
 		return fmt.Errorf("%w: %w", errWrite, err)
 	}
@@ -264,9 +275,11 @@ func (b *batch) put(info Info, value secret.Value) error {
 	if err != nil {
 		return err
 	}
+	box := b.seal.seal(kindValue, key, info.Updated, value.Reveal())
+	b.count(info, cost(len(box)))
 	if err := errors.Join(
 		b.info.Put(key, b.seal.seal(kindInfo, key, 0, plain)),
-		b.values.Put(key, b.seal.seal(kindValue, key, info.Updated, value.Reveal())),
+		b.values.Put(key, box),
 	); err != nil {
 		return fmt.Errorf("%w: %w", errWrite, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -236,8 +237,8 @@ func (r *Room) tryAcquire() (taken bool, err error) {
 
 // Serve serves connections of l too, until ctx ends or this process is the leader no
 // longer, because of Suspend or Close. It closes l. [Room.Acquire] has to succeed
-// before it.
-func (r *Room) Serve(ctx context.Context, l net.Listener) error {
+// before it. With t it speaks TLS.
+func (r *Room) Serve(ctx context.Context, l net.Listener, t *tls.Config) error {
 	defer l.Close()
 	r.mu.Lock()
 	h := r.leader
@@ -248,7 +249,7 @@ func (r *Room) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
-	if err := h.serve(ctx, l, httpserver.Config{Handler: h.server, MaxConnections: maxStrangers}); err != nil {
+	if err := h.serve(ctx, l, httpserver.Config{Handler: h.server, TLS: t, MaxConnections: maxStrangers}); err != nil {
 		return fmt.Errorf("serve room %s: %w", r.dir, err)
 	}
 	return nil

@@ -50,6 +50,12 @@ type ServerConfig struct {
 
 	Logger *slog.Logger // nil discards
 
+	Audit *Audit // records joins and calls; nil records nothing
+
+	// Quota bounds the values that an identity stores from the network, in bytes, with
+	// [recordCost] for each secret; 0 is no limit.
+	Quota int64
+
 	// MaxConnections bounds the connections from the network; 0 is
 	// [DefaultMaxConnections]. One identity may have a quarter of them.
 	MaxConnections int
@@ -64,6 +70,8 @@ type Server struct {
 	store    *Store
 	key      func(keyID string) (secret.Value, bool)
 	log      *slog.Logger
+	auditLog *Audit
+	quota    int64
 	now      func() time.Time
 	toolkits map[string]toolkit
 
@@ -83,7 +91,7 @@ type Server struct {
 
 // NewServer returns a running server. [Server.Close] has to be called.
 func NewServer(c ServerConfig) *Server {
-	s := &Server{store: c.Store, key: c.Key, log: c.Logger, now: c.Now, pending: newPending(), rooms: map[string]*liveRoom{}}
+	s := &Server{store: c.Store, key: c.Key, log: c.Logger, auditLog: c.Audit, quota: c.Quota, now: c.Now, pending: newPending(), rooms: map[string]*liveRoom{}}
 	s.network, s.local = newPool(cmp.Or(c.MaxConnections, DefaultMaxConnections)), newLocalPool()
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -175,7 +183,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 		_ = conn.Close(websocket.StatusTryAgainLater, err.Error())
 		return
 	}
-	newSession(s, live, account, who, conn).run(s.running, roomURL(r, room))
+	joined := newSession(s, live, account, who, conn)
+	joined.remote = r.RemoteAddr
+	if p == s.local {
+		joined.remote = "local"
+	}
+	joined.run(s.running, roomURL(r, room))
 }
 
 // bearer returns the token of r, which may be in three places (section 1.2), and the

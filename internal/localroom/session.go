@@ -31,6 +31,7 @@ type session struct {
 	account *account
 	who     token.Token
 	id      string // participant id
+	remote  string // address
 	conn    *websocket.Conn
 	log     *slog.Logger
 	drop    context.CancelFunc // closes the connection without a close frame
@@ -76,8 +77,11 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	defer s.outbox.close()
 	defer s.drop()
 
-	s.log.Info("participant joined")
-	err := s.greet(roomURL)
+	s.log.Info("participant joined", "token_id", s.who.ID)
+	err := s.audit("join", nil, "ok")
+	if err == nil {
+		err = s.greet(roomURL)
+	}
 	if err == nil {
 		s.room.join(s)
 		defer s.room.leave(s)
@@ -95,6 +99,8 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	}
 	s.log.Info("participant left", "reason", err)
 	switch {
+	case errors.Is(err, errAudit):
+		_ = s.conn.Close(websocket.StatusTryAgainLater, errAudit.Text)
 	case errors.Is(err, errText):
 		_ = s.conn.Close(websocket.StatusUnsupportedData, err.Error())
 	case errors.Is(err, wire.ErrProtocol):
@@ -194,6 +200,9 @@ func (s *session) handle(ctx context.Context, m wire.Message) error {
 	if err != nil {
 		return s.fail(ctx, m.ID, err)
 	}
+	if a := s.server.auditLog; a != nil && a.sync && a.ready() != nil {
+		return s.fail(ctx, m.ID, errAudit)
+	}
 	if !t.waits {
 		return s.carryOut(ctx, m.ID, t, arguments)
 	}
@@ -239,6 +248,9 @@ func (s *session) carryOut(ctx context.Context, id uint64, t tool, arguments wir
 	}()
 	for {
 		c, err := t.run(ctx, s, arguments)
+		if audit := s.audit(t.name, arguments, resultOf(t.name, c, err)); audit != nil && ctx.Err() == nil {
+			err = audit
+		}
 		if err != nil {
 			return s.fail(ctx, id, err)
 		}
@@ -289,7 +301,7 @@ func (s *session) find(m wire.Message) (tool, wire.Content, error) {
 		t, err := s.requestChunk(m.Payload)
 		return t, nil, err
 	case wire.TypeListToolkits:
-		return tool{run: listToolkits}, nil, nil
+		return tool{name: "list_toolkits", run: listToolkits}, nil, nil
 	case "room.call":
 		return tool{}, nil, refuse(wire.InvalidRequest, "webhooks are not supported")
 	}
@@ -328,6 +340,8 @@ func failure(err error) (said wire.Error) {
 	case errors.As(err, &said):
 	case errors.Is(err, wire.ErrProtocol), errors.Is(err, ErrInvalid):
 		said = wire.Error{Code: wire.InvalidRequest, Text: err.Error()}
+	case errors.Is(err, errQuota):
+		said = wire.Error{Code: wire.InvalidState, Text: err.Error()}
 	case errors.Is(err, ErrNotFound):
 		said = wire.Error{Code: wire.NotFound, Text: ErrNotFound.Error()}
 	default: // may have details that are not for the peer

@@ -52,7 +52,8 @@ type Store struct {
 
 	queued    sync.Mutex
 	queue     []*change
-	committed sync.Mutex // held while a batch is committed
+	committed sync.Mutex       // held while a batch is committed
+	usage     map[string]int64 // see batch.used; guarded by committed
 
 	watches watches
 }
@@ -353,6 +354,8 @@ func (s *Store) commit(changes []*change) {
 	})
 	if err == nil {
 		s.watches.publish(b.events)
+	} else {
+		s.usage = nil
 	}
 	for _, c := range changes {
 		if c.done = true; err != nil {
