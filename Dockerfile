@@ -1,15 +1,25 @@
-# A static binary and nothing else, run as a user who owns nothing.
+# A static binary and nothing else, run as a user who owns nothing. Go builds for the
+# platform of the image on the platform of the builder, without emulation:
 #
 #   docker build --build-arg VERSION=$(git describe --tags --always --dirty) -t roomenv .
-FROM golang:1.26 AS build
+#   docker build --platform linux/amd64,linux/arm64 ...
+FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
-RUN go mod download
+RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 ARG VERSION=unknown
-RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.stamped=$VERSION" -o /roomenv ./cmd/roomenv
+ARG TARGETOS
+ARG TARGETARCH
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags="-s -w -X main.stamped=$VERSION" -o /roomenv ./cmd/roomenv
 
 FROM scratch
+ARG VERSION=unknown
+LABEL org.opencontainers.image.title="roomenv" \
+      org.opencontainers.image.description="Brings the secrets of a MeshAgent room to a process, and keeps them current" \
+      org.opencontainers.image.source="https://github.com/roomenv/roomenv" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION"
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /roomenv /roomenv
 USER 65532:65532

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/secret"
 )
 
 // maxInFlight is how many references wait for their answers at once. The requests
@@ -16,7 +17,8 @@ import (
 // for each further maxInFlight.
 const maxInFlight = 1024
 
-// Resolve fetches all that m refers to, all at once and each target once.
+// Resolve fetches all that m refers to, all at once and each target once. It waits for
+// participants as long as nothing else is missing.
 //
 // A reference may be missing when it is optional or has a default; then it waits
 // for no participant either (see [TryResolver]). That forgives absence and nothing
@@ -33,24 +35,39 @@ const maxInFlight = 1024
 func Resolve(ctx context.Context, m *manifest.Manifest, sources Mux) (*Snapshot, error) {
 	targets, needed := distinct(m)
 	states := make([]State, len(targets))
-	var fetching errgroup.Group
+	var fetching, waiting errgroup.Group
 	fetching.SetLimit(maxInFlight)
+	wait, stop := context.WithCancel(ctx)
+	defer stop()
+	record := func(i int, value secret.Value, err error) {
+		t := targets[i]
+		states[i] = State{}
+		states[i].record(value, unanswered(ctx, err), wallClock(), needed[t])
+		if err != nil && !errors.Is(err, ErrPending) && fails(m, t, states[i].none) {
+			stop() // whatever participants provide
+		}
+	}
 	for i, t := range targets {
 		fetching.Go(func() error {
-			resolve := sources.TryResolve
-			if needed[t] {
-				resolve = sources.Resolve
+			value, err := sources.TryResolve(ctx, t)
+			record(i, value, err)
+			if needed[t] && errors.Is(err, ErrPending) {
+				waiting.Go(func() error {
+					value, err := sources.Resolve(wait, t)
+					if err == nil || wait.Err() == nil || ctx.Err() != nil { // else it is still pending
+						record(i, value, err)
+					}
+					return nil
+				})
 			}
-			value, err := resolve(ctx, t)
-			states[i].record(value, unanswered(ctx, err), wallClock(), needed[t])
 			return nil // one failure does not end the others: the table needs all
 		})
 	}
 	_ = fetching.Wait()
+	_ = waiting.Wait()
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil, fmt.Errorf("resolve references: %w", context.Cause(ctx))
 	}
-
 	snapshot := &Snapshot{make(map[manifest.Target]State, len(targets))}
 	for i, t := range targets {
 		snapshot.states[t] = states[i]
@@ -87,14 +104,30 @@ func distinct(m *manifest.Manifest) (targets []manifest.Target, needed map[manif
 
 func optional(r *manifest.Reference) bool { return r.Optional || r.Default != nil }
 
+// forgiven reports whether r may fail with err.
+func forgiven(r *manifest.Reference, inOperand bool, err error) bool {
+	return inOperand || IsAbsent(err) && optional(r)
+}
+
+// fails reports whether a reference of m to t may not fail with err.
+func fails(m *manifest.Manifest, t manifest.Target, err error) bool {
+	for _, e := range m.Values() {
+		for r, inOperand := range e.Value.References() {
+			if r.Target == t && !forgiven(r, inOperand, err) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Failures returns every reference of m that has no value and may not be without.
 func (s *Snapshot) Failures(m *manifest.Manifest) (failures []Failure) {
 	for _, e := range m.Values() {
 		seen := make(map[string]bool)
 		for r, inOperand := range e.Value.References() {
 			err := s.Err(r.Target)
-			forgiven := inOperand || IsAbsent(err) && optional(r)
-			if err == nil || forgiven || seen[r.String()] {
+			if err == nil || forgiven(r, inOperand, err) || seen[r.String()] {
 				continue
 			}
 			seen[r.String()] = true

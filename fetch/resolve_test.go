@@ -252,6 +252,79 @@ func TestWhoIsWaitedFor(t *testing.T) {
 	}
 }
 
+// someAsked is a source where the values called "ask…" take a person who never answers, and
+// those called "no…" one who rejects after a minute; "slow…" come after a second, "away…"
+// are unreachable and "gone…" missing.
+func someAsked(ctx context.Context, t manifest.Target) (secret.Value, error) {
+	is := func(prefix string) bool { return strings.HasPrefix(t.ID(), prefix) }
+	switch {
+	case is("ask"):
+		<-ctx.Done()
+		return secret.Value{}, ctx.Err()
+	case is("no"):
+		time.Sleep(time.Minute)
+		return secret.Value{}, fetch.ErrRejected
+	case is("slow"):
+		time.Sleep(time.Second)
+	case is("away"):
+		return secret.Value{}, fetch.ErrUnreachable
+	case is("gone"):
+		return secret.Value{}, fetch.ErrMissing
+	}
+	return byID(ctx, t)
+}
+
+type peopleSource struct{ source }
+
+func (s peopleSource) TryResolve(ctx context.Context, t manifest.Target) (secret.Value, error) {
+	if strings.HasPrefix(t.ID(), "ask") || strings.HasPrefix(t.ID(), "no") {
+		return secret.Value{}, &fetch.PendingError{From: "alice"}
+	}
+	return s.Resolve(ctx, t)
+}
+
+// When something is missing that no person provides, persons are not waited for, and all
+// that is missing is reported at once.
+func TestNobodyIsWaitedForInVain(t *testing.T) {
+	for name, of := range map[string]struct {
+		m     *manifest.Manifest
+		after time.Duration // when it fails; an hour is the deadline
+		rows  []string      // of which there is an error
+	}{
+		"missing":            {file(manifest.Expr{ref("ask"), ref("gone"), ref("slow"), ref("gone too")}), time.Second, []string{"ask", "gone", "gone too"}},
+		"unreachable":        {file(manifest.Expr{ref("ask"), optional("away")}), 0, []string{"ask", "away"}},
+		"rejected":           {file(manifest.Expr{ref("ask"), ref("no")}), time.Minute, []string{"ask", "no"}},
+		"optional":           {file(manifest.Expr{ref("ask"), optional("gone")}), time.Hour, []string{"ask"}},
+		"perhaps not needed": {file(manifest.Expr{ref("ask"), variable("X", "-", ref("gone"))}), time.Hour, []string{"ask"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				start := time.Now()
+				snapshot, err := fetch.Resolve(ctx, of.m, mux(peopleSource{someAsked}))
+				table, ok := errors.AsType[*fetch.Error](err)
+				if d := time.Since(start); !ok || d != of.after {
+					t.Fatalf("after %v, want %v: %v", d, of.after, err)
+				}
+				var rows []string
+				for _, f := range table.Failures {
+					rows = append(rows, strings.TrimPrefix(f.Reference, "room:secret/"))
+				}
+				for i, want := range of.rows {
+					if len(rows) != len(of.rows) || !strings.HasPrefix(strings.ReplaceAll(rows[i], "%20", " "), want) {
+						t.Errorf("got %q, want %q", rows, of.rows)
+						break
+					}
+				}
+				if pending := snapshot.State(target("ask")).Status() == fetch.Pending; pending != (of.after < time.Hour) {
+					t.Errorf("pending: %v", pending)
+				}
+			})
+		})
+	}
+}
+
 // golden compares text with the file named after the test.
 func golden(t *testing.T, text string) {
 	t.Helper()

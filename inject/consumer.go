@@ -114,16 +114,21 @@ func (r *recent) with(secrets []render.Variable) []mask.Secret {
 
 // Apply has the supervisor apply rev. The first one starts it.
 func (c *Consumer) Apply(ctx context.Context, rev *runner.Revision, change runner.Change) error {
-	u := Update{Command: c.Command, Hooks: change.Hooks}
+	u := Update{Command: c.Command, Hooks: hooks(change.Hooks)}
 	u.Command.Env = append(rev.Environ(), c.Command.Env...)
 	u.Command.ExtraFiles = rev.ExtraFiles
 	if c.Mask {
 		u.Command.masker = &c.masker
 	}
-	if !c.started {
+	switch {
+	case c.idle():
+		if !c.started {
+			c.Start()
+		}
+	case !c.started:
 		return c.start(u.Command)
 	}
-	if change.Restart {
+	if change.Restart && !c.idle() {
 		u.Action = ActionRestart
 	}
 	for _, name := range change.Signals {
@@ -144,6 +149,13 @@ func (c *Consumer) Apply(ctx context.Context, rev *runner.Revision, change runne
 func (c *Consumer) Suspend(ctx context.Context, _ error) error {
 	return c.update(ctx, Update{Command: c.applied, Action: ActionStop})
 }
+
+// Start starts a Consumer without a command before the first revision is there: it takes
+// the signals from then on.
+func (c *Consumer) Start() { _ = c.start(c.Command) }
+
+// idle reports whether there is no command.
+func (c *Consumer) idle() bool { return len(c.Command.Args) == 0 }
 
 // start starts the supervisor and waits until the command runs.
 func (c *Consumer) start(command Command) error {
@@ -229,6 +241,9 @@ func (c *Consumer) Stop(cause error) (int, error) {
 func (c *Consumer) Report(s *runner.Status) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.idle() {
+		return
+	}
 	s.Command = filepath.Base(c.Command.Args[0])
 	s.Restarts, s.Crashes = c.restarts, c.crashes
 	switch {

@@ -99,7 +99,7 @@ func TestConsumer(t *testing.T) {
 	c.apply("1", restart, nil)
 	c.expect("start 1")
 	c.apply("2", runner.Change{}, nil) // for the next start
-	c.apply("2", runner.Change{Signals: []string{"USR1"}, Hooks: [][]string{{"/bin/sh", "-c", ":"}}}, nil)
+	c.apply("2", runner.Change{Signals: []string{"USR1"}, Hooks: []manifest.OnChange{{Kind: manifest.ChangeCommand, Command: []string{"/bin/sh", "-c", ":"}}}}, nil)
 	c.expect("usr1 1")
 	if err := c.Apply(t.Context(), revision("3"), runner.Change{Signals: []string{"NONE"}}); err == nil {
 		t.Error("a signal that does not exist was sent")
@@ -117,7 +117,7 @@ func TestConsumer(t *testing.T) {
 	c.expect("start 3")
 
 	// A hook that fails is run again with what was applied, also while it is suspended.
-	c.apply("3", runner.Change{Hooks: [][]string{{"/bin/sh", "-c", "echo hook $N; exit 1"}}}, nil)
+	c.apply("3", runner.Change{Hooks: []manifest.OnChange{{Kind: manifest.ChangeCommand, Command: []string{"/bin/sh", "-c", "echo hook $N; exit 1"}}}}, nil)
 	c.expect("hook 3")
 	if err := c.Suspend(t.Context(), errors.New("revoked")); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package inject
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -12,16 +13,16 @@ import (
 
 // A hook is a command of an Update that has not succeeded yet.
 type hook struct {
-	args    []string
+	Hook
 	backoff retry.Backoff
 	waits   bool // for its next try
 }
 
 // addHooks queues hooks, instead of those with the same arguments.
-func (l *loop) addHooks(hooks [][]string) {
-	for _, args := range hooks {
-		l.hooks = slices.DeleteFunc(l.hooks, func(h *hook) bool { return slices.Equal(h.args, args) })
-		l.hooks = append(l.hooks, &hook{args: args, backoff: newBackoff()})
+func (l *loop) addHooks(hooks []Hook) {
+	for _, added := range hooks {
+		l.hooks = slices.DeleteFunc(l.hooks, func(h *hook) bool { return slices.Equal(h.Args, added.Args) })
+		l.hooks = append(l.hooks, &hook{Hook: added, backoff: newBackoff()})
 	}
 	l.nextHook()
 }
@@ -38,8 +39,18 @@ func (l *loop) nextHook() {
 
 // runHook runs h with the environment, user and files of the current command.
 func (l *loop) runHook(h *hook) {
+	timeout := cmp.Or(l.hookTimeout, time.Minute)
+	if h.Call != nil {
+		var err error
+		l.async(func() {
+			ctx, cancel := context.WithTimeout(l.ctx, timeout)
+			defer cancel()
+			err = h.Call(ctx)
+		}, func() { l.hookEnded(h, err) })
+		return
+	}
 	c := l.command
-	c.Args = h.args
+	c.Args = h.Args
 	c.Stderr = cmp.Or(c.Stderr, os.Stderr)
 	c.Stdout = c.Stderr
 	var masked output
@@ -52,7 +63,7 @@ func (l *loop) runHook(h *hook) {
 		c.Stdout, c.Stderr = w, w
 		masked.start()
 	}
-	l.do(c, cmp.Or(l.hookTimeout, time.Minute), func(err error) {
+	l.do(c, timeout, func(err error) {
 		if c.masker != nil {
 			l.async(func() { masked.finish(l.ctx); masked.close() }, func() {})
 		}
@@ -74,7 +85,7 @@ func (l *loop) hookEnded(h *hook, err error) {
 			l.nextHook()
 		})
 		l.hooks = append(l.hooks, h)
-		l.observe(Event{Kind: EventHookFailed, Hook: h.args, Err: err, Wait: wait, Failures: h.backoff.Failures()})
+		l.observe(Event{Kind: EventHookFailed, Hook: h.Args, Err: err, Wait: wait, Failures: h.backoff.Failures()})
 	}
 	l.nextHook()
 }

@@ -85,11 +85,13 @@ func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
 	defer l.cancel(nil)
 	defer close(l.closed)
 
-	first, err := l.start(c)
-	if err != nil {
+	if len(c.Args) == 0 {
+		l.observe(Event{Kind: EventStarted})
+	} else if first, err := l.start(c); err != nil {
 		return exitCode(err), err
+	} else {
+		l.promote(first)
 	}
-	l.promote(first)
 	cancelled := ctx.Done()
 	for !l.ending || len(l.instances)+len(l.auxProcesses) > 0 {
 		if l.ending {
@@ -120,7 +122,12 @@ func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
 	return l.code, l.err
 }
 
-func runError(c Command, err error) error { return fmt.Errorf("run %q: %w", c.Args[0], err) }
+func runError(c Command, err error) error {
+	if len(c.Args) == 0 {
+		return err
+	}
+	return fmt.Errorf("run %q: %w", c.Args[0], err)
+}
 
 // async runs work in a goroutine, and then has the loop call then.
 func (l *loop) async(work, then func()) {

@@ -141,7 +141,7 @@ func supervisor() int {
 				}
 			}
 			applied := make(chan error, 1)
-			u := inject.Update{Command: c, Action: inject.ActionRestart, Hooks: [][]string{hook}, Applied: func(err error) { applied <- err }}
+			u := inject.Update{Command: c, Action: inject.ActionRestart, Hooks: commands(hook), Applied: func(err error) { applied <- err }}
 			u.Command.Env = append(slices.DeleteFunc(slices.Clone(c.Env), func(e string) bool { return strings.HasPrefix(e, "N=") }), "N="+strconv.Itoa(n))
 			select {
 			case updates <- u:
@@ -384,4 +384,12 @@ type limited struct{ file *os.File }
 func (l limited) Read(p []byte) (int, error) {
 	_ = l.file.SetReadDeadline(time.Now().Add(limit))
 	return l.file.Read(p)
+}
+
+// commands returns hooks that are commands.
+func commands(all ...[]string) (hooks []inject.Hook) {
+	for _, args := range all {
+		hooks = append(hooks, inject.Hook{Args: args})
+	}
+	return hooks
 }

@@ -232,7 +232,7 @@ func TestSupervisorSchedules(t *testing.T) {
 		for i := range plan {
 			u := inject.Update{Command: command(), Action: inject.Action(random.IntN(3)), Applied: func(error) { outcomes.Add(1) }}
 			if random.IntN(3) == 0 {
-				u.Hooks = [][]string{{"/bin/sh", "-c", []string{"exit 0", "exit 1", "sleep 1000"}[random.IntN(3)]}}
+				u.Hooks = []inject.Hook{{Args: []string{"/bin/sh", "-c", []string{"exit 0", "exit 1", "sleep 1000"}[random.IntN(3)]}}}
 			}
 			if random.IntN(3) == 0 {
 				u.Signals = []syscall.Signal{unix.SIGUSR1}

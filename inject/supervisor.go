@@ -70,18 +70,24 @@ type Update struct {
 	// Signals are sent to the process, with [ActionKeep].
 	Signals []syscall.Signal
 
-	// Hooks are commands to run, one after the other, when the update is applied: with
+	// Hooks are run one after the other, when the update is applied: commands with
 	// the environment, user and directory of the Command that was applied last, without
 	// input, and with roomenv's stderr for their output. A hook that fails, or is
 	// killed after a minute, is run again with backoff until it succeeds or another
 	// Update has the same hook. It delays nothing else. When it exits, its process
 	// group is killed; when Run ends, all hooks are.
-	Hooks [][]string
+	Hooks []Hook
 
 	// Applied is called once, by the goroutine of Run, for which it must not wait:
 	// with nil when the update is in effect, with [ErrDropped], or with the reason why
 	// the old process stays. It may be nil.
 	Applied func(error)
+}
+
+// A Hook is a command, or a function.
+type Hook struct {
+	Args []string                        // the command; of a function, what names it
+	Call func(ctx context.Context) error // nil runs the command
 }
 
 // An Action is what to do with the running process.
@@ -137,13 +143,13 @@ func (u *Update) applied(err error) {
 // which may be [SignalError]. The code is that of the error: 127, 126, 128 + the
 // signal, or 125.
 //
+// Without Args there is no process: Run runs hooks alone, until ctx or one of those
+// signals ends it.
+//
 // Run writes nothing. Of the processes that roomenv has started, only those that
 // Run has may end while it reaps orphans, which it does as PID 1 and as a
 // subreaper.
 func (s *Supervisor) Run(ctx context.Context, c Command, updates <-chan Update) (int, error) {
-	if len(c.Args) == 0 {
-		return 125, errNoCommand
-	}
 	l := &loop{Supervisor: *s, signals: c.Signals, command: c, backoff: newBackoff()}
 	if l.signals == nil {
 		ctx, l.signals = NotifySignals(ctx)

@@ -303,7 +303,7 @@ func TestNoTryAfterUpdate(t *testing.T) {
 
 	x = crash()
 	x.base.Stderr = x.base.Stdout
-	outcome(t, x.send(3, inject.Update{Action: inject.ActionStop, Hooks: [][]string{{"/bin/sh", "-c", "sleep 0.6; echo hook"}}}), nil)
+	outcome(t, x.send(3, inject.Update{Action: inject.ActionStop, Hooks: commands([]string{"/bin/sh", "-c", "sleep 0.6; echo hook"})}), nil)
 	x.expect("hook")
 }
 
@@ -442,23 +442,23 @@ func TestHooks(t *testing.T) {
 	x.expect("start 1")
 	x.base.Stderr = x.base.Stdout // where hooks write, too
 	first, second := []string{"/bin/sh", "-c", "read x; echo first $N $?"}, []string{"/bin/sh", "-c", "echo second $N; trap '' HUP"}
-	outcome(t, x.send(2, inject.Update{Hooks: [][]string{first, second}}), nil)
+	outcome(t, x.send(2, inject.Update{Hooks: commands(first, second)}), nil)
 	x.expect("first 2 1", "second 2")
 
 	// The failing one does not hold up the other, nor a restart, nor signals.
 	failing := []string{"/bin/sh", "-c", "echo fails $N; [ $N = 5 ]"}
-	outcome(t, x.send(3, inject.Update{Hooks: [][]string{failing, second}}), nil)
+	outcome(t, x.send(3, inject.Update{Hooks: commands(failing, second)}), nil)
 	x.expect("fails 3", "second 3")
 	if e := x.event(inject.EventHookFailed); !within(e.Wait, 100*time.Millisecond) || e.Failures != 1 || !slices.Equal(e.Hook, failing) || e.Err == nil {
 		t.Errorf("got %+v", e)
 	}
 	x.expect("fails 3")
 	x.event(inject.EventHookFailed)
-	outcome(t, x.send(5, inject.Update{Hooks: [][]string{failing}}), nil)
+	outcome(t, x.send(5, inject.Update{Hooks: commands(failing)}), nil)
 	x.expect("fails 5")
 
 	// It is run again with what is run by then.
-	outcome(t, x.send(6, inject.Update{Hooks: [][]string{failing}}), nil)
+	outcome(t, x.send(6, inject.Update{Hooks: commands(failing)}), nil)
 	x.expect("fails 6")
 	x.event(inject.EventHookFailed)
 	outcome(t, x.send(5, inject.Update{}), nil)
@@ -466,7 +466,7 @@ func TestHooks(t *testing.T) {
 	}
 
 	// A hook that hangs is killed at the end, and all that it has started.
-	outcome(t, x.send(6, inject.Update{Hooks: [][]string{{"/bin/sh", "-c", "trap '' TERM; (sleep 1000; :) & echo hangs; wait"}}, Signals: []syscall.Signal{unix.SIGUSR1}}), nil)
+	outcome(t, x.send(6, inject.Update{Hooks: commands([]string{"/bin/sh", "-c", "trap '' TERM; (sleep 1000; :) & echo hangs; wait"}), Signals: []syscall.Signal{unix.SIGUSR1}}), nil)
 	x.both("hangs", "usr1 1")
 	x.say("exit")
 	x.end("", 1)
@@ -477,7 +477,7 @@ func TestHookHangs(t *testing.T) {
 	x := supervise(t, inject.Supervisor{}.Hurried(), serve)
 	x.expect("start 1")
 	hook := []string{"/bin/sh", "-c", "sleep 1000"}
-	outcome(t, x.send(2, inject.Update{Hooks: [][]string{hook}}), nil)
+	outcome(t, x.send(2, inject.Update{Hooks: commands(hook)}), nil)
 	for n := range 2 {
 		if e := x.event(inject.EventHookFailed); e.Failures != n+1 || !strings.Contains(e.Err.Error(), "killed after") {
 			t.Errorf("got %+v", e)
@@ -497,7 +497,7 @@ func (x *supervised) line() string {
 func TestHookIsMasked(t *testing.T) {
 	x := supervise(t, inject.Supervisor{}, serve)
 	x.expect("start 1")
-	u := inject.Update{Command: x.command(2), Hooks: [][]string{{"/bin/sh", "-c", "echo " + canary}}}
+	u := inject.Update{Command: x.command(2), Hooks: commands([]string{"/bin/sh", "-c", "echo " + canary})}
 	u.Command.Stderr = x.base.Stdout
 	inject.SetMasker(&u.Command, masker())
 	x.send(2, u)
@@ -678,8 +678,8 @@ func TestUpdatesAddUp(t *testing.T) {
 	x.expect("start 1")
 	second := x.restart(2)
 	x.expect("start 2")
-	third := x.send(3, inject.Update{Signals: []syscall.Signal{unix.SIGUSR1}, Hooks: [][]string{{"/bin/echo", "one"}}})
-	fourth := x.send(4, inject.Update{Signals: []syscall.Signal{unix.SIGUSR2}, Hooks: [][]string{{"/bin/echo", "two"}}})
+	third := x.send(3, inject.Update{Signals: []syscall.Signal{unix.SIGUSR1}, Hooks: commands([]string{"/bin/echo", "one"})})
+	fourth := x.send(4, inject.Update{Signals: []syscall.Signal{unix.SIGUSR2}, Hooks: commands([]string{"/bin/echo", "two"})})
 	outcome(t, third, inject.ErrDropped)
 	write(t, flag, "", 0o600)
 	outcome(t, second, nil)

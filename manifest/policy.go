@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"cmp"
+	"net/url"
 	"reflect"
 	"time"
 )
@@ -49,6 +50,8 @@ type OnChange struct {
 	Kind    ChangeKind
 	Signal  string   // of [ChangeSignal], as in the manifest
 	Command []string // of [ChangeCommand]: name and arguments
+	HTTP    string   // of [ChangeHTTP]: a URL
+	Touch   string   // of [ChangeTouch]: a path
 }
 
 // A ChangeKind is one of the ways of [OnChange].
@@ -59,6 +62,8 @@ const (
 	ChangeRestart ChangeKind = "restart"
 	ChangeSignal  ChangeKind = "signal"
 	ChangeCommand ChangeKind = "command" // a hook runs
+	ChangeHTTP    ChangeKind = "http"    // a hook sends a POST request
+	ChangeTouch   ChangeKind = "touch"   // a hook creates a file or sets its time
 	ChangeNone    ChangeKind = "none"
 )
 
@@ -115,20 +120,27 @@ var (
 		return &d
 	}}
 
-	change = kind[*OnChange]{"`restart`, `none`, `{signal: …}` or `{command: […]}`", `{"$ref": "#/$defs/change"}`, func(s *source, f field) *OnChange {
+	change = kind[*OnChange]{"`restart`, `none`, `{signal: …}`, `{command: […]}`, `{http: URL}` or `{touch: PATH}`", `{"$ref": "#/$defs/change"}`, func(s *source, f field) *OnChange {
 		if f.value.kind != mapNode {
 			return &OnChange{Kind: oneOf(ChangeRestart, ChangeNone).read(s, f)}
 		}
 		var c OnChange
 		if changeForms.readMapping(s, f, "", &c) && len(f.value.fields) != 1 {
-			s.fail(f.off, "on_change must have exactly one key: signal or command", "")
+			s.fail(f.off, "on_change must have exactly one key: signal, command, http or touch", "")
 		}
 		return &c
 	}}
 	changeForms = keys[OnChange]{
 		on("signal", matching("text", "a signal such as HUP, SIGUSR1 or \"10\"", `^[A-Za-z0-9+-]+$`), "Sends the signal to the command.", func(c *OnChange, signal string) { c.Kind, c.Signal = ChangeSignal, signal }),
 		on("command", command, "Runs this command, a hook, with the new environment.", func(c *OnChange, command []string) { c.Kind, c.Command = ChangeCommand, command }),
+		on("http", hookURL, "Sends a POST request without a body to this URL, again until the answer is 2xx.", func(c *OnChange, url string) { c.Kind, c.HTTP = ChangeHTTP, url }),
+		on("touch", plainText, "Creates this file or sets its modification time.", func(c *OnChange, path string) { c.Kind, c.Touch = ChangeTouch, path }),
 	}
+
+	hookURL = scalar("URL", "a URL such as http://127.0.0.1:8080/-/reload", `{"type": "string", "pattern": "^https?://[^/?#]+"}`, func(s string) (string, bool) {
+		u, err := url.Parse(s)
+		return s, err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+	})
 
 	argument = kind[string]{"text", `{"type": "string"}`, func(s *source, f field) string {
 		text, _ := s.textOf(f)

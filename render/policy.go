@@ -26,7 +26,8 @@ type Policy struct {
 // who may run code where it is read. [Policy].Allow allows it for a variable.
 var ErrLoadsCode = errors.New("room values are not allowed in code-loading variables")
 
-// check refuses fetched values in code-loading variables.
+// check refuses fetched values in code-loading variables, of the command and of a shell
+// that reads a file.
 func (p Policy) check(m *manifest.Manifest) error {
 	entries := byName(m)
 	if len(m.Files) > 0 {
@@ -35,8 +36,14 @@ func (p Policy) check(m *manifest.Manifest) error {
 			entries[name] = manifest.Entry{Value: manifest.Expr{{File: "."}}}
 		}
 	}
+	variables := m.Entries
+	for _, f := range m.Files {
+		if f.Format == manifest.FormatDotenv || f.Format == manifest.FormatShell {
+			variables = slices.Concat(variables, f.Entries)
+		}
+	}
 	var errs []error
-	for _, e := range m.Entries {
+	for _, e := range variables {
 		if loadsCode(e.Name) && !slices.Contains(p.Allow, e.Name) && fetched(entries, e.Value, map[string]bool{e.Name: true}) {
 			errs = append(errs, fmt.Errorf("set %s (%s): %w", e.Name, e.Pos, ErrLoadsCode))
 		}
@@ -77,26 +84,46 @@ func fetched(entries map[string]manifest.Entry, t manifest.Expr, seen map[string
 }
 
 // loadsCode reports whether a variable decides which code a common program runs:
-// by the loader (ld.so(8), dyld(1)), a shell, an interpreter, git, or whatever
-// starts a helper program that the environment names.
+// by the loader (ld.so(8), dyld(1)), a shell, an interpreter, a compiler, git, or whatever
+// starts a helper program that the environment or a configuration file names. Variables
+// come in families: PREFIX* and *SUFFIX.
 func loadsCode(name string) bool {
-	return strings.HasPrefix(name, "LD_") || strings.HasPrefix(name, "DYLD_") || strings.HasPrefix(name, "BASH_FUNC_") ||
-		slices.Contains(codeLoading, name)
+	has := func(has func(name, affix string) bool, name string, affixes []string) bool {
+		return slices.ContainsFunc(affixes, func(affix string) bool { return has(name, affix) })
+	}
+	return slices.Contains(codeLoading, name) || has(strings.HasSuffix, name, codeLoadingSuffixes) ||
+		has(strings.HasPrefix, name, codeLoadingPrefixes) && !has(strings.HasSuffix, strings.ToUpper(name), credentials) ||
+		strings.HasSuffix(name, "FLAGS") && !strings.HasSuffix(name, "_FLAGS") // MAKEFLAGS, but not FEATURE_FLAGS
 }
 
-var codeLoading = strings.Fields(`
-	PATH GCONV_PATH GLIBC_TUNABLES
-	IFS ENV BASH_ENV SHELLOPTS BASHOPTS PS4 PROMPT_COMMAND ZDOTDIR SHELL
-	NODE_OPTIONS NODE_PATH
-	PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONBREAKPOINT PYTHONWARNINGS
-	PERL5LIB PERLLIB PERL5OPT PERL5DB
-	RUBYLIB RUBYOPT
-	JAVA_TOOL_OPTIONS JDK_JAVA_OPTIONS _JAVA_OPTIONS CLASSPATH
-	LUA_PATH LUA_CPATH LUA_INIT
-	PHPRC PHP_INI_SCAN_DIR
-	DOTNET_STARTUP_HOOKS CORECLR_PROFILER CORECLR_PROFILER_PATH
-	GIT_EXEC_PATH GIT_SSH GIT_SSH_COMMAND GIT_ASKPASS GIT_EDITOR GIT_PAGER GIT_EXTERNAL_DIFF
-	GIT_CONFIG GIT_CONFIG_GLOBAL GIT_CONFIG_SYSTEM GIT_CONFIG_COUNT GIT_CONFIG_PARAMETERS GIT_PROXY_COMMAND
-	EDITOR VISUAL PAGER MANPAGER BROWSER LESSOPEN LESSCLOSE SSH_ASKPASS SUDO_ASKPASS
-	OPENSSL_CONF OPENSSL_ENGINES OPENSSL_MODULES
-`)
+var (
+	codeLoadingPrefixes = strings.Fields(`
+		LD_ DYLD_ BASH_FUNC_ GIT_ NPM_CONFIG_ npm_config_ PYTHON PERL RUBY LUA_ XDG_
+		CARGO_ CMAKE_ CORECLR_ DOTNET_ ERL_
+	`)
+	codeLoadingSuffixes = strings.Fields(`_OPTIONS _OPTS _HOME EDITOR PAGER BROWSER ASKPASS _RSH _WRAPPER`)
+
+	// Suffixes of what rooms are for: GIT_TOKEN and NPM_CONFIG__AUTH load no code.
+	credentials = strings.Fields(`_AUTH _AUTHTOKEN _EMAIL _KEY _NAME _PASSWORD _SECRET _TOKEN _USER _USERNAME`)
+
+	codeLoading = strings.Fields(`
+		PATH GCONV_PATH GLIBC_TUNABLES
+		HOME GNUPGHOME
+		IFS ENV BASH_ENV SHELLOPTS BASHOPTS BASH_LOADABLES_PATH PS0 PS1 PS2 PS4 PROMPT_COMMAND ZDOTDIR FPATH SHELL
+		NODE_PATH NODE_REPL_EXTERNAL_MODULE
+		CLASSPATH GOENV GOROOT GOPATH GOTOOLCHAIN
+		PHPRC PHP_INI_SCAN_DIR
+		R_PROFILE R_PROFILE_USER R_ENVIRON R_ENVIRON_USER R_LIBS R_LIBS_USER
+		JULIA_LOAD_PATH JULIA_DEPOT_PATH TCLLIBPATH GUILE_LOAD_PATH AWKPATH AWKLIBPATH
+		BUNDLE_GEMFILE GEM_PATH COR_PROFILER COR_PROFILER_PATH
+		CC CXX CPP LD AR COMPILER_PATH GCC_EXEC_PREFIX RUSTC RUSTDOC NVCC_APPEND_FLAGS NVCC_PREPEND_FLAGS
+		MAKEFILES VISUAL LESS LESSOPEN LESSCLOSE LESSKEY LESSKEYIN LESSKEY_CONTENT MAILCAPS WGETRC
+		VIMINIT GVIMINIT EXINIT VIMRUNTIME EMACSLOADPATH PSQLRC JUPYTER_CONFIG_DIR IPYTHONDIR
+		KUBECONFIG AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE DOCKER_CONFIG TF_CLI_CONFIG_FILE
+		OPENSSL_CONF OPENSSL_ENGINES OPENSSL_MODULES KRB5_CONFIG
+		DBUS_SESSION_BUS_ADDRESS DBUS_SYSTEM_BUS_ADDRESS
+		GTK_MODULES GTK_PATH GIO_EXTRA_MODULES GDK_PIXBUF_MODULE_FILE QT_PLUGIN_PATH GST_PLUGIN_PATH
+		CUDA_INJECTION64_PATH NVTX_INJECTION64_PATH OMP_TOOL_LIBRARIES
+		VK_ICD_FILENAMES VK_DRIVER_FILES VK_LAYER_PATH LIBGL_DRIVERS_PATH OCL_ICD_VENDORS
+	`)
+)

@@ -62,6 +62,8 @@ func (e Env) Config() (Config, error) {
 	switch {
 	case err != nil:
 		return Config{}, err
+	case e.Room == "" && sign == nil:
+		return Config{}, fmt.Errorf("%w: neither MESHAGENT_ROOM nor MESHAGENT_TOKEN is set", ErrMissingRoom)
 	case e.Room == "":
 		return Config{}, fmt.Errorf("%w: a token is set but MESHAGENT_ROOM is not", ErrMissingRoom)
 	case sign == nil:

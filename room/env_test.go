@@ -120,7 +120,7 @@ func TestEnvFails(t *testing.T) {
 		is   error
 		text string
 	}{
-		"nothing":     {room.Env{}, room.ErrMissingRoom, ""},
+		"nothing":     {room.Env{}, room.ErrMissingRoom, "neither MESHAGENT_ROOM nor MESHAGENT_TOKEN is set"},
 		"no room":     {room.Env{Token: secret.New([]byte("canary"))}, room.ErrMissingRoom, "MESHAGENT_ROOM"},
 		"no token":    {room.Env{Room: "demo"}, room.ErrMissingToken, "MESHAGENT_TOKEN"},
 		"no file":     {room.Env{Room: "demo", TokenFile: filepath.Join(dir, "none")}, fs.ErrNotExist, filepath.Join(dir, "none")},

@@ -63,8 +63,9 @@ type Change struct {
 	Restart bool
 	// Signals are names of signals, as the manifest has them.
 	Signals []string
-	// Hooks are commands to run, one after the other.
-	Hooks [][]string
+	// Hooks are to be run one after the other: [manifest.ChangeCommand],
+	// [manifest.ChangeHTTP] and [manifest.ChangeTouch].
+	Hooks []manifest.OnChange
 }
 
 // newChange returns the change of names, with what m asks for, or with a restart.
@@ -79,8 +80,8 @@ func newChange(names render.Changes, m *manifest.Manifest, restart bool) Change 
 			c.Restart = true
 		case manifest.ChangeSignal:
 			c.Signals = append(c.Signals, action.Signal)
-		case manifest.ChangeCommand:
-			c.Hooks = append(c.Hooks, action.Command)
+		case manifest.ChangeCommand, manifest.ChangeHTTP, manifest.ChangeTouch:
+			c.Hooks = append(c.Hooks, action)
 		}
 	}
 	return c

@@ -45,6 +45,12 @@ var misbehaviour = map[string]http.HandlerFunc{
 		packet = binary.BigEndian.AppendUint32(packet, 1<<32-1)
 		_ = c.Write(r.Context(), websocket.MessageBinary, append(packet, "room_ready"...))
 	}),
+	"silent": upgraded(func(c *websocket.Conn, r *http.Request) {
+		ready(c, r)
+		for err := error(nil); err == nil; {
+			_, _, err = c.Read(r.Context())
+		}
+	}),
 	"closes": upgraded(func(c *websocket.Conn, r *http.Request) {
 		ready(c, r)
 		_, _, _ = c.Read(r.Context())

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/fetch/roomsource"
@@ -82,13 +84,25 @@ func (a *app) localDialer() (*roomDialer, error) {
 			Token: func(context.Context) (secret.Value, error) {
 				return local.Token(name, a.env.Name(), scope)
 			},
-			DialContext: local.DialContext,
-			Failover:    localroom.FailoverTimeout,
-			Logger:      a.log,
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := local.DialContext(ctx, network, address)
+				if err != nil {
+					err = localError{err}
+				}
+				return conn, err
+			},
+			Failover: localroom.FailoverTimeout,
+			Logger:   a.log,
 		}, nil
 	}
 	return &roomDialer{config, local.Close}, nil
 }
+
+// A localError is why there is no connection to the local room: nothing of it is a
+// matter of the network.
+type localError struct{ error }
+
+func (e localError) Unwrap() error { return e.error }
 
 // openRoom opens the local room. Any user who can read its directory is its admin. A
 // process that is stopped releases it first.
@@ -104,10 +118,11 @@ func (a *app) openRoom(options localroom.Options) (*localroom.Room, error) {
 		}
 	}
 	r, err := localroom.Open(dir, options)
-	if err == nil {
-		a.signals.OnSuspend(r.Suspend)
+	if err != nil {
+		return nil, localError{err}
 	}
-	return r, err
+	a.signals.OnSuspend(r.Suspend)
+	return r, nil
 }
 
 // verifyKey finds the keys that tokens for the local room may be signed with,
@@ -135,9 +150,25 @@ func (a *app) dataDir() (string, error) {
 	return filepath.Join(home, ".local", "share", "roomenv"), nil
 }
 
-// withSecrets runs do with the secrets of the room that the user chose.
-func (a *app) withSecrets(ctx context.Context, do func(*room.Secrets) error) error {
-	return a.withRoom(ctx, func(*room.Config) {}, func(c *room.Client) error { return do(c.Secrets()) })
+const (
+	// answerTimeout bounds how long a room may take for the answer of a command.
+	answerTimeout = 2 * time.Minute
+	// slowAnswer is how long it takes until stderr says what roomenv waits for.
+	slowAnswer = 3 * time.Second
+)
+
+// withSecrets runs do with the secrets of the room that the user chose, for no longer
+// than answerTimeout.
+func (a *app) withSecrets(ctx context.Context, do func(context.Context, *room.Secrets) error) error {
+	return a.withAnswer(ctx, func(ctx context.Context, c *room.Client) error { return do(ctx, c.Secrets()) })
+}
+
+// withAnswer is withSecrets for all of a room.
+func (a *app) withAnswer(ctx context.Context, do func(context.Context, *room.Client) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("no answer within %v", answerTimeout))
+	defer cancel()
+	defer time.AfterFunc(slowAnswer, func() { fmt.Fprintln(os.Stderr, "roomenv: waiting for the room to answer") }).Stop()
+	return a.withRoom(ctx, func(*room.Config) {}, func(c *room.Client) error { return do(ctx, c) })
 }
 
 // withRoom runs do in the room that the user chose.

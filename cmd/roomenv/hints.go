@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/internal/localroom"
@@ -26,24 +27,36 @@ var roomHints = []struct {
 	{fetch.ErrNoAnswer, "ask the participant to run `roomenv requests`, raise timeout=, or add ?default=VALUE or ?optional=true"},
 }
 
+// localHints are what to do about the local room.
+var localHints = []struct {
+	reason error
+	text   string
+}{
+	{localroom.ErrDamaged, "restore the store of the local room from a backup, or move it away to start with an empty room"},
+	{localroom.ErrWrongKey, "use the room.key file or the ROOMENV_ROOM_KEY that the store was created with"},
+	{syscall.EROFS, "set ROOMENV_DATA to a directory that is not on a read-only file system"},
+	{syscall.ENOSPC, "free space in the data directory, or set ROOMENV_DATA to a different one"},
+	{syscall.EDQUOT, "free space in the data directory: the quota is exceeded"},
+}
+
 // withHints adds what to do about an error of another package on the command line: for
 // each reason that references to a room have no value, for refused variables, for a
 // manifest that is not there, and for the local room.
 func withHints(err error) error {
 	if errors.Is(err, render.ErrLoadsCode) {
-		err = hint(err, "pass --allow NAME if everyone who can write the value may run code here")
+		err = hint(err, "pass --allow NAME, or list it under exec.allow, if everyone who can write the value may run code here")
 	}
 	if file, ok := errors.AsType[*manifest.Error](err); ok && errors.Is(file, fs.ErrNotExist) {
 		err = hint(err, "or name another file with -m")
 	}
-	if errors.Is(err, localroom.ErrDamaged) {
-		err = hint(err, "restore the store of the local room from a backup, or move it away to start with an empty room")
+	_, local := errors.AsType[localError](err)
+	for _, h := range localHints {
+		if _, system := h.reason.(syscall.Errno); errors.Is(err, h.reason) && (local || !system) {
+			err = hint(err, h.text)
+		}
 	}
 	if stopped, ok := errors.AsType[*localroom.StoppedError](err); ok {
 		err = hint(err, fmt.Sprintf("continue it with `fg` in its terminal or `kill -CONT %d`, or end it", stopped.PID))
-	}
-	if errors.Is(err, localroom.ErrWrongKey) {
-		err = hint(err, "use the room.key file or the ROOMENV_ROOM_KEY that the store was created with")
 	}
 	table, ok := errors.AsType[*fetch.Error](err)
 	if !ok {
@@ -51,7 +64,8 @@ func withHints(err error) error {
 	}
 	var reasons []error
 	for _, f := range table.Failures {
-		if strings.HasPrefix(f.Reference, manifest.SchemeRoom+":") {
+		_, local := errors.AsType[localError](f.Err)
+		if strings.HasPrefix(f.Reference, manifest.SchemeRoom+":") && !local {
 			reasons = append(reasons, f.Err)
 		}
 	}

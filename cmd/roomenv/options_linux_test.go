@@ -195,11 +195,12 @@ func (w *optionWorld) try(t *testing.T, name, mode string, o option) {
 	if name == "--user" && os.Geteuid() != 0 {
 		t.Skip("only root can be another user")
 	}
-	dir, memory := t.TempDir(), filepath.Join("/dev/shm", "roomenv-options-"+strings.NewReplacer(" ", "-", ".", "-").Replace(strings.Trim(name+"-"+mode, "-")))
-	t.Cleanup(func() { _ = os.RemoveAll(memory) })
-	if err := os.Mkdir(memory, 0o700); err != nil {
+	dir := t.TempDir()
+	memory, err := os.MkdirTemp("/dev/shm", "roomenv-options-")
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = os.RemoveAll(memory) })
 	base := map[string]string{
 		once: "KEY=room:secret/key\n", embedded: "KEY=room:secret/key\n", served: "KEY=room:secret/key\n", plain: "KEY=\n",
 		waiting: "KEY=room:secret/key\nLATER=room:request/nobody?url=x&type=text/plain&optional=true\n",

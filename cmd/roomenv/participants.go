@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"slices"
@@ -8,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/room"
 )
 
@@ -28,17 +28,17 @@ func newParticipants(a *app) *cobra.Command {
 listed twice.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withRoom(cmd.Context(), func(*room.Config) {}, func(c *room.Client) error {
-				if err := c.Messaging().Enable(cmd.Context()); err != nil {
+			return a.withAnswer(cmd.Context(), func(ctx context.Context, c *room.Client) error {
+				if err := c.Messaging().Enable(ctx); err != nil {
 					return fmt.Errorf("list participants: %w", err)
 				}
 				rows, all := [][]string{{"NAME", "ROLE", "ID"}}, []participant{}
 				for _, p := range c.Messaging().Participants() {
 					rows = append(rows, []string{p.Name(), p.Role, p.ID})
-					all = append(all, participant{text.Printable(p.ID, 0), text.Printable(p.Name(), 0), text.Printable(p.Role, 0)})
+					all = append(all, participant{p.ID, p.Name(), p.Role})
 				}
 				if asJSON {
-					return printJSON(cmd.OutOrStdout(), all)
+					return printJSON(cmd.OutOrStdout(), all, "  ")
 				}
 				return printTable(cmd.OutOrStdout(), rows)
 			})

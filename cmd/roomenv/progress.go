@@ -120,10 +120,13 @@ func (p *progress) draw() {
 
 // waitingFor names the approver, what roomenv waits for, and how long that may take.
 func waitingFor(p roomsource.RequestStatus) string {
-	verb := "answer"
-	if p.Stage == roomsource.WaitingToJoin {
+	from, verb := p.From, "answer"
+	switch p.Stage {
+	case roomsource.WaitingToJoin:
 		verb = "join the room"
+	case roomsource.WaitingForRoom:
+		from = "the room"
 	}
 	left := max(0, time.Until(p.Deadline)).Round(time.Second)
-	return fmt.Sprintf("waiting for %s to %s, %s left: %s", text.Printable(p.From, 0), verb, left, text.Printable(p.Target.String(), 0))
+	return fmt.Sprintf("waiting for %s to %s, %s left: %s", text.Printable(from, 0), verb, left, text.Printable(p.Target.String(), 0))
 }

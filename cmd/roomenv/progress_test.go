@@ -27,12 +27,14 @@ func TestProgressInLines(t *testing.T) {
 		p.observe(news("alice", roomsource.WaitingToJoin))
 		p.observe(news("alice", roomsource.WaitingForAnswer))
 		p.observe(news("alice\x1b[2J", roomsource.WaitingForAnswer))
+		p.observe(news("", roomsource.WaitingForRoom))
 		p.observe(news("alice", roomsource.Done))
 		p.close()
 		p.observe(news("bob", roomsource.WaitingToJoin))
 		want := "roomenv: waiting for alice to join the room, 5m0s left: room:request/alice?url=https%3A%2F%2Fstripe.com\n" +
 			"roomenv: waiting for alice to answer, 5m0s left: room:request/alice?url=https%3A%2F%2Fstripe.com\n" +
-			"roomenv: waiting for alice\\x1b[2J to answer, 5m0s left: room:request/alice%1B%5B2J?url=https%3A%2F%2Fstripe.com\n"
+			"roomenv: waiting for alice\\x1b[2J to answer, 5m0s left: room:request/alice%1B%5B2J?url=https%3A%2F%2Fstripe.com\n" +
+			"roomenv: waiting for the room to answer, 5m0s left: room:request/?url=https%3A%2F%2Fstripe.com\n"
 		if out.String() != want {
 			t.Errorf("it says\n%s\nwant\n%s", out.String(), want)
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -165,10 +164,9 @@ func (o *requests) view(ctx context.Context, a *app, stdout io.Writer, inbox *ap
 	case o.web:
 		return o.serve(ctx, stdout, approvalweb.Config{Inbox: inbox, Identity: us.Name, Room: us.RoomName, Logger: a.log})
 	case o.asJSON:
-		encoder := json.NewEncoder(stdout)
 		return follow(ctx, inbox, func(r approval.Request) error {
 			r.Expires = r.Expires.UTC()
-			return o.printed(encoder.Encode(r))
+			return o.printed(printJSON(stdout, r, ""))
 		})
 	}
 	fmt.Fprintf(os.Stderr, "roomenv: waiting for requests to %s in the room %s\n", text.Printable(us.Name, 0), text.Printable(us.RoomName, 0))

@@ -32,12 +32,12 @@ The value for a request of the type git is {"username": …, "password": …}.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, ctx := args[0], cmd.Context()
-			var answer func(*room.Secrets) error
+			var answer func(context.Context, *room.Secrets) error
 			switch {
 			case cmd.Flags().Changed("reject"):
-				answer = func(s *room.Secrets) error { return rejectEither(ctx, s, id, reason) }
+				answer = func(ctx context.Context, s *room.Secrets) error { return rejectEither(ctx, s, id, reason) }
 			case cmd.Flags().Changed("code"):
-				answer = func(s *room.Secrets) error {
+				answer = func(ctx context.Context, s *room.Secrets) error {
 					return s.ProvideAuthorization(ctx, id, secret.New([]byte(code)))
 				}
 			default:
@@ -45,10 +45,10 @@ The value for a request of the type git is {"username": …, "password": …}.`,
 				if err != nil {
 					return err
 				}
-				answer = func(s *room.Secrets) error { return s.Provide(ctx, id, value) }
+				answer = func(ctx context.Context, s *room.Secrets) error { return s.Provide(ctx, id, value) }
 			}
-			return a.withSecrets(ctx, func(s *room.Secrets) error {
-				switch err := answer(s); {
+			return a.withSecrets(ctx, func(ctx context.Context, s *room.Secrets) error {
+				switch err := answer(ctx, s); {
 				case errors.Is(err, room.ErrNotFound):
 					return exitError{exitAbsent, hint(fmt.Errorf("answer request %q: request not found or already closed", id),
 						"check that it is a request to this identity, and of the kind of the answer")}

@@ -21,6 +21,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/roomenv/roomenv/inject"
 	"github.com/roomenv/roomenv/internal/hosted"
 	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/secret"
@@ -201,13 +202,13 @@ func awaitStatus(ts *testscript.TestScript, neg bool, args []string) {
 
 // storm is a program that sets a secret to one value right after the other.
 func storm() {
-	var a app
+	a := app{signals: new(inject.Signals)}
 	if err := a.init(newSecret(&a)); err != nil {
 		panic(err)
 	}
-	err := a.withSecrets(context.Background(), func(s *room.Secrets) error {
+	err := a.withSecrets(context.Background(), func(ctx context.Context, s *room.Secrets) error {
 		for _, value := range os.Args[2:] {
-			if err := s.Set(context.Background(), room.NewSecret{ID: os.Args[1], Value: secret.New([]byte(value))}); err != nil {
+			if err := s.Set(ctx, room.NewSecret{ID: os.Args[1], Value: secret.New([]byte(value))}); err != nil {
 				return err
 			}
 		}

@@ -35,10 +35,10 @@ func newSecretList(a *app) *cobra.Command {
 		Short: "List the secrets of this identity, without their values",
 		Long: `List the secrets of this identity and, in a room that lists them, those that other
 participants delegated to it, without their values.`,
-		Args:  cobra.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withSecrets(cmd.Context(), func(s *room.Secrets) error {
-				list, err := s.List(cmd.Context())
+			return a.withSecrets(cmd.Context(), func(ctx context.Context, s *room.Secrets) error {
+				list, err := s.List(ctx)
 				if err != nil {
 					return fmt.Errorf("list secrets: %w", err)
 				}
@@ -55,7 +55,7 @@ participants delegated to it, without their values.`,
 					all[i] = secret{s.ID, s.Type, s.Name, nullable(s.DelegatedTo), nullable(s.DelegatedBy)}
 				}
 				if asJSON {
-					return printJSON(cmd.OutOrStdout(), all)
+					return printJSON(cmd.OutOrStdout(), all, "  ")
 				}
 				return printTable(cmd.OutOrStdout(), rows)
 			})
@@ -69,7 +69,7 @@ participants delegated to it, without their values.`,
 func (a *app) oneSecret(cmd *cobra.Command, delegatedTo *string, do func(ctx context.Context, s *room.Secrets, id string) error) *cobra.Command {
 	cmd.Args = exactlyOneID
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.withSecrets(cmd.Context(), func(s *room.Secrets) error { return do(cmd.Context(), s, args[0]) })
+		return a.withSecrets(cmd.Context(), func(ctx context.Context, s *room.Secrets) error { return do(ctx, s, args[0]) })
 	}
 	cmd.Flags().StringVar(delegatedTo, "delegated-to", "", "`participant` that the secret is delegated to")
 	return cmd
@@ -122,8 +122,8 @@ read it from stdin.`,
 				return err
 			}
 			s.ID = args[0]
-			return a.withSecrets(cmd.Context(), func(secrets *room.Secrets) error {
-				return secretError("set", s.ID, secrets.Set(cmd.Context(), s))
+			return a.withSecrets(cmd.Context(), func(ctx context.Context, secrets *room.Secrets) error {
+				return secretError("set", s.ID, secrets.Set(ctx, s))
 			})
 		},
 	}

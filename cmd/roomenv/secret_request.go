@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -51,8 +52,8 @@ func newSecretDeleteRequested(a *app) *cobra.Command {
 asks again. A secret that does not exist is not an error.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withSecrets(cmd.Context(), func(s *room.Secrets) error {
-				if err := s.DeleteRequested(cmd.Context(), url, typ, delegatedTo); err != nil {
+			return a.withSecrets(cmd.Context(), func(ctx context.Context, s *room.Secrets) error {
+				if err := s.DeleteRequested(ctx, url, typ, delegatedTo); err != nil {
 					return fmt.Errorf("delete the secret for %q: %w", url, err)
 				}
 				return nil

@@ -61,7 +61,7 @@ The exit code is 1 when no roomenv exec process is running.`,
 				}
 			}
 			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), all)
+				err = printJSON(cmd.OutOrStdout(), all, "  ")
 			} else {
 				err = printStatus(cmd.OutOrStdout(), all, time.Now())
 			}

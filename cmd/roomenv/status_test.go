@@ -60,7 +60,7 @@ func TestPrintStatus(t *testing.T) {
 	}
 	golden(t, "testdata/status.golden", got.Bytes())
 	got.Reset()
-	if err := printJSON(&got, all); err != nil {
+	if err := printJSON(&got, all, "  "); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "testdata/status.json.golden", got.Bytes())

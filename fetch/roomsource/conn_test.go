@@ -3,6 +3,9 @@ package roomsource_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +16,7 @@ import (
 	"github.com/roomenv/roomenv/fetch/roomsource"
 	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/internal/wire"
+	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/room"
 )
 
@@ -166,6 +170,73 @@ func TestDisconnected(t *testing.T) {
 		time.Sleep(time.Minute)
 		resolve()
 		want("ended, and refused", start, room.ErrUnreachable)
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A room that is joined and never answers is reported once, and has a minute for an
+// answer of its own.
+func TestRoomThatNeverAnswers(t *testing.T) {
+	for name, resolve := range map[string]func(context.Context, *roomsource.Source, string) error{
+		"secret": func(ctx context.Context, s *roomsource.Source, id string) error {
+			_, err := s.Resolve(ctx, target(id))
+			return err
+		},
+		"token": func(ctx context.Context, s *roomsource.Source, id string) error {
+			_, err := s.Resolve(ctx, manifest.OAuthClient{ClientID: id}.Target(id))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPeer(t, func(string, string) wire.Content { return nil })
+				s := roomsource.New(p.dial)
+				start := time.Now()
+				var reports []string
+				s.OnRequest = func(r roomsource.RequestStatus) {
+					reports = append(reports, fmt.Sprint(r.Stage, " ", r.From, " ", time.Since(start), " ", r.Deadline.Sub(start), " ", r.Err != nil))
+				}
+				var calls sync.WaitGroup
+				for _, id := range []string{"a", "b", "c"} {
+					calls.Go(func() {
+						if err := resolve(t.Context(), s, id); !errors.Is(err, fetch.ErrUnreachable) || !strings.Contains(err.Error(), "no answer within 1m0s") {
+							t.Errorf("%s: %v", id, err)
+						}
+					})
+				}
+				calls.Wait()
+				if d := time.Since(start); d != time.Minute {
+					t.Errorf("failed after %v", d)
+				}
+				want := []string{
+					fmt.Sprint(roomsource.WaitingForRoom, "  3s 1m0s false"),
+					fmt.Sprint(roomsource.Done, "  1m0s 1m0s true"),
+				}
+				if !slices.Equal(reports, want) {
+					t.Errorf("reported %q, want %q", reports, want)
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// One that answers soon is not reported.
+func TestRoomThatAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, func(string, string) wire.Content {
+			time.Sleep(2 * time.Second)
+			return wire.File{}
+		})
+		s := roomsource.New(p.dial)
+		s.OnRequest = func(r roomsource.RequestStatus) { t.Errorf("reported %v", r) }
+		if _, err := s.Resolve(t.Context(), target("a")); err != nil {
+			t.Error(err)
+		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}

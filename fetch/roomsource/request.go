@@ -16,6 +16,14 @@ import (
 	"github.com/roomenv/roomenv/secret"
 )
 
+const (
+	// answerTimeout bounds how long a room may take to connect, and for an answer of
+	// its own.
+	answerTimeout = time.Minute
+	// slowAnswer is how long it takes until a room that has not answered is reported.
+	slowAnswer = 3 * time.Second
+)
+
 // directAnswerTimeout is how long a room may take for an answer of its own, before it
 // is taken to wait for the participant.
 const directAnswerTimeout = time.Second
@@ -25,23 +33,25 @@ const directAnswerTimeout = time.Second
 // on a new connection within less, and is not to be asked twice. Tests shorten it.
 var reconnectGrace = 5 * time.Second
 
-// RequestStatus is the status of a request to a participant.
+// RequestStatus is the status of a request to a participant, or of a room that takes long
+// to answer.
 type RequestStatus struct {
 	Target   manifest.Target
-	From     string // the name of the approver
+	From     string // the name of the approver; "" for a room
 	Stage    Stage
 	Deadline time.Time // when the request expires
 	Err      error     // when Done: nil, or why there is no value
 }
 
-// A Stage is how far a request is. Done is the last, and comes once; the others may
-// come in any order and again.
+// A Stage is how far a request is. Done is the last; the others may come in any order and
+// again.
 type Stage int
 
 // Stages. What a room answers by itself comes to none of them.
 const (
 	WaitingToJoin    Stage = iota // no participant of that name is in the room, except those who do not answer requests
 	WaitingForAnswer              // of the approver
+	WaitingForRoom                // which has not answered for some seconds; of several references to it, for one
 	Done
 )
 
@@ -195,7 +205,9 @@ func cannotAnswer(err error) bool {
 // find returns the id of the participant to ask next, and waits for them to join.
 func (q *pendingRequest) find(ctx context.Context, asked map[string]bool) (string, error) {
 	wanted := func(p room.Participant) bool { return p.Name() == q.from && !asked[p.ID] }
-	err := q.messages.Enable(ctx)
+	_, err := direct(ctx, q.source, q.target, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, q.messages.Enable(ctx)
+	})
 	if errors.Is(err, room.ErrNotFound) {
 		err = fmt.Errorf("%w: the room does not support messaging, which finds participants", fetch.ErrUnsupported)
 	}
@@ -230,26 +242,66 @@ func (q *pendingRequest) untilGone(ctx context.Context, id string) {
 // askOne asks one participant, and reports it when the room does not answer by
 // itself.
 func (q *pendingRequest) askOne(ctx context.Context, participantID string) (secret.Value, error) {
-	answered := make(chan struct{})
+	defer after(directAnswerTimeout, func() { q.report(WaitingForAnswer, nil) })()
+	return q.ask(ctx, participantID)
+}
+
+// after calls f unless stop, which waits for f, is called within d.
+func after(d time.Duration, f func()) (stop func()) {
+	stopped := make(chan struct{})
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
 		select {
-		case <-time.After(directAnswerTimeout):
-			q.report(WaitingForAnswer, nil)
-		case <-answered:
+		case <-time.After(d):
+			f()
+		case <-stopped:
 		}
 	})
-	defer waiting.Wait()
-	defer close(answered)
-	return q.ask(ctx, participantID)
+	return func() {
+		close(stopped)
+		waiting.Wait()
+	}
 }
+
+// direct calls f for t, which the room answers by itself. It bounds that, and reports a
+// room that takes long.
+func direct[T any](ctx context.Context, s *Source, t manifest.Target, f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errNoAnswer)
+	defer cancel()
+	until := time.Now().Add(answerTimeout)
+	reported := false
+	stop := after(slowAnswer, func() {
+		s.mu.Lock()
+		reported = !s.slow[t.Group]
+		s.slow[t.Group] = true
+		s.mu.Unlock()
+		if reported {
+			s.report(RequestStatus{Target: t, Stage: WaitingForRoom, Deadline: until})
+		}
+	})
+	v, err := f(ctx)
+	stop()
+	if reported {
+		s.mu.Lock()
+		delete(s.slow, t.Group)
+		s.mu.Unlock()
+		s.report(RequestStatus{Target: t, Stage: Done, Deadline: until, Err: err})
+	}
+	return v, err
+}
+
+var errNoAnswer = fmt.Errorf("no answer within %v", answerTimeout)
 
 // report calls OnRequest.
 func (q *pendingRequest) report(stage Stage, err error) {
 	q.start()
-	q.source.observing.Lock()
-	defer q.source.observing.Unlock()
-	if q.source.OnRequest != nil {
-		q.source.OnRequest(RequestStatus{q.target, q.from, stage, q.until, err})
+	q.source.report(RequestStatus{q.target, q.from, stage, q.until, err})
+}
+
+func (s *Source) report(status RequestStatus) {
+	s.observing.Lock()
+	defer s.observing.Unlock()
+	if s.OnRequest != nil {
+		s.OnRequest(status)
 	}
 }

@@ -172,26 +172,22 @@ func TestRequestFails(t *testing.T) {
 			}
 		}
 	})
-	m := file(
-		manifest.Expr{request("bob", "no", 0)},
-		manifest.Expr{request("bob", "silent", 2*time.Second)},
-		manifest.Expr{request("carol", "away", 2*time.Second)},
-	)
-	_, err := fetch.Resolve(soon(t), m, mux(r.source(t)))
-	if err == nil {
-		t.Fatal("no error")
-	}
-	for _, want := range []string{
-		`rejected: not today\x1b[2J`,
-		"no answer: bob did not answer within 2s",
-		"no answer: no participant named carol who answers requests joined within 2s",
+	s := mux(r.source(t))
+	for _, of := range []struct {
+		part manifest.Part
+		is   error
+		want string
+	}{
+		{request("bob", "no", 0), fetch.ErrRejected, `rejected: not today\x1b[2J`},
+		{request("bob", "silent", 2*time.Second), fetch.ErrNoAnswer, "no answer: bob did not answer within 2s"},
+		{request("carol", "away", 2*time.Second), fetch.ErrNoAnswer, "no answer: no participant named carol who answers requests joined within 2s"},
 	} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("got\n%v\nwithout %s", err, want)
-		}
-	}
-	if !errors.Is(err, fetch.ErrRejected) || !errors.Is(err, fetch.ErrNoAnswer) {
-		t.Error(err)
+		wg.Go(func() {
+			_, err := fetch.Resolve(soon(t), file(manifest.Expr{of.part}), s)
+			if !errors.Is(err, of.is) || !strings.Contains(err.Error(), of.want) {
+				t.Errorf("got\n%v\nwithout %s", err, of.want)
+			}
+		})
 	}
 }
 

@@ -39,6 +39,7 @@ type Source struct {
 	conns   map[string]*roomConn // by name of the room
 	pending map[manifest.Target]*pendingRequest
 	owners  map[manifest.Target]string // see owner
+	slow    map[string]bool            // rooms that are reported not to answer
 }
 
 var _ interface {
@@ -57,6 +58,7 @@ func New(dial func(ctx context.Context, room string) (*room.Client, error)) *Sou
 		conns:   make(map[string]*roomConn),
 		pending: make(map[manifest.Target]*pendingRequest),
 		owners:  make(map[manifest.Target]string),
+		slow:    make(map[string]bool),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -87,7 +89,7 @@ func (s *Source) TryResolve(ctx context.Context, t manifest.Target) (secret.Valu
 }
 
 func (s *Source) resolve(ctx context.Context, t manifest.Target, wait bool) (secret.Value, error) {
-	client, err := s.client(ctx, t.Group)
+	client, err := direct(ctx, s, t, func(ctx context.Context) (*room.Client, error) { return s.client(ctx, t.Group) })
 	if err != nil {
 		return secret.Value{}, classify(err)
 	}
@@ -118,8 +120,10 @@ func (s *Source) secret(ctx context.Context, client *room.Client, t manifest.Tar
 	by := cmp.Or(t.Param("delegated_by"), before)
 	get := func(by string) (room.Secret, error) {
 		s.requests.Add(1)
-		return client.Secrets().Get(ctx, room.SecretQuery{
-			ID: t.ID(), Type: t.Param("type"), Name: t.Param("name"), DelegatedTo: t.Param("delegated_to"), DelegatedBy: by,
+		return direct(ctx, s, t, func(ctx context.Context) (room.Secret, error) {
+			return client.Secrets().Get(ctx, room.SecretQuery{
+				ID: t.ID(), Type: t.Param("type"), Name: t.Param("name"), DelegatedTo: t.Param("delegated_to"), DelegatedBy: by,
+			})
 		})
 	}
 	found, err := get(by)
@@ -200,8 +204,10 @@ func (s *Source) token(ctx context.Context, client *room.Client, t manifest.Targ
 		by = from
 	}
 	s.requests.Add(1)
-	token, err := client.Secrets().OfflineOAuthToken(ctx, room.OfflineOAuthQuery{
-		Connector: connector, OAuth: oauth, DelegatedTo: t.Param("delegated_to"), DelegatedBy: by,
+	token, err := direct(ctx, s, t, func(ctx context.Context) (secret.Value, error) {
+		return client.Secrets().OfflineOAuthToken(ctx, room.OfflineOAuthQuery{
+			Connector: connector, OAuth: oauth, DelegatedTo: t.Param("delegated_to"), DelegatedBy: by,
+		})
 	})
 	switch {
 	case !errors.Is(err, room.ErrNotFound):
@@ -302,6 +308,7 @@ func classify(err error) error {
 		{room.ErrClosed, fetch.ErrUnreachable},
 		{room.ErrDisconnected, fetch.ErrUnreachable},
 		{room.ErrTimeout, fetch.ErrUnreachable},
+		{errNoAnswer, fetch.ErrUnreachable},
 	} {
 		if errors.Is(err, c.of) {
 			return fmt.Errorf("%w: %w", c.state, err)

@@ -1,9 +1,9 @@
 package localroom
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/roomenv/roomenv/secret"
 )
@@ -34,48 +34,71 @@ func (s *Store) setWithin(quota int64, a RecordKey, typ, name string, value secr
 		if quota == 0 {
 			return nil
 		}
-		used := b.used(info)
-		after := used + cost(value.Len()) - b.stored(b.seal.recordKey(info.RecordKey))
-		if after > quota && after > used {
-			return fmt.Errorf("%w: this identity may store %d MiB", errQuota, quota>>20)
+		used, err := b.used(info)
+		if err != nil {
+			return err
 		}
-		return nil
+		stored, err := b.stored(b.seal.recordKey(info.RecordKey))
+		if after := used + cost(value.Len()) - stored; err == nil && after > quota && after > used {
+			err = fmt.Errorf("%w: this identity may store %d MiB", errQuota, quota>>20)
+		}
+		return err
 	})
 }
 
 func cost(size int) int64 { return int64(size) + recordCost }
 
 // stored returns the cost of the secret with this key, 0 if it does not exist.
-func (b *batch) stored(key []byte) int64 {
-	if box := b.values.Get(key); box != nil {
-		return cost(len(box))
+func (b *batch) stored(key []byte) (n int64, err error) {
+	if c, ok := b.changed[string(key)]; ok {
+		if c.info != nil {
+			n = cost(len(c.value))
+		}
+		return n, nil
 	}
-	return 0
+	err = b.before.snapshot.scan(b.before.values, key, func(e element) error {
+		n = cost(int(e.size))
+		return nil
+	})
+	return n, err
 }
 
 // used returns the cost of all secrets of an owner. It counts them once, and remembers
 // the sum until a commit fails.
-func (b *batch) used(of Info) int64 {
+func (b *batch) used(of Info) (used int64, err error) {
 	prefix := b.seal.ownerPrefix(of.Room, of.Owner)
 	if used, ok := b.usage[string(prefix)]; ok {
-		return used
+		return used, nil
 	}
-	var used int64
-	c := b.values.Cursor()
-	for key, box := c.Seek(prefix); bytes.HasPrefix(key, prefix); key, box = c.Next() {
-		used += cost(len(box))
+	err = b.before.snapshot.visit(b.before.values, nil, nil, maxDepth, visitor{prefix: prefix, match: func(e element) error {
+		if _, ok := b.changed[string(e.key)]; !ok {
+			used += cost(int(e.size))
+		}
+		return nil
+	}})
+	for key, c := range b.changed {
+		if c.info != nil && strings.HasPrefix(key, string(prefix)) {
+			used += cost(len(c.value))
+		}
 	}
 	if b.usage == nil || len(b.usage) >= maxUsage {
 		b.usage = map[string]int64{}
 	}
-	b.usage[string(prefix)] = used
-	return used
+	if err == nil {
+		b.usage[string(prefix)] = used
+	}
+	return used, err
 }
 
 // count notes that the secret of info is about to have this cost.
-func (b *batch) count(of Info, now int64) {
-	prefix := string(b.seal.ownerPrefix(of.Room, of.Owner))
-	if used, ok := b.usage[prefix]; ok {
-		b.usage[prefix] = used + now - b.stored(b.seal.recordKey(of.RecordKey))
+func (b *batch) count(info Info, key []byte, now int64) {
+	prefix := string(b.seal.ownerPrefix(info.Room, info.Owner))
+	used, ok := b.usage[prefix]
+	if !ok {
+		return
+	}
+	stored, err := b.stored(key)
+	if b.usage[prefix] = used + now - stored; err != nil {
+		delete(b.usage, prefix)
 	}
 }
