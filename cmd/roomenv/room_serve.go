@@ -75,7 +75,7 @@ the room without a token have connections of their own.`,
 		fmt.Sprintf("maximum `number` of connections from the network (default %d)", localroom.DefaultMaxConnections), positive)
 	s.quota = localroom.DefaultQuota >> 20
 	parsedFlag(f, &s.quota, "quota",
-		fmt.Sprintf("maximum `MiB` that each identity stores from the network, with 1 KiB for each secret; 0 is no limit (default %d)", s.quota), notNegative)
+		fmt.Sprintf("maximum `MiB` that each identity stores from the network, with 1 KiB for each secret; 0 removes the limit (default %d)", s.quota), notNegative)
 	f.StringVar(&s.cert, "tls-cert", "", "`file` with the TLS certificate and its chain, in PEM")
 	f.StringVar(&s.key, "tls-key", "", "`file` with the key of the certificate, in PEM")
 	f.StringVar(&s.audit, "audit", "", "append an audit log to `file`")

@@ -28,7 +28,7 @@ func (s *session) quota() int64 {
 	return s.server.quota
 }
 
-// setWithin is [Store.Set] for an owner that may store quota bytes; 0 is no limit.
+// setWithin is [Store.Set] for an owner that may store quota bytes; 0 for any number.
 func (s *Store) setWithin(quota int64, a RecordKey, typ, name string, value secret.Value) error {
 	return s.set(a, typ, name, value, func(b *batch, info Info) error {
 		if quota == 0 {

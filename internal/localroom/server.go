@@ -53,7 +53,7 @@ type ServerConfig struct {
 	Audit *Audit // records joins and calls; nil records nothing
 
 	// Quota bounds the values that an identity stores from the network, in bytes, with
-	// [recordCost] for each secret; 0 is no limit.
+	// [recordCost] for each secret; 0 for any number.
 	Quota int64
 
 	// MaxConnections bounds the connections from the network; 0 is
