@@ -3,7 +3,10 @@
 #
 #   docker build --build-arg VERSION=$(git describe --tags --always --dirty) -t roomenv .
 #   docker build --platform linux/amd64,linux/arm64 ...
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+#
+# The builder is pinned by the digest that docker-library/repo-info records for this tag:
+# change both together. The bytes of the result depend on the version of Go alone.
+FROM --platform=$BUILDPLATFORM golang:1.26.8@sha256:9d2f36f06329b2a141b9db99ffa32765cf695ee57b813ca29e245e8670bcbfff AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
