@@ -657,3 +657,27 @@ func TestReconnectDelay(t *testing.T) {
 		})
 	}
 }
+
+// A room that takes in a client again, and never gets ready, is left after 30 s.
+func TestNeverReadyAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var again time.Time
+		c := dial(t, listenInBubble(t, scripted(t, func(p *peer, n int) {
+			switch n {
+			case 0:
+				p.ready()
+			case 1:
+				again = time.Now()
+				p.hold()
+			default:
+				p.ready()
+				p.serve(func(c call) wire.Content { return text(c.secretID()) })
+			}
+		})))
+		v, err := get(t.Context(), c, "k")
+		if d := time.Since(again); err != nil || v != "k" || d < 30*time.Second || d > 32*time.Second {
+			t.Errorf("%q after %v, error %v", v, d, err)
+		}
+		_ = c.Close()
+	})
+}
