@@ -461,10 +461,18 @@ func TestEnd(t *testing.T) {
 					}
 					first.ServeHTTP(w, r)
 				})))
-				if _, err := get(t.Context(), c, "k"); !errors.Is(err, e.want) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				if _, err := get(ctx, c, "k"); !errors.Is(err, e.want) {
 					t.Error(err)
 				}
-				<-c.Done()
+				synctest.Wait()
+				select {
+				case <-c.Done():
+				default:
+					_ = c.Close()
+					t.Fatal("the client has not ended")
+				}
 				if !errors.Is(c.Err(), e.want) {
 					t.Error(c.Err())
 				}
