@@ -196,14 +196,14 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.show(w, status(err), id, err.Error())
 		return
 	}
-	http.Redirect(w, r, provider, http.StatusFound) //nolint:gosec // Consent checks where it goes
+	http.Redirect(w, r, provider, http.StatusFound)
 }
 
 // answer runs do with the form, and shows the page again.
 func (s *Server) answer(do func(r *http.Request, id string) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// In memory only: secrets must not reach temporary files.
-		if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) { //nolint:gosec // the body is bounded above
+		if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) {
 			s.show(w, http.StatusBadRequest, r.PathValue("id"), fmt.Sprintf("invalid form, or larger than %d MiB", wire.DefaultMaxMessage>>20))
 			return
 		}

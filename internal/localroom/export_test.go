@@ -1,35 +1,42 @@
 package localroom
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"runtime"
 	"slices"
 
-	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/internal/wire"
+	"github.com/roomenv/roomenv/secret"
 )
 
-var (
-	CheckPages = checkPages
-	DecodeInfo = decodeInfo
-)
+var DecodeInfo = decodeInfo
+
+// CheckPages checks all pages of a file.
+func CheckPages(file []byte) error {
+	s, _, err := newestOf(bytes.NewReader(file), int64(len(file)))
+	if err != nil {
+		return err
+	}
+	return s.checkPages(func([]byte, element) error { return nil })
+}
 
 // OpenRecord reads box as the record of some secret.
 func OpenRecord(s *Store, box []byte) error {
-	_, err := s.openInfo(s.seal.recordKey(RecordKey{Room: "r", Owner: "o", ID: "i"}), box)
+	_, err := s.seal.openInfo(s.seal.recordKey(RecordKey{Room: "r", Owner: "o", ID: "i"}), box)
 	return err
 }
 
-// ForgetSize makes s look at the size of another file, so that it does not notice
-// by that of its own that this was truncated. The lock stays until unlock.
-func ForgetSize(s *Store, other string) (unlock func() error, err error) {
+// ReadElsewhere makes s read a copy of its file, so that it does not notice that the
+// file is truncated, which bbolt has mapped. The lock stays until unlock.
+func ReadElsewhere(s *Store, other string) (unlock func() error, err error) {
 	s.open.Lock()
 	defer s.open.Unlock()
 	own := s.file
-	s.file, err = os.Open(other)
+	s.file, err = os.OpenFile(other, os.O_RDWR, 0)
 	return func() error { return errors.Join(unix.Flock(int(own.Fd()), unix.LOCK_UN), own.Close()) }, err
 }
 
@@ -52,8 +59,8 @@ func AwaitQueued(s *Store, n int) {
 
 // Commits returns how many commits s has made.
 func Commits(s *Store) (n int) {
-	_ = s.view(func(tx *bolt.Tx) error {
-		n = tx.ID()
+	_ = s.view(func(c *content) error {
+		n = int(c.snapshot.transaction)
 		return nil
 	})
 	return n
@@ -61,8 +68,8 @@ func Commits(s *Store) (n int) {
 
 // UsedSize returns the size of the pages of s that are in use, in bytes.
 func UsedSize(s *Store) (n int64) {
-	_ = s.view(func(tx *bolt.Tx) error {
-		n = tx.Size()
+	_ = s.view(func(c *content) error {
+		n = int64(c.snapshot.pages) * int64(c.snapshot.pageSize)
 		return nil
 	})
 	return n
@@ -162,4 +169,32 @@ func Watches(s *Store) (n int) {
 		n += len(some)
 	}
 	return n
+}
+
+// Doubt returns what is wrong with the records of s.
+func Doubt(s *Store) error { return s.doubt }
+
+// TakeAsClosed makes the next process believe that the file at path is how a process
+// closed it.
+func TakeAsClosed(path string, key secret.Value) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	seal, err := newSealer(key)
+	if err != nil {
+		return err
+	}
+	s := &Store{path: path, file: f, seal: seal}
+	s.remember()
+	return nil
+}
+
+// Unchanged reports whether the store at path is how a process closed it.
+func Unchanged(s *Store) bool { return s.unchanged() }
+
+// WatchAll is watch.
+func WatchAll(s *Store, room, identity string, notify func(id string, number uint64, deleted bool)) (stop func()) {
+	return s.watch(room, identity, func(e changeEvent) { notify(e.ID, e.Updated, e.deleted) })
 }

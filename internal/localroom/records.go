@@ -12,7 +12,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/secret"
@@ -45,25 +44,24 @@ const DefaultType = "application/octet-stream"
 func (s *Store) Get(a RecordKey, typ, name string) (Info, secret.Value, error) {
 	var info Info
 	var value secret.Value
-	err := s.view(func(tx *bolt.Tx) (err error) {
-		if info, err = s.find(tx.Bucket(bucketInfo), a, typ, name); err != nil {
+	err := s.view(func(c *content) (err error) {
+		if info, err = s.find(c, a, typ, name); err != nil {
 			return err
 		}
-		key := s.seal.recordKey(info.RecordKey)
-		plain, err := s.seal.open(kindValue, key, info.Updated, tx.Bucket(bucketValues).Get(key))
+		box, err := c.value(s.seal.recordKey(info.RecordKey))
 		if err != nil {
-			return fmt.Errorf("value of %q: %w: %w", info.ID, ErrDamaged, err)
+			return err
 		}
-		value = secret.New(plain)
-		return nil
+		value, err = s.seal.openValue(info, box)
+		return err
 	})
 	return info, value, err
 }
 
 // Exists reports whether the secret called a exists.
 func (s *Store) Exists(a RecordKey) (bool, error) {
-	err := s.view(func(tx *bolt.Tx) error {
-		_, err := s.find(tx.Bucket(bucketInfo), a, "", "")
+	err := s.view(func(c *content) error {
+		_, err := s.find(c, a, "", "")
 		return err
 	})
 	if errors.Is(err, ErrNotFound) {
@@ -75,8 +73,9 @@ func (s *Store) Exists(a RecordKey) (bool, error) {
 // List describes all secrets of owner in room, with those that are delegated to other
 // identities, by name and then id.
 func (s *Store) List(room, owner string) (list []Info, err error) {
-	err = s.view(func(tx *bolt.Tx) error {
-		return s.scan(tx.Bucket(bucketInfo), s.seal.ownerPrefix(room, owner), nil, func(i Info) { list = append(list, i) })
+	err = s.view(func(c *content) error {
+		list = nil
+		return s.scan(c, s.seal.ownerPrefix(room, owner), nil, func(i Info) { list = append(list, i) })
 	})
 	slices.SortFunc(list, func(a, b Info) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID), strings.Compare(a.DelegatedTo, b.DelegatedTo))
@@ -102,22 +101,22 @@ func (s *Store) Page(room, identity, after string) (page []Info, next string, er
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: not a mark of a page", ErrInvalid)
 	}
-	prefix, size, read := s.seal.part("room", room), 0, 0
-	err = s.view(func(tx *bolt.Tx) error {
-		infos := tx.Bucket(bucketInfo)
-		c := infos.Cursor()
-		key, box := c.Seek(prefix)
-		if bytes.HasPrefix(mark, prefix) {
-			if key, box = c.Seek(mark); bytes.Equal(key, mark) {
-				key, box = c.Next()
-			}
-		}
-		for ; bytes.HasPrefix(key, prefix); key, box = c.Next() {
-			if size > pageBytes || read == pageRecords {
-				next = base64.RawURLEncoding.EncodeToString(mark)
+	prefix := s.seal.part("room", room)
+	if !bytes.HasPrefix(mark, prefix) {
+		mark = nil
+	}
+	err = s.view(func(c *content) error {
+		page, next = nil, ""
+		last, size, read := mark, 0, 0
+		err := c.infosFrom(prefix, mark, func(key, box []byte) error {
+			if bytes.Equal(key, mark) {
 				return nil
 			}
-			info, err := s.openInfo(key, box)
+			if size > pageBytes || read == pageRecords {
+				next = base64.RawURLEncoding.EncodeToString(last)
+				return errEnd
+			}
+			info, err := s.seal.openInfo(key, box)
 			if err != nil {
 				return err
 			}
@@ -125,20 +124,28 @@ func (s *Store) Page(room, identity, after string) (page []Info, next string, er
 				page = append(page, info)
 				size += len(info.ID) + len(info.Type) + len(info.Name) + len(info.DelegatedTo) + len(info.Owner) + pageOverhead
 			}
-			mark = bytes.Clone(key)
+			last = bytes.Clone(key)
 			read++
+			return nil
+		})
+		if errors.Is(err, errEnd) {
+			err = nil
 		}
-		return nil
+		return err
 	})
 	return page, next, err
 }
+
+// errEnd ends a scan.
+var errEnd = errors.New("end of the page")
 
 // Delegated returns the keys of the secrets called id that any identity in room
 // delegated to delegatee.
 func (s *Store) Delegated(room, delegatee, id string) (found []RecordKey, err error) {
 	prefix, suffix := s.seal.part("room", room), s.seal.suffix(RecordKey{Room: room, DelegatedTo: delegatee, ID: id})
-	err = s.view(func(tx *bolt.Tx) error {
-		return s.scan(tx.Bucket(bucketInfo), prefix, suffix, func(i Info) { found = append(found, i.RecordKey) })
+	err = s.view(func(c *content) error {
+		found = nil
+		return s.scan(c, prefix, suffix, func(i Info) { found = append(found, i.RecordKey) })
 	})
 	return found, err
 }
@@ -158,12 +165,11 @@ func (s *Store) Set(a RecordKey, typ, name string, value secret.Value) error {
 		if a.ID != "" {
 			fitType, fitName = "", ""
 		}
-		info, err := s.find(b.info, a, fitType, fitName)
+		info, err := s.find(b, a, fitType, fitName)
 		if errors.Is(err, ErrNotFound) {
 			info = Info{RecordKey: a}
 			info.ID = cmp.Or(a.ID, uuid.NewString())
 			info.Type, info.Name = DefaultType, info.ID
-			b.records++
 		} else if err != nil {
 			return err
 		}
@@ -192,7 +198,7 @@ func checkNames(a RecordKey, typ, name string) error {
 // Delete deletes the secret called a. The error wraps [ErrNotFound].
 func (s *Store) Delete(a RecordKey) error {
 	return s.update(0, func(b *batch) error {
-		info, err := s.find(b.info, a, "", "")
+		info, err := s.find(b, a, "", "")
 		if err != nil {
 			return err
 		}
@@ -207,7 +213,7 @@ var errChanged = errors.New("secret has changed")
 // with errChanged if not.
 func (s *Store) updateSame(old Info, size int, apply func(*batch) error) error {
 	return s.update(size, func(b *batch) error {
-		info, err := b.find(b.info, old.RecordKey, "", "")
+		info, err := b.find(b, old.RecordKey, "", "")
 		if errors.Is(err, ErrNotFound) || err == nil && info.Updated != old.Updated {
 			return errChanged
 		} else if err != nil {
@@ -247,42 +253,33 @@ func (b *batch) change(info *Info, value secret.Value) error {
 }
 
 func (b *batch) delete(info Info) error {
-	b.records--
 	b.sequence++
 	info.Updated = b.sequence
-	key := b.seal.recordKey(info.RecordKey)
-	if err := errors.Join(b.info.Delete(key), b.values.Delete(key)); err != nil {
-		return fmt.Errorf("%w: %w", errWrite, err)
-	}
+	b.changed[string(b.seal.recordKey(info.RecordKey))] = boxes{}
 	b.events = append(b.events, changeEvent{info, true})
 	return nil
 }
 
 func (b *batch) put(info Info, value secret.Value) error {
 	key := b.seal.recordKey(info.RecordKey)
-	plain, err := json.Marshal(info)
-	if err != nil {
-		return err
+	sealed, err := b.seal.sealRecord(key, info, value)
+	if err == nil {
+		b.changed[string(key)] = sealed
 	}
-	if err := errors.Join(
-		b.info.Put(key, b.seal.seal(kindInfo, key, 0, plain)),
-		b.values.Put(key, b.seal.seal(kindValue, key, info.Updated, value.Reveal())),
-	); err != nil {
-		return fmt.Errorf("%w: %w", errWrite, err)
-	}
-	return nil
+	return err
 }
 
 // find returns the description of the secret that [Store.Get] returns.
-func (s *Store) find(infos *bolt.Bucket, k RecordKey, typ, name string) (found Info, err error) {
+func (s *Store) find(infos infos, k RecordKey, typ, name string) (found Info, err error) {
 	fits := func(i Info) bool {
 		return (typ == "" || typ == i.Type) && (name == "" || name == i.Name)
 	}
 	switch {
 	case k.ID != "":
 		key := s.seal.recordKey(k)
-		if box := infos.Get(key); box != nil {
-			found, err = s.openInfo(key, box)
+		var box []byte
+		if box, err = infos.infoOf(key); box != nil {
+			found, err = s.seal.openInfo(key, box)
 		}
 		if !fits(found) {
 			found = Info{}
@@ -302,24 +299,36 @@ func (s *Store) find(infos *bolt.Bucket, k RecordKey, typ, name string) (found I
 	return found, err
 }
 
-// scan calls f with the secrets whose keys have prefix and suffix.
-func (s *Store) scan(infos *bolt.Bucket, prefix, suffix []byte, f func(Info)) error {
-	c := infos.Cursor()
-	for key, box := c.Seek(prefix); bytes.HasPrefix(key, prefix); key, box = c.Next() {
-		if !bytes.HasSuffix(key, suffix) {
-			continue
-		}
-		info, err := s.openInfo(key, box)
-		if err != nil {
-			return err
-		}
-		f(info)
-	}
-	return nil
+// infos is where descriptions are, sealed: a commit, or one to be.
+type infos interface {
+	infoOf(key []byte) (box []byte, err error) // nil if there is no such secret
+	infos(prefix []byte, f func(key, box []byte) error) error
 }
 
-func (s *Store) openInfo(key, box []byte) (Info, error) {
-	plain, err := s.seal.open(kindInfo, key, 0, box)
+// scan calls f with the secrets whose keys have prefix and suffix.
+func (s *Store) scan(infos infos, prefix, suffix []byte, f func(Info)) error {
+	return infos.infos(prefix, func(key, box []byte) error {
+		if !bytes.HasSuffix(key, suffix) {
+			return nil
+		}
+		info, err := s.seal.openInfo(key, box)
+		if err == nil {
+			f(info)
+		}
+		return err
+	})
+}
+
+// boxes is a sealed record. Without boxes it is a deleted one.
+type boxes struct{ info, value []byte }
+
+func (s *sealer) sealRecord(key []byte, info Info, value secret.Value) (boxes, error) {
+	plain, err := json.Marshal(info)
+	return boxes{s.seal(kindInfo, key, 0, plain), s.seal(kindValue, key, info.Updated, value.Reveal())}, err
+}
+
+func (s *sealer) openInfo(key, box []byte) (Info, error) {
+	plain, err := s.open(kindInfo, key, 0, box)
 	if err != nil {
 		return Info{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
@@ -335,4 +344,12 @@ func decodeInfo(plain []byte) (info Info, err error) {
 		return Info{}, errors.New("invalid record")
 	}
 	return info, nil
+}
+
+func (s *sealer) openValue(info Info, box []byte) (secret.Value, error) {
+	plain, err := s.open(kindValue, s.recordKey(info.RecordKey), info.Updated, box)
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("value of %q: %w: %w", info.ID, ErrDamaged, err)
+	}
+	return secret.New(plain), nil
 }

@@ -329,6 +329,9 @@ func (r *Room) newLeader() (*leader, error) {
 	config := r.options.Server
 	config.Store = store
 	server := NewServer(config)
+	if store.doubt != nil {
+		server.log.Warn("store was altered", "store", store.path, "reason", store.doubt)
+	}
 	if store.torn {
 		server.log.Warn("meta page of the store is damaged; using the other one, which may lack the last change", "store", store.path)
 	}

@@ -74,7 +74,7 @@ func TestEmbeddedRoom(t *testing.T) {
 		t.Errorf("a closed room: %v", err)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(files) != 2 {
+	if err != nil || len(files) != 3 { // key, store and its state
 		t.Errorf("left behind: %v, error %v", files, err)
 	}
 	again := mustEnter(t, openRoom(t, dir), "ann")

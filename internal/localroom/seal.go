@@ -6,9 +6,11 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -25,6 +27,7 @@ const (
 	forAddresses = "roomenv room addresses v1"
 	forTokens    = "roomenv room tokens v1"
 	forCheck     = "roomenv room check v1"
+	forSums      = "roomenv room sums v1"
 )
 
 // A kind of sealed record. A record of one kind is not accepted as another.
@@ -34,6 +37,7 @@ const (
 	kindInfo   kind = "info"
 	kindValue  kind = "value"
 	kindTotals kind = "totals"
+	kindState  kind = "state" // of a file that was closed
 )
 
 var errUnsealed = errors.New("decryption failed")
@@ -43,6 +47,7 @@ type sealer struct {
 	aead      cipher.AEAD
 	addresses []byte
 	check     []byte
+	sums      []byte
 	tokens    secret.Value
 }
 
@@ -59,7 +64,7 @@ func newSealer(key secret.Value) (*sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sealer{aead, derive(forAddresses), derive(forCheck), secret.New(derive(forTokens))}, nil
+	return &sealer{aead, derive(forAddresses), derive(forCheck), derive(forSums), secret.New(derive(forTokens))}, nil
 }
 
 // seal returns a random nonce and the encrypted plaintext. [sealer.open] needs the same
@@ -86,6 +91,34 @@ func associated(k kind, address []byte, version uint64) []byte {
 	b := append([]byte(k), 0)
 	b = binary.BigEndian.AppendUint64(b, version)
 	return append(b, address...)
+}
+
+// A sum is that of a set of boxes: the exclusive or of their keyed hashes, to which
+// boxes are added in any order, and from which they are taken away. It is useless
+// without the key, and sealed itself (Clarke et al., Incremental Multiset Hash Functions
+// and Their Application to Memory Integrity Checking, 2003).
+type sum [sha256.Size]byte
+
+// The ends of a box that stand for it: its nonce and its authenticator, which no two
+// boxes share.
+const (
+	boxHead = chacha20poly1305.NonceSizeX
+	boxTail = chacha20poly1305.Overhead
+)
+
+// toggle adds a box with these ends to t, or takes it away.
+func (s *sealer) toggle(t *sum, k kind, address, ends []byte) {
+	mac := hmac.New(sha256.New, s.sums)
+	mac.Write(associated(k, address, 0))
+	mac.Write(ends)
+	subtle.XORBytes(t[:], t[:], mac.Sum(nil))
+}
+
+func ends(box []byte) []byte {
+	if len(box) < boxHead+boxTail {
+		return box
+	}
+	return slices.Concat(box[:boxHead], box[len(box)-boxTail:])
 }
 
 // addressPart is the length of one part of a database key.
@@ -121,7 +154,8 @@ func (s *sealer) recordKey(a RecordKey) []byte {
 	return append(s.ownerPrefix(a.Room, a.Owner), s.suffix(a)...)
 }
 
-const formatVersion = 1
+// A store of format 1 has no sum in its totals.
+const formatVersion = 2
 
 // checkRecord returns the record by which a wrong key differs from damage: the format
 // version, a hash of the key, and a checksum of both.
@@ -140,10 +174,10 @@ func (s *sealer) verifyCheckRecord(record []byte) error {
 	if sum := sha256.Sum256(body); string(sum[:4]) != string(record[len(body):]) {
 		return fmt.Errorf("%w: invalid check record", ErrDamaged)
 	}
-	if body[0] != formatVersion {
+	if body[0] == 0 || body[0] > formatVersion {
 		return fmt.Errorf("unsupported store format %d, want %d; use a newer roomenv", body[0], formatVersion)
 	}
-	if !hmac.Equal(record, want) {
+	if !hmac.Equal(body[1:], s.check) {
 		return ErrWrongKey
 	}
 	return nil

@@ -1,8 +1,6 @@
 package localroom
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,8 +22,13 @@ var (
 	ErrLocked = errors.New("another process has the store open")
 	// ErrDamaged means that the file is not what roomenv wrote.
 	ErrDamaged = errors.New("file is damaged or not a store")
+	// ErrAltered means that the store lacks records, or has others, although all that
+	// are there are intact.
+	ErrAltered = errors.New("the records are not the ones that were stored last")
 	// ErrWrongKey means that the store was created with a different key.
 	ErrWrongKey = errors.New("wrong room key")
+	// ErrReadOnly means that this user cannot write to the store.
+	ErrReadOnly = errors.New("store is read-only")
 	// ErrNotFound means that the secret does not exist.
 	ErrNotFound = errors.New("secret not found")
 	// ErrInvalid means that the arguments do not name a secret.
@@ -39,63 +42,45 @@ var (
 // the file does not reveal names.
 //
 // A change is on disk when the call that makes it returns. Methods are safe for
-// concurrent use; concurrent changes share one commit.
+// concurrent use; concurrent changes share one commit. bbolt writes the file, and
+// [snapshot] reads it.
 type Store struct {
 	path string
 	seal *sealer
 
-	open   sync.RWMutex // held for writing by Close
-	file   *os.File
-	db     *bolt.DB // nil once closed
-	broken atomic.Bool
-	torn   bool // a meta page was damaged when the store was opened
+	open     sync.RWMutex // held for writing by Close
+	file     *os.File
+	db       *bolt.DB // nil if readOnly or closed
+	readOnly bool
+	closed   bool
+	broken   atomic.Bool
 
-	queued    sync.Mutex
-	queue     []*change
+	torn  bool  // a meta page was damaged when the store was opened
+	doubt error // wraps ErrAltered: what is wrong since before the store was opened
+	sure  bool  // every page and record was read when it was opened, and is in order
+
+	queued sync.Mutex
+	queue  []*change
+
 	committed sync.Mutex // held while a batch is committed
+	settled   bool       // the latest commit is known to be on disk
 
 	watches watches
 }
 
-var (
-	bucketStore  = []byte("store")
-	bucketInfo   = []byte("info")
-	bucketValues = []byte("values")
-
-	keyCheck  = []byte("check")
-	keyTotals = []byte("totals")
-)
-
-// totals are part of every commit, so that lost records are noticed.
-type totals struct {
-	records  uint64
-	sequence uint64 // of the latest change
-}
-
-func (s *Store) readTotals(tx *bolt.Tx) (totals, error) {
-	b, err := s.seal.open(kindTotals, nil, 0, tx.Bucket(bucketStore).Get(keyTotals))
-	if err != nil || len(b) != 16 {
-		return totals{}, fmt.Errorf("%w: invalid totals", ErrDamaged)
-	}
-	return totals{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}, nil
-}
-
-func (s *sealer) writeTotals(tx *bolt.Tx, t totals) error {
-	b := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, t.records), t.sequence)
-	return tx.Bucket(bucketStore).Put(keyTotals, s.seal(kindTotals, nil, 0, b))
-}
-
 // OpenStore opens the store at path for this process alone, and creates it if it does
-// not exist. It reads every page and every record, except for the values, and changes
-// nothing if it fails: with [ErrDamaged], [ErrWrongKey], [ErrLocked] or an error of
-// the system.
+// not exist. If the file has changed since a process closed it, OpenStore reads every
+// page. It changes nothing if it fails: with [ErrDamaged], [ErrWrongKey], [ErrLocked] or
+// an error of the system.
+//
+// A file that cannot be written is opened for reading, without a lock.
 func OpenStore(path string, key secret.Value) (*Store, error) {
 	seal, err := newSealer(key)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if err := createStore(path, seal); err != nil {
+		if err := createFile(path, seal.build(0, nil)); err != nil {
 			return nil, fmt.Errorf("create store %s: %w", path, err)
 		}
 	}
@@ -107,135 +92,116 @@ func OpenStore(path string, key secret.Value) (*Store, error) {
 	return s, nil
 }
 
-func createStore(path string, seal *sealer) error {
-	return createFile(path, func(f *os.File) error {
-		db, err := bolt.Open(f.Name(), 0o600, nil)
-		if err != nil {
+func (s *Store) load() (err error) {
+	if s.file, err = openLocked(s.path); errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission) {
+		s.readOnly = true
+		if s.file, err = os.OpenFile(s.path, os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
+			err = checkRegular(s.file)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	snap, torn, err := newest(s.file)
+	if err != nil {
+		return err
+	}
+	s.torn = torn
+	c, err := s.seal.read(snap)
+	if err != nil {
+		return err
+	}
+	if err := c.checkKey(); err != nil {
+		return err
+	}
+	t, old, err := c.totals()
+	if err != nil {
+		return err
+	}
+	var found totals
+	if s.settled = !old && s.unchanged(); !s.settled {
+		if found, err = c.count(); err != nil {
 			return err
 		}
-		err = db.Update(func(tx *bolt.Tx) error {
-			for _, name := range [][]byte{bucketStore, bucketInfo, bucketValues} {
-				if _, err := tx.CreateBucket(name); err != nil {
-					return err
-				}
-			}
-			return errors.Join(tx.Bucket(bucketStore).Put(keyCheck, seal.checkRecord()), seal.writeTotals(tx, totals{}))
-		})
-		return errors.Join(err, db.Close())
-	})
-}
-
-// fsync is replaced in tests.
-var fsync = (*os.File).Sync
-
-// createFile creates the file at path with what write writes to a temporary file. No
-// process sees it before it is complete and on disk. If path exists meanwhile, that
-// file stays, without an error. The directory is synced before createFile returns.
-func createFile(path string, write func(*os.File) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := fsync(f); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return fsync(dir)
-}
-
-func (s *Store) load() error {
-	return s.guard(func() (err error) {
-		s.db, err = bolt.Open(s.path, 0o600, &bolt.Options{NoStatistics: true, OpenFile: s.openFile})
-		if err != nil {
-			return err
+		if old {
+			t.sum = found.sum
 		}
-		return s.db.View(s.verify)
-	})
-}
-
-// openFile locks and checks the file before bbolt reads it. bbolt locks it again,
-// which is the same lock: it belongs to the open file.
-func (s *Store) openFile(path string, flags int, mode os.FileMode) (_ *os.File, err error) {
-	if s.file, err = os.OpenFile(path, flags&^os.O_CREATE|unix.O_NONBLOCK, mode); err != nil {
-		return nil, err
+		s.doubt = t.differs(found)
+		s.sure = s.doubt == nil
 	}
-	info, err := s.file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: not a regular file", ErrDamaged)
-	}
-	if err := unix.Flock(int(s.file.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, ErrLocked
-	} else if err != nil {
-		return nil, fmt.Errorf("lock file: %w", err)
-	}
-	if info.Size() == 0 {
-		return nil, fmt.Errorf("%w: the file is empty", ErrDamaged)
-	}
-	data, err := unix.Mmap(int(s.file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("map file: %w", err)
-	}
-	defer func() { _ = unix.Munmap(data) }()
-	if s.torn, err = checkPages(data); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return s.file, nil
-}
-
-// verify decrypts every record except for the values.
-func (s *Store) verify(tx *bolt.Tx) error {
-	for _, name := range [][]byte{bucketStore, bucketInfo, bucketValues} {
-		if tx.Bucket(name) == nil {
-			return fmt.Errorf("%w: missing bucket %s", ErrDamaged, name)
-		}
-	}
-	if err := s.seal.verifyCheckRecord(tx.Bucket(bucketStore).Get(keyCheck)); err != nil {
-		return err
-	}
-	totals, err := s.readTotals(tx)
-	if err != nil {
-		return err
-	}
-	var records uint64
-	info, values := tx.Bucket(bucketInfo), tx.Bucket(bucketValues)
-	next := values.Cursor()
-	value, _ := next.First()
-	err = info.ForEach(func(key, box []byte) error {
-		if _, err := s.openInfo(key, box); err != nil {
-			return err
-		}
-		// Get finds a key only if the pages on the way to it are in order.
-		if !bytes.Equal(key, value) || info.Get(key) == nil || values.Get(key) == nil {
-			return fmt.Errorf("%w: records and values do not match", ErrDamaged)
-		}
-		value, _ = next.Next()
-		records++
+	if s.readOnly {
 		return nil
-	})
-	if err == nil && (records != totals.records || value != nil) {
-		err = fmt.Errorf("%w: found %d of %d records", ErrDamaged, records, totals.records)
 	}
-	return err
+	return s.guard(func() error {
+		s.db, err = bolt.Open(s.path, 0o600, &bolt.Options{
+			NoStatistics: true,
+			// bbolt locks it again, which is the same lock: it belongs to the open file.
+			OpenFile: func(string, int, os.FileMode) (*os.File, error) { return s.file, nil },
+		})
+		if err != nil || !old {
+			return err
+		}
+		// What format 1 says of its records is not always right, and is counted again.
+		found.sequence = t.sequence
+		return s.db.Update(func(tx *bolt.Tx) error {
+			return errors.Join(tx.Bucket(bucketStore).Put(keyCheck, s.seal.checkRecord()), s.seal.writeTotals(tx, found))
+		})
+	})
 }
 
-// guard runs f, which reads or writes the database. A panic of bbolt and a fault in
-// the mapping of a file that was truncated become [ErrDamaged], which every later
-// call returns too.
+// openLocked opens the file at path and locks it. The file that has this name then may
+// be a different one than before: see [replaceFile].
+func openLocked(path string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return nil, err
+		}
+		current, err := lock(f)
+		if err == nil && current {
+			return f, nil
+		}
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lock reports whether f, which it locks, still has its name.
+func lock(f *os.File) (current bool, err error) {
+	if err := checkRegular(f); err != nil {
+		return false, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return false, ErrLocked
+	} else if err != nil {
+		return false, fmt.Errorf("lock file: %w", err)
+	}
+	locked, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	named, err := os.Stat(f.Name())
+	return os.SameFile(locked, named), err
+}
+
+func checkRegular(f *os.File) error {
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%w: not a regular file", ErrDamaged)
+	case info.Size() == 0:
+		return fmt.Errorf("%w: the file is empty", ErrDamaged)
+	}
+	return nil
+}
+
+// guard runs f, in which bbolt reads or writes the database. A panic of bbolt and a
+// fault in the mapping of a file that was truncated become [ErrDamaged], which every
+// later call returns too.
 func (s *Store) guard(f func() error) (err error) {
 	if s.broken.Load() {
 		return ErrDamaged
@@ -250,30 +216,70 @@ func (s *Store) guard(f func() error) (err error) {
 	return f()
 }
 
-// checkSize fails if the file was truncated since it was opened.
-func (s *Store) checkSize(tx *bolt.Tx) error {
-	info, err := s.file.Stat()
-	if err == nil && info.Size() < tx.Size() {
-		err = fmt.Errorf("%w: the file was truncated", ErrDamaged)
-	}
-	return err
-}
-
-// view runs f in a read transaction. Its bytes are invalid after that.
-func (s *Store) view(f func(*bolt.Tx) error) error {
+// view runs f with what the latest commit has. It may run f again, with a later one.
+func (s *Store) view(f func(*content) error) error {
 	s.open.RLock()
 	defer s.open.RUnlock()
-	if s.db == nil {
-		return ErrClosed
+	for {
+		var err error
+		switch {
+		case s.closed:
+			return ErrClosed
+		case s.readOnly:
+			err = s.viewUnlocked(f)
+		default:
+			err = s.guard(func() error {
+				// While it is open bbolt does not write to the pages of this commit.
+				return s.db.View(func(tx *bolt.Tx) error {
+					return s.viewCommit(tx, f)
+				})
+			})
+		}
+		if !errors.Is(err, errMoved) {
+			return err
+		}
 	}
-	return s.guard(func() error {
-		return s.db.View(func(tx *bolt.Tx) error {
-			if err := s.checkSize(tx); err != nil {
-				return err
-			}
-			return f(tx)
-		})
-	})
+}
+
+// errMoved means that there was another commit meanwhile.
+var errMoved = errors.New("store has changed")
+
+func (s *Store) viewCommit(tx *bolt.Tx, f func(*content) error) error {
+	snap, _, err := newest(s.file)
+	if err != nil {
+		return err
+	}
+	if snap.transaction != uint64(tx.ID()) {
+		return errMoved
+	}
+	c, err := s.read(snap)
+	if err != nil {
+		return err
+	}
+	return f(c)
+}
+
+func (s *Store) read(snap *snapshot) (*content, error) {
+	c, err := s.seal.read(snap)
+	c.unsure = !s.sure
+	return c, err
+}
+
+// viewUnlocked is for a file that another process may write to, on a file system that
+// this one cannot write to. Pages of a commit are reused by the second one after it.
+func (s *Store) viewUnlocked(f func(*content) error) error {
+	snap, _, err := newest(s.file)
+	if err != nil {
+		return err
+	}
+	c, err := s.read(snap)
+	if err == nil {
+		err = f(c)
+	}
+	if now, _, e := newest(s.file); e == nil && now.transaction != snap.transaction {
+		return errMoved
+	}
+	return err
 }
 
 // A change waits in the queue for a commit.
@@ -284,25 +290,23 @@ type change struct {
 	done  bool
 }
 
-// A batch has the changes of one commit.
-type batch struct {
-	*Store
-	totals
-	info, values *bolt.Bucket
-	events       []changeEvent
-}
-
 // maxBatch bounds the values of one commit, in bytes: bbolt has them in memory twice.
 const maxBatch = 16 << 20
 
-// update commits apply, which either fails before it writes or does not fail. The
-// caller that gets the lock commits the changes of all that wait for it: a commit has
-// what was queued during the previous one, and no caller waits for more to come.
+// update commits apply. The caller that gets the lock commits the changes of all that
+// wait for it: a commit has what was queued during the previous one, and no caller waits
+// for more to come.
+//
+// If the commit fails, the change may still be stored. Nothing builds on what is
+// uncertain: each commit starts from what is in the file.
 func (s *Store) update(size int, apply func(*batch) error) error {
 	s.open.RLock()
 	defer s.open.RUnlock()
-	if s.db == nil {
+	switch {
+	case s.closed:
 		return ErrClosed
+	case s.readOnly:
+		return fmt.Errorf("write to store %s: %w", s.path, ErrReadOnly)
 	}
 	c := &change{apply: apply, size: size}
 	s.queued.Lock()
@@ -332,26 +336,41 @@ func (s *Store) dequeue() []*change {
 	return changes
 }
 
+// errUnchanged rolls back a transaction without changes.
+var errUnchanged = errors.New("no change")
+
 func (s *Store) commit(changes []*change) {
-	b := &batch{Store: s}
+	var b *batch
 	err := s.guard(func() error {
+		if err := s.settle(); err != nil {
+			return err
+		}
 		return s.db.Update(func(tx *bolt.Tx) (err error) {
-			if err := s.checkSize(tx); err != nil {
+			if b, err = s.begin(tx); err != nil {
 				return err
 			}
-			if b.totals, err = s.readTotals(tx); err != nil {
-				return err
-			}
-			b.info, b.values = tx.Bucket(bucketInfo), tx.Bucket(bucketValues)
 			for _, c := range changes {
-				if c.err = c.apply(b); errors.Is(c.err, errWrite) {
-					return c.err
-				}
+				c.err = c.apply(b)
 			}
-			return s.seal.writeTotals(tx, b.totals)
+			if len(b.changed) == 0 {
+				return errUnchanged
+			}
+			return b.write(tx)
 		})
 	})
-	if err == nil {
+	stored := err == nil
+	switch {
+	case errors.Is(err, errUnchanged):
+		err = nil
+	case err != nil && b != nil:
+		// It may have reached the file and not the disk, and then others read it.
+		s.settled = false
+		snap, _, e := newest(s.file)
+		if stored = e == nil && snap.transaction == b.id; stored {
+			err = fmt.Errorf("%w (the change may be stored)", err)
+		}
+	}
+	if stored {
 		s.watches.publish(b.events)
 	}
 	for _, c := range changes {
@@ -361,8 +380,31 @@ func (s *Store) commit(changes []*change) {
 	}
 }
 
-// errWrite is wrapped by errors that make the transaction unusable.
-var errWrite = errors.New("write failed")
+// settle makes sure that the latest commit is on disk, of which a failed sync leaves that
+// in doubt: the kernel reports the error once, and takes the page for clean. The next
+// commit overwrites what the commit before the latest has, to which the disk might fall
+// back.
+func (s *Store) settle() error {
+	if s.settled {
+		return nil
+	}
+	snap, _, err := newest(s.file)
+	if err != nil {
+		return err
+	}
+	page := make([]byte, snap.pageSize)
+	if err := readAt(s.file, page, snap.at); err != nil {
+		return err
+	}
+	if _, err := s.file.WriteAt(page, snap.at); err != nil {
+		return err
+	}
+	if err := fsync(s.file); err != nil {
+		return err
+	}
+	s.settled = true
+	return nil
+}
 
 // SigningKey returns the key that signs participant tokens. It is derived from the
 // room key.
@@ -372,15 +414,24 @@ func (s *Store) SigningKey() secret.Value { return s.seal.tokens }
 func (s *Store) Close() error {
 	s.open.Lock()
 	defer s.open.Unlock()
-	if s.db == nil {
+	if s.closed {
 		return nil
 	}
-	db := s.db
-	s.db = nil
-	if s.broken.Load() {
+	s.closed = true
+	if s.settled && s.doubt == nil && !s.broken.Load() && !s.readOnly {
+		s.remember()
+	}
+	return s.release()
+}
+
+func (s *Store) release() error {
+	switch {
+	case s.db != nil && !s.broken.Load():
+		return s.db.Close()
+	case s.file != nil:
 		return s.abandon()
 	}
-	return db.Close()
+	return nil
 }
 
 // abandon closes the file without bbolt, which may have panicked while it held one of
@@ -391,11 +442,54 @@ func (s *Store) abandon() error {
 }
 
 // discard releases a file that did not open.
-func (s *Store) discard() {
-	switch {
-	case s.db != nil && !s.broken.Load():
-		_ = s.db.Close()
-	case s.file != nil:
-		_ = s.abandon()
+func (s *Store) discard() { _ = s.release() }
+
+// fsync is replaced in tests.
+var fsync = (*os.File).Sync
+
+// createFile creates the file at path with what write writes to a temporary file. No
+// process sees it before it is complete and on disk. If path exists meanwhile, that
+// file stays, without an error.
+func createFile(path string, write func(*os.File) error) error {
+	return newFile(path, write, func(from, to string) error {
+		if err := os.Link(from, to); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// replaceFile is createFile, and replaces the file at path if it exists. The caller
+// holds its lock, which is that of the file and not of its name.
+func replaceFile(path string, write func(*os.File) error) error {
+	return newFile(path, write, os.Rename)
+}
+
+// newFile gives what write writes its name when it is on disk, and syncs the directory.
+func newFile(path string, write func(*os.File) error, name func(from, to string) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
+	if err != nil {
+		return err
 	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := fsync(f); err != nil {
+		return err
+	}
+	if err := name(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return fsync(dir)
 }
