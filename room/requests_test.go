@@ -159,7 +159,12 @@ var drops = map[string]func(*peer){
 	},
 	"garbage":    func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageBinary, make([]byte, 100)) },
 	"short":      func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageBinary, []byte{1}); p.hold() },
-	"text frame": func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageText, []byte("{}")); p.hold() },
+	"text frame": func(p *peer) { // with a message that is well-formed
+		for packet := range (wire.Message{ID: 1, Type: "room.status", Payload: wire.Pack([]byte("{}"), nil)}).Packets() {
+			_ = p.ws.Write(context.Background(), websocket.MessageText, packet)
+		}
+		p.hold()
+	},
 	"many packets": func(p *peer) {
 		b := []byte("\x00\x00\x00\x00\x00\x00\x00\x01" + "\x00\x00\x00\x00" + "\xff\xff\xff\xff" + wire.TypeResponse)
 		_ = p.ws.Write(context.Background(), websocket.MessageBinary, b)
