@@ -157,8 +157,8 @@ var drops = map[string]func(*peer){
 			_, _ = w.Write(make([]byte, 100))
 		}
 	},
-	"garbage":    func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageBinary, make([]byte, 100)) },
-	"short":      func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageBinary, []byte{1}); p.hold() },
+	"garbage": func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageBinary, make([]byte, 100)) },
+	"short":   func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageBinary, []byte{1}); p.hold() },
 	"text frame": func(p *peer) { // with a message that is well-formed
 		for packet := range (wire.Message{ID: 1, Type: "room.status", Payload: wire.Pack([]byte("{}"), nil)}).Packets() {
 			_ = p.ws.Write(context.Background(), websocket.MessageText, packet)
