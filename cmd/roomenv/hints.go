@@ -11,6 +11,7 @@ import (
 	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
+	"github.com/roomenv/roomenv/room"
 )
 
 // roomHints are what to do about a reference to a room that has no value, by the
@@ -73,6 +74,9 @@ func withHints(err error) error {
 		if errors.Is(errors.Join(reasons...), h.reason) {
 			err = hint(err, fmt.Sprintf("%v: %s", h.reason, h.text))
 		}
+	}
+	if errors.Is(errors.Join(reasons...), room.ErrConflict) {
+		err = hint(err, "name the participant who delegated it with ?delegated_by=NAME")
 	}
 	return err
 }
