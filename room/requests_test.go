@@ -239,7 +239,8 @@ func TestReconnect(t *testing.T) {
 						return wire.Empty{}
 					})
 				})))
-				ctx := t.Context()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
 				s := c.Secrets()
 				var wg sync.WaitGroup
 				for op, f := range map[string]func() error{
