@@ -2,6 +2,7 @@ package room_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -462,7 +463,7 @@ func TestEnd(t *testing.T) {
 				var n atomic.Int32
 				c := dial(t, listenInBubble(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if n.Add(1) > 1 {
-						w.WriteHeader(e.status)
+						w.WriteHeader(cmp.Or(e.status, http.StatusServiceUnavailable))
 						return
 					}
 					first.ServeHTTP(w, r)
