@@ -306,6 +306,8 @@ func (s *session) fail(ctx context.Context, id uint64, err error) error {
 		said = wire.Error{Code: wire.InvalidRequest, Text: err.Error()}
 	case errors.Is(err, ErrNotFound):
 		said = wire.Error{Code: wire.NotFound, Text: ErrNotFound.Error()}
+	case errors.Is(err, ErrReadOnly):
+		said = wire.Error{Code: wire.OperationFailed, Text: ErrReadOnly.Error()}
 	default: // may have details that are not for the peer
 		s.log.Error("call failed", "id", id, "reason", err)
 		said = wire.Error{Code: wire.OperationFailed, Text: "internal error; see the log of the room"}
