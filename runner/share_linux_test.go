@@ -20,7 +20,7 @@ files:
   key: {secret: key, on_change: {command: [reload, key]}}
 `
 
-var unreachable = fmt.Errorf("%w: no route", fetch.ErrUnreachable)
+var errAway = fmt.Errorf("%w: no route", fetch.ErrUnreachable)
 
 // A share is a directory that other processes read.
 type share struct {
@@ -137,7 +137,7 @@ func TestAdoptUnreachable(t *testing.T) {
 		w.answer(w.next(1), nil)
 	})
 	unknown := fmt.Errorf("%w (%w): the token is refused", fetch.ErrDenied, fetch.ErrUnknown)
-	s.run(sharedFiles, map[string]any{"cert": unreachable, "key": unknown}, func(w *world) {
+	s.run(sharedFiles, map[string]any{"cert": errAway, "key": unknown}, func(w *world) {
 		if st := w.runner.Status(); !st.Ready || st.Revision != 1 || st.Dir != s.dir || st.Entries[0].State != fetch.Stale {
 			t.Errorf("got %+v", st)
 		}
@@ -163,13 +163,13 @@ func TestAdoptUnreachable(t *testing.T) {
 		s.has("revision-1", "cert=c1", "key=k1")
 	})
 	// What may be missing is not waited for.
-	s.run(strings.Replace(sharedFiles, "  cert:", "  new: {secret: new, optional: true}\n  cert:", 1), map[string]any{"cert": unreachable}, func(w *world) {
+	s.run(strings.Replace(sharedFiles, "  cert:", "  new: {secret: new, optional: true}\n  cert:", 1), map[string]any{"cert": errAway}, func(w *world) {
 		if st := w.runner.Status(); !st.Ready {
 			t.Errorf("got %+v", st)
 		}
 		w.start()
 	})
-	s.run(strings.Replace(sharedFiles, "  cert:", "  new: {secret: new}\n  cert:", 1), map[string]any{"cert": "c1", "key": "k1", "new": unreachable}, func(w *world) {
+	s.run(strings.Replace(sharedFiles, "  cert:", "  new: {secret: new}\n  cert:", 1), map[string]any{"cert": "c1", "key": "k1", "new": errAway}, func(w *world) {
 		w.start()
 		w.quiet()
 		if st := w.runner.Status(); st.Ready || st.State != runner.CommandStarting || st.Revision != 1 {
@@ -279,7 +279,7 @@ func TestShareExit(t *testing.T) {
 	s.run(strings.Replace(sharedFiles, "key: {", "key: {max_stale: 1m, on_stale: exit, ", 1), map[string]any{"cert": "c1", "key": "k1"}, func(w *world) {
 		w.start()
 		w.answer(w.next(1), nil)
-		w.source.put("key", unreachable)
+		w.source.put("key", errAway)
 		w.source.changes <- []string{"key"}
 		w.awaitEnd()
 		if _, ok := errors.AsType[*runner.PolicyError](w.err); !ok {
@@ -330,7 +330,7 @@ func TestWait(t *testing.T) {
 		{-1, time.Minute, 0, fmt.Errorf("%w: no", fetch.ErrDenied), fetch.ErrDenied},
 	} {
 		bubble(t, func(t *testing.T) {
-			w := newWorld(t, oneKey, map[string]any{"key": unreachable}, func(c *runner.Config) { c.Wait = test.wait })
+			w := newWorld(t, oneKey, map[string]any{"key": errAway}, func(c *runner.Config) { c.Wait = test.wait })
 			defer w.runner.Close()
 			time.AfterFunc(test.comes, func() { w.source.put("key", test.what) })
 			started := time.Now()

@@ -9,6 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+
+	"github.com/roomenv/roomenv/fetch"
+	"github.com/roomenv/roomenv/manifest"
+	"github.com/roomenv/roomenv/render"
 )
 
 // A browser opens addresses for the person, who also sees them printed. Other users can
@@ -43,7 +47,12 @@ func (b *browser) tryOpen(address string) error {
 	if runtime.GOOS == "darwin" {
 		opener = "open"
 	}
+	environment, err := render.Policy{}.Render(new(manifest.Manifest), new(fetch.Snapshot), os.Environ(), "")
+	if err != nil {
+		return err
+	}
 	cmd := exec.Command(opener, (&url.URL{Scheme: "file", Path: f.Name()}).String())
+	cmd.Env = environment.Environ() // without the keys of roomenv
 	if err := cmd.Start(); err != nil {
 		return err
 	}

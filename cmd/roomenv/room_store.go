@@ -132,6 +132,9 @@ then. No process may use the room meanwhile.`,
 		if errors.Is(err, os.ErrExist) {
 			err = hint(errors.New("a store exists"), "pass --force to replace it")
 		}
+		if errors.Is(err, localroom.ErrDamaged) || errors.Is(err, localroom.ErrAltered) {
+			return hint(fmt.Errorf("restore %s: %v", args[0], err), "use a different backup") //nolint:errorlint // it is not the store that is damaged
+		}
 		if err != nil {
 			return fmt.Errorf("restore %s: %w", args[0], err)
 		}

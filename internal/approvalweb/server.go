@@ -61,6 +61,7 @@ func New(config Config) *Server {
 	private.Handle("GET "+s.base+"requests/{id}/consent", onlyGet(s.consent))
 	private.Handle("POST "+s.base+"requests/{id}/provide", s.answer(s.provide))
 	private.Handle("POST "+s.base+"requests/{id}/reject", s.answer(s.reject))
+	private.Handle("POST "+s.base+"requests/{id}/mute", s.answer(s.mute))
 	private.Handle("POST "+s.base+"requests/{id}/redirected", s.answer(s.redirected))
 
 	public := http.NewServeMux()
@@ -196,14 +197,14 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) {
 		s.show(w, status(err), id, err.Error())
 		return
 	}
-	http.Redirect(w, r, provider, http.StatusFound) //nolint:gosec // Consent checks where it goes
+	http.Redirect(w, r, provider, http.StatusFound)
 }
 
 // answer runs do with the form, and shows the page again.
 func (s *Server) answer(do func(r *http.Request, id string) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// In memory only: secrets must not reach temporary files.
-		if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) { //nolint:gosec // the body is bounded above
+		if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) {
 			s.show(w, http.StatusBadRequest, r.PathValue("id"), fmt.Sprintf("invalid form, or larger than %d MiB", wire.DefaultMaxMessage>>20))
 			return
 		}
@@ -244,6 +245,10 @@ func formValue(r *http.Request) (secret.Value, error) {
 
 func (s *Server) reject(r *http.Request, id string) error {
 	return s.config.Inbox.Reject(r.Context(), id, r.PostForm.Get("reason"))
+}
+
+func (s *Server) mute(r *http.Request, id string) error {
+	return s.config.Inbox.Mute(r.Context(), id)
 }
 
 func (s *Server) redirected(r *http.Request, id string) error {

@@ -318,8 +318,8 @@ func TestAnswersAtOnce(t *testing.T) {
 func TestReasons(t *testing.T) {
 	s := serve(t)
 	bot, ann := s.connect("bot", scoped()), s.connect("ann", scoped())
-	for _, reason := range []string{"", "no\n\x1b[31m", strings.Repeat("ü", 10_000)} {
-		asking := bot.ask(t, ann, dbURL, "")
+	for n, reason := range []string{"", "no\n\x1b[31m", strings.Repeat("ü", 10_000)} {
+		asking := bot.ask(t, ann, fmt.Sprint(dbURL, n), "")
 		if got := outcome(ann.response(t, ann.call(t, wire.ProvideSecret, rejected(ann.asked(t).RequestID, reason))), nil); got != "empty" {
 			t.Fatal(got)
 		}

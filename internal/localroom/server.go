@@ -83,7 +83,7 @@ type Server struct {
 
 // NewServer returns a running server. [Server.Close] has to be called.
 func NewServer(c ServerConfig) *Server {
-	s := &Server{store: c.Store, key: c.Key, log: c.Logger, now: c.Now, pending: newPending(), rooms: map[string]*liveRoom{}}
+	s := &Server{store: c.Store, key: c.Key, log: c.Logger, now: c.Now, rooms: map[string]*liveRoom{}}
 	s.network, s.local = newPool(cmp.Or(c.MaxConnections, DefaultMaxConnections)), newLocalPool()
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -91,6 +91,7 @@ func NewServer(c ServerConfig) *Server {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.pending = newPending(s.now)
 	s.providers = oauthprovider.Providers{Public: c.PublicProviders, Logger: s.log}
 	s.running, s.stop = context.WithCancel(context.Background())
 	s.toolkits = map[string]toolkit{

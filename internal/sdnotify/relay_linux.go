@@ -130,7 +130,7 @@ func (r *Relay) send(report, control []byte) {
 		return
 	}
 	err := error(unix.EINTR)
-	for err == unix.EINTR {
+	for errors.Is(err, unix.EINTR) {
 		err = unix.Sendmsg(r.out, report, control, &unix.SockaddrUnix{Name: r.manager}, 0)
 	}
 	if err != nil {

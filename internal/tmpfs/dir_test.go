@@ -121,6 +121,54 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+// TestModes looks at files while they are written: at no time has one a mode that its
+// user did not ask for.
+func TestModes(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	dir := filepath.Join(memory(t), "files")
+	d := open(t, dir)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	stop := make(chan struct{})
+	var looking sync.WaitGroup
+	seen := 0
+	looking.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			entries, _ := fs.ReadDir(root.FS(), ".")
+			for _, e := range entries {
+				if !strings.HasPrefix(e.Name(), "partial-") {
+					continue
+				}
+				for range 10 {
+					if info, err := root.Lstat(e.Name() + "/a"); err == nil {
+						seen++
+						if info.Mode() != 0 && info.Mode() != 0o400 {
+							t.Errorf("a file has mode %v", info.Mode())
+							return
+						}
+					}
+				}
+			}
+		}
+	})
+	for n := range 3000 {
+		if err := d.Write(n+1, []render.File{file("a", 0o400, "1")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	looking.Wait()
+	t.Logf("seen %d times", seen)
+}
+
 // A roll-back leads to the directory that the previous revision has, and writes
 // nothing; an older revision is written again.
 func TestRollback(t *testing.T) {
