@@ -180,7 +180,7 @@ func newRoomCompact(a *app) *cobra.Command {
 	return a.storeCommand(&cobra.Command{
 		Use:   "compact [--data DIR]",
 		Short: "Give the space of deleted secrets back",
-		Long: `Write the store anew without the space that deleted and replaced secrets have left,
+		Long: `Write the store again without the space that deleted and replaced secrets have left,
 which otherwise only new secrets use. No process may use the room meanwhile.`,
 		Example: "  roomenv room compact",
 		Args:    cobra.NoArgs,
