@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -175,6 +176,27 @@ func TestClientFlags(t *testing.T) {
 		}
 		if got := fmt.Sprint(c.Scopes); c.NoPKCE != test.noPKCE || got != test.scopes {
 			t.Errorf("%q: no_pkce is %v, scopes are %s", test.args, c.NoPKCE, got)
+		}
+	}
+}
+
+// A user has all groups that the system knows.
+func TestParseUser(t *testing.T) {
+	us, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups, err := us.GroupIds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{us.Username, us.Uid} {
+		got, err := parseUser(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(got.Uid, got.Gid, got.Groups) != fmt.Sprint(us.Uid, " ", us.Gid, " ", groups) {
+			t.Errorf("%s: got %+v, want %s, %s and %s", name, got, us.Uid, us.Gid, groups)
 		}
 	}
 }
