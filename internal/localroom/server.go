@@ -4,11 +4,13 @@
 package localroom
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -166,7 +168,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 	}
 	defer s.leave(live, account)
 
-	conn, acceptErr := websocket.Accept(w, r, &websocket.AcceptOptions{
+	hijacked := &hijacker{ResponseWriter: w}
+	conn, acceptErr := websocket.Accept(hijacked, r, &websocket.AcceptOptions{
 		Subprotocols: protocol,
 		OnPingReceived: func(context.Context, []byte) bool { // whose context has a timeout
 			return account.pings.Wait(s.running) == nil
@@ -181,6 +184,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 	}
 	defer func() { _ = conn.CloseNow() }()
 	if err != nil {
+		// Close waits for the close frame of the peer, which need not send one.
+		defer time.AfterFunc(refuseTimeout, func() { _ = hijacked.conn.Close() }).Stop()
 		_ = conn.Close(websocket.StatusTryAgainLater, err.Error())
 		return
 	}
@@ -190,6 +195,18 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 		joined.remote = "local"
 	}
 	joined.run(s.running, roomURL(r, room))
+}
+
+// A hijacker knows the connection below a WebSocket.
+type hijacker struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+// Hijack implements [http.Hijacker].
+func (h *hijacker) Hijack() (conn net.Conn, rw *bufio.ReadWriter, err error) {
+	h.conn, rw, err = http.NewResponseController(h.ResponseWriter).Hijack()
+	return h.conn, rw, err
 }
 
 // bearer returns the token of r, which may be in three places (section 1.2), and the
