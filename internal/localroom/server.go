@@ -126,10 +126,13 @@ var roomPath = regexp.MustCompile(`^/+rooms/([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)
 
 // Local serves the processes of this machine's user, which have limits of their own.
 func (s *Server) Local() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+revokePath, s.serveRevoke)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, s.local) })
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && r.URL.Path == revokePath {
+			s.serveRevoke(w, r)
+			return
+		}
+		s.serve(w, r, s.local)
+	})
 }
 
 // ServeHTTP serves the network.
