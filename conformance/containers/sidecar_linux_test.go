@@ -1,7 +1,10 @@
 package containers
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -259,4 +262,79 @@ func TestRender(t *testing.T) {
 	if code := render(); code != 125 {
 		t.Errorf("render without a required value: exit code %d", code)
 	}
+}
+
+// TestToken replaces the token as Kubernetes does: all files of a volume at once, by a
+// link. What the new identity has is written.
+func TestToken(t *testing.T) {
+	p := newPod(t, "version: 1\nfiles: {key: {secret: key}}\nrefresh: {debounce: 10ms}\n")
+	p.serve("127.0.0.1:0")
+	p.set("key", "of pod")
+	p.roomenv("secret", "set", "key", "--text", "of other", "--for-identity", "other")
+	volume := filepath.Join(p.dir, "manifests")
+	swap := func(revision, identity string) {
+		t.Helper()
+		token := p.roomenv("room", "token", "--room", "default", "--identity", identity)
+		err := errors.Join(
+			os.Mkdir(filepath.Join(volume, revision), 0o755),
+			os.WriteFile(filepath.Join(volume, revision, "token"), []byte(token), 0o644),
+			os.Symlink(revision, filepath.Join(volume, "..new")),
+			os.Rename(filepath.Join(volume, "..new"), filepath.Join(volume, "..data")),
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	swap("..1", "pod")
+	if err := os.Symlink("..data/token", filepath.Join(volume, "projected")); err != nil {
+		t.Fatal(err)
+	}
+	p.sidecar("--token-file", "/manifests/projected")
+	app := p.app(10001, "trap 'exit 0' TERM; while :; do sleep 0.1; done", inGroup...)
+	awaitFile(t, app, "/secrets/app/current/key", "of pod")
+	swap("..2", "other")
+	awaitFile(t, app, "/secrets/app/current/key", "of other")
+}
+
+// TestPending has probes of a command that waits for a participant.
+func TestPending(t *testing.T) {
+	p := newPod(t, "version: 1\nenv: {KEY: \"room:request/alice?url=https://stripe.com&type=text/plain\"}\n")
+	p.serve("127.0.0.1:0")
+	id := start(t, slices.Concat([]string{"--mount", "type=image,source=" + image + ",destination=/opt/roomenv", "--volume", memory(t, 0) + ":/run/roomenv"},
+		[]string{"--user", "0"}, hardened, p.reach(),
+		[]string{"--entrypoint", "/opt/roomenv/roomenv", "localhost/app", "exec", "-m", "/manifests/roomenv.yaml", "--", "sh", "-c", "echo started"})...)
+	await(t, "alive while alice is asked", func() bool {
+		_, _, code := podman("exec", id, "/opt/roomenv/roomenv", "ready", "--live")
+		return code == 0
+	})
+	if _, errs, code := podman("exec", id, "/opt/roomenv/roomenv", "ready"); code != 1 || !strings.Contains(errs, "not ready") {
+		t.Errorf("ready while alice is asked: exit code %d, %q", code, errs)
+	}
+	must(t, "stop", "--time", "10", id)
+	if code := must(t, "inspect", "--format", "{{.State.ExitCode}}", id); code != "143" || must(t, "logs", id) != "" {
+		t.Errorf("exit code %s after TERM, %q", code, must(t, "logs", id))
+	}
+}
+
+// TestFull has a value that does not fit the volume: the files before it stay, until one
+// does.
+func TestFull(t *testing.T) {
+	p := newPod(t, "version: 1\nfiles: {key: {secret: key}}\nrefresh: {debounce: 10ms}\n")
+	p.serve("127.0.0.1:0")
+	p.set("key", "small")
+	sidecar := p.sidecar()
+	app := p.app(10001, "trap 'exit 0' TERM; while :; do sleep 0.1; done", inGroup...)
+	awaitFile(t, app, "/secrets/app/current/key", "small")
+	large := filepath.Join(p.dir, "large")
+	if err := os.WriteFile(large, make([]byte, 2<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.roomenv("secret", "set", "key", "--from-file", large, "--for-identity", "pod")
+	await(t, "the sidecar says that the volume is full", func() bool {
+		_, errs, _ := podman("logs", sidecar)
+		return strings.Contains(errs, "no space left on device")
+	})
+	awaitFile(t, app, "/secrets/app/current/key", "small")
+	p.set("key", "smaller")
+	awaitFile(t, app, "/secrets/app/current/key", "smaller")
 }
