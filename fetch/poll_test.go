@@ -371,3 +371,18 @@ func TestClockSetBack(t *testing.T) {
 		wantValue(t, newest(t, snapshots, 1), "a", "2")
 	})
 }
+
+// A group is watched after a moment, since that fetches all of its values once more: in
+// vain for a command that exits at once.
+func TestHeadStart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := &watcher{house: &house{holds: map[string]any{"a": "a"}}, pushes: time.Hour}
+		follow(t, &fetch.Refresher{Sources: mux(w)}, file(manifest.Expr{ref("a")}))
+		for after, want := range []int64{0, 1} { // in tenths of a second
+			settle(time.Duration(after*100+1) * time.Millisecond)
+			if n := w.watched.Load(); n != want {
+				t.Errorf("watched %d times, want %d", n, want)
+			}
+		}
+	})
+}

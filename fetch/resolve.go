@@ -39,11 +39,12 @@ func Resolve(ctx context.Context, m *manifest.Manifest, sources Mux) (*Snapshot,
 	fetching.SetLimit(maxInFlight)
 	wait, stop := context.WithCancel(ctx)
 	defer stop()
+	forgives := forgiving(m)
 	record := func(i int, value secret.Value, err error) {
 		t := targets[i]
 		states[i] = State{}
 		states[i].record(value, unanswered(ctx, err), wallClock(), needed[t])
-		if err != nil && !errors.Is(err, ErrPending) && fails(m, t, states[i].none) {
+		if none := states[i].none; none != nil && !errors.Is(none, ErrPending) && !forgives[t].all && !(forgives[t].absence && IsAbsent(none)) {
 			stop() // whatever participants provide
 		}
 	}
@@ -109,16 +110,22 @@ func forgiven(r *manifest.Reference, inOperand bool, err error) bool {
 	return inOperand || IsAbsent(err) && optional(r)
 }
 
-// fails reports whether a reference of m to t may not fail with err.
-func fails(m *manifest.Manifest, t manifest.Target, err error) bool {
+// forgiveness is of all references to a target.
+type forgiveness struct{ all, absence bool }
+
+// forgiving returns what [forgiven] says of each target, whatever its error is.
+func forgiving(m *manifest.Manifest) map[manifest.Target]forgiveness {
+	targets := make(map[manifest.Target]forgiveness)
 	for _, e := range m.Values() {
 		for r, inOperand := range e.Value.References() {
-			if r.Target == t && !forgiven(r, inOperand, err) {
-				return true
+			f, seen := targets[r.Target]
+			targets[r.Target] = forgiveness{
+				all:     (f.all || !seen) && forgiven(r, inOperand, ErrUnknown),
+				absence: (f.absence || !seen) && forgiven(r, inOperand, ErrMissing),
 			}
 		}
 	}
-	return false
+	return targets
 }
 
 // Failures returns every reference of m that has no value and may not be without.

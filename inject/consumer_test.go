@@ -92,6 +92,19 @@ func (c *consumed) status(state runner.CommandState, restarts int) {
 	}
 }
 
+// outcome checks what a call returns, within moments.
+func (c *consumed) outcome(call string, returned <-chan error, want error) {
+	c.t.Helper()
+	select {
+	case err := <-returned:
+		if !errors.Is(err, want) {
+			c.t.Errorf("%s: %v, want %v", call, err, want)
+		}
+	case <-time.After(5 * time.Second):
+		c.t.Fatalf("%s has not returned, want %v", call, want)
+	}
+}
+
 var restart = runner.Change{Restart: true}
 
 func TestConsumer(t *testing.T) {
@@ -159,23 +172,19 @@ func TestConsumerSuperseded(t *testing.T) {
 	why := errors.New("newer values")
 	for _, n := range []string{"2", "3"} {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		applied := make(chan error)
+		applied := make(chan error, 1)
 		go func() { applied <- c.Apply(ctx, revision(n), restart) }()
 		if n == "2" {
 			c.expect("asked 1")
 		}
 		cancel(why)
-		if err := <-applied; !errors.Is(err, why) {
-			t.Errorf("Apply of %s: %v", n, err)
-		}
+		c.outcome("Apply of "+n, applied, why)
 	}
 	applied := make(chan error)
 	go func() { applied <- c.Apply(t.Context(), revision("4"), restart) }()
 	_, _ = c.stdin.WriteString("go\n")
 	c.expect("end 1", "start 4")
-	if err := <-applied; err != nil {
-		t.Error(err)
-	}
+	c.outcome("Apply of 4", applied, nil)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -198,19 +207,15 @@ func TestConsumerUndo(t *testing.T) {
 	why := errors.New("newer values")
 	for _, n := range []string{"2", "3"} {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		applied := make(chan error)
+		applied := make(chan error, 1)
 		go func() { applied <- c.Apply(ctx, revision(n), restart) }()
 		c.expect("asked 1")
 		cancel(why)
-		if err := <-applied; !errors.Is(err, why) {
-			t.Errorf("Apply of %s: %v", n, err)
-		}
+		c.outcome("Apply of "+n, applied, why)
 		go func() { applied <- c.Apply(t.Context(), revision("1"), runner.Change{}) }()
 		_, _ = c.stdin.WriteString("go\n")
 		c.expect("start 1")
-		if err := <-applied; err != nil {
-			t.Error(err)
-		}
+		c.outcome("Apply of 1", applied, nil)
 	}
 	c.apply("1", runner.Change{}, nil) // no restart without need
 	go func() { _ = c.Suspend(t.Context(), why) }()
@@ -227,13 +232,11 @@ func TestConsumerOverlap(t *testing.T) {
 	c.Supervisor.Ready.Timeout = time.Millisecond // no longer used
 	why := errors.New("revoked")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	applied := make(chan error)
+	applied := make(chan error, 1)
 	go func() { applied <- c.Apply(ctx, revision("2"), restart) }()
 	c.expect("start 2")
 	cancel(why)
-	if err := <-applied; !errors.Is(err, why) {
-		t.Errorf("Apply: %v", err)
-	}
+	c.outcome("Apply of 2", applied, why)
 	if err := c.Suspend(t.Context(), why); err != nil {
 		t.Error(err)
 	}

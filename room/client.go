@@ -135,6 +135,9 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.log = c.log.With("room", shown)
+	if cleartext(config, dialURL) {
+		c.log.Warn("token and secrets are sent without TLS")
+	}
 	attempts, start, b := 0, time.Now(), c.backoff()
 	k, err := c.connect(ctx, &b, func(err error) bool {
 		attempts++

@@ -154,6 +154,27 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// A token that is sent to a different machine without TLS is worth one warning.
+func TestCleartext(t *testing.T) {
+	token := func(context.Context) (secret.Value, error) { return secret.New([]byte("t")), nil }
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for url, warns := range map[string]int{
+		"http://room.example": 1, "ws://192.0.2.1:8078": 1, "http://[2001:db8::1]": 1, "http://localhost.example": 1,
+		"https://room.example": 0, "wss://192.0.2.1": 0, "http://localhost:8078": 0, "ws://127.1.2.3": 0,
+		"http://[::1]:8078": 0, "http://[::ffff:127.0.0.1]": 0,
+	} {
+		var log strings.Builder
+		config := room.Config{URL: url + "/rooms/demo", Token: token, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		if _, err := room.Dial(ended, config); err == nil {
+			t.Fatal("connected")
+		}
+		if got := strings.Count(log.String(), "without TLS"); got != warns {
+			t.Errorf("%s: %d warnings, want %d", url, got, warns)
+		}
+	}
+}
+
 // finals are the statuses that end a client for good (section 1.5).
 var finals = map[int]error{403: room.ErrForbidden, 404: room.ErrNoRoom, 423: room.ErrRoomDisabled}
 

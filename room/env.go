@@ -25,8 +25,9 @@ const (
 	// maxToken is the maximum size of a token file, in bytes.
 	maxToken = 64 << 10
 
-	// tokenLifetime of a signed token, which is for one attempt to connect.
-	tokenLifetime = 5 * time.Minute
+	// tokenLifetime of a signed token, which is for one connection. The local room ends
+	// the connection with it.
+	tokenLifetime = time.Hour
 )
 
 // Env is how to reach a room, by variables of the environment (docs/environment.md).

@@ -20,7 +20,7 @@ const (
 	DefaultRequestTimeout = 300 * time.Second
 	// NoHandler is the reason that answers a request for which there is no handler:
 	// without it the requester would wait for its whole timeout.
-	NoHandler = "no handler registered"
+	NoHandler = wire.NoHandler
 )
 
 // rejectTimeout bounds that answer: other events wait for it.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -50,6 +51,16 @@ func roomURL(raw string) (dial, shown string, err error) {
 	query.Set("v", protocolVersion)
 	u.RawQuery = query.Encode()
 	return u.String(), shown, nil
+}
+
+// cleartext reports whether a network could read the token.
+func cleartext(c Config, dialURL string) bool {
+	u, err := url.Parse(dialURL)
+	if err != nil || u.Scheme != "http" || c.Token == nil || c.DialContext != nil || u.Hostname() == "localhost" {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return err != nil || !ip.Unmap().IsLoopback()
 }
 
 func newTransport(c Config) *http.Transport {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room"
@@ -132,6 +133,29 @@ func TestPresenceOfMany(t *testing.T) {
 	if n := len(c.Messaging().Participants()); n != 10_000 {
 		t.Errorf("%d participants are here", n)
 	}
+}
+
+// A list that the room splits is complete when the rest has come.
+func TestPresenceOfMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := dial(t, listenInBubble(t, scripted(t, func(p *peer, _ int) {
+			p.ready()
+			c, _ := p.next()
+			p.answer(c.id, wire.Empty{})
+			p.say("room", "messaging.enabled", `{"participants":[`+alice+`],"more":2}`, "")
+			for _, id := range []string{"c", "d"} {
+				time.Sleep(time.Second)
+				p.say(id, "participant.enabled", `{"id":"`+id+`","attributes":{"name":"more"}}`, "")
+			}
+			p.hold()
+		})))
+		start := time.Now()
+		err := c.Messaging().Enable(t.Context())
+		if got := names(c.Messaging().Participants()); err != nil || got != "a1:alice c:more d:more" || time.Since(start) != 2*time.Second {
+			t.Errorf("after %v here are %s, error %v", time.Since(start), got, err)
+		}
+		_ = c.Close()
+	})
 }
 
 // On each new connection messaging is enabled anew, before and after the room

@@ -24,6 +24,7 @@ type presence struct {
 	wanted  bool          // by the user of the client
 	on      bool          // enabled on this connection, as far as the room knows
 	here    bool          // the list is complete
+	more    int           // participants of the list that follow
 	err     error         // why the room rejected it
 	list    []Participant // in the order they appeared
 }
@@ -51,7 +52,7 @@ func (p *presence) change(f func()) {
 }
 
 // off resets what a connection reported.
-func (p *presence) off() { p.on, p.here, p.list = false, false, nil }
+func (p *presence) off() { p.on, p.here, p.more, p.list = false, false, 0, nil }
 
 // waitFor calls f after each change until it is done or fails.
 func (c *Client) waitFor(ctx context.Context, f func() (done bool, err error)) error {
@@ -117,7 +118,7 @@ func (c *Client) observe(m wire.Message) {
 		case wire.MessagingEnabled:
 			if all, ok := decode[wire.Participants](e.Message); ok {
 				p.on = p.on || p.wanted // of a call that outlived its connection
-				p.here, p.list = p.on, nil
+				p.here, p.more, p.list = p.on && all.More <= 0, all.More, nil
 				for _, w := range all.Participants {
 					p.add(us, w)
 				}
@@ -126,6 +127,8 @@ func (c *Client) observe(m wire.Message) {
 			if w, ok := decode[wire.Participant](e.Message); ok {
 				p.add(us, w)
 			}
+			p.more--
+			p.here = p.here || p.on && p.more == 0
 		case wire.ParticipantDisabled:
 			if w, ok := decode[wire.ParticipantID](e.Message); ok {
 				p.list = slices.DeleteFunc(p.list, func(other Participant) bool { return other.ID == w.ID })

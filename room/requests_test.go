@@ -461,10 +461,18 @@ func TestEnd(t *testing.T) {
 					}
 					first.ServeHTTP(w, r)
 				})))
-				if _, err := get(t.Context(), c, "k"); !errors.Is(err, e.want) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				if _, err := get(ctx, c, "k"); !errors.Is(err, e.want) {
 					t.Error(err)
 				}
-				<-c.Done()
+				synctest.Wait()
+				select {
+				case <-c.Done():
+				default:
+					_ = c.Close()
+					t.Fatal("the client has not ended")
+				}
 				if !errors.Is(c.Err(), e.want) {
 					t.Error(c.Err())
 				}
@@ -656,4 +664,28 @@ func TestReconnectDelay(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A room that takes in a client again, and never gets ready, is left after 30 s.
+func TestNeverReadyAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var again time.Time
+		c := dial(t, listenInBubble(t, scripted(t, func(p *peer, n int) {
+			switch n {
+			case 0:
+				p.ready()
+			case 1:
+				again = time.Now()
+				p.hold()
+			default:
+				p.ready()
+				p.serve(func(c call) wire.Content { return text(c.secretID()) })
+			}
+		})))
+		v, err := get(t.Context(), c, "k")
+		if d := time.Since(again); err != nil || v != "k" || d < 30*time.Second || d > 32*time.Second {
+			t.Errorf("%q after %v, error %v", v, d, err)
+		}
+		_ = c.Close()
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -112,6 +113,39 @@ func TestInvalidFlags(t *testing.T) {
 	}
 }
 
+// TestFlagsAreTried looks for each flag in a command line of a script or of a test.
+func TestFlagsAreTried(t *testing.T) {
+	var tried []string
+	for _, pattern := range []string{"testdata/script/*.txtar", "*_test.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.NewReplacer(`"`, "", ",", "", "\nserve ", "\nroom serve ").Replace(string(text))
+			tried = append(tried, strings.Split(lines, "\n")...)
+		}
+	}
+	for _, cmd := range allCommands(newRoot(new(app), nil)) {
+		words := strings.TrimPrefix(strings.TrimPrefix(cmd.CommandPath(), "roomenv"), " ")
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			found := slices.ContainsFunc(tried, func(line string) bool {
+				_, args, ok := strings.Cut(line, words)
+				args += " "
+				return ok && (strings.Contains(args, "--"+f.Name+" ") || strings.Contains(args, "--"+f.Name+"=") ||
+					f.Shorthand != "" && strings.Contains(args, " -"+f.Shorthand+" "))
+			})
+			if !found {
+				t.Errorf("no test passes --%s to roomenv %s", f.Name, words)
+			}
+		})
+	}
+}
+
 // A flag of an OAuth client overrides the manifest, also one that is false or empty.
 func TestClientFlags(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "m.yaml")
@@ -131,6 +165,7 @@ func TestClientFlags(t *testing.T) {
 		var c oauthClient
 		cmd := new(cobra.Command)
 		c.flags(cmd)
+		cmd.Flags().BoolVar(&c.NoPKCE, "no-pkce", false, "")
 		fill(cmd)
 		if err := cmd.ParseFlags(append(test.args, "-m", file)); err != nil {
 			t.Fatal(err)

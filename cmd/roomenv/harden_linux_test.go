@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -101,4 +102,34 @@ func TestHardenedFirst(t *testing.T) {
 		}
 	}
 	t.Errorf("its environment stays readable: %v, %d bytes", err, len(out))
+}
+
+// TestUnreadable stops roomenv before its first instruction. A user that cannot read the
+// binary cannot read the environment either.
+func TestUnreadable(t *testing.T) {
+	for mode, readable := range map[os.FileMode]bool{0o755: true, 0o711: false} {
+		cmd, user := otherUser(t, "version")
+		if user == nil {
+			t.Skip("only root can run a program that its user cannot read")
+		}
+		if err := os.Chmod(cmd.Path, mode); err != nil {
+			t.Fatal(err)
+		}
+		runtime.LockOSThread() // it traces
+		cmd.SysProcAttr.Ptrace = true
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := syscall.Wait4(cmd.Process.Pid, nil, 0, nil); err != nil {
+			t.Fatal(err)
+		}
+		look := exec.Command("cat", "/proc/"+strconv.Itoa(cmd.Process.Pid)+"/environ")
+		look.SysProcAttr = &syscall.SysProcAttr{Credential: user}
+		out, _ := look.Output()
+		if strings.Contains(string(out), "hunter2") != readable {
+			t.Errorf("mode %o: its environment is readable: %t, want %t", mode, !readable, readable)
+		}
+		_, _ = cmd.Process.Kill(), cmd.Wait()
+		runtime.UnlockOSThread()
+	}
 }

@@ -51,7 +51,7 @@ func withHints(err error) error {
 	}
 	_, local := errors.AsType[localError](err)
 	for _, h := range localHints {
-		if _, system := h.reason.(syscall.Errno); errors.Is(err, h.reason) && (local || !system) {
+		if _, system := errors.AsType[syscall.Errno](h.reason); errors.Is(err, h.reason) && (local || !system) {
 			err = hint(err, h.text)
 		}
 	}

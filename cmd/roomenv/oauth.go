@@ -47,6 +47,7 @@ a new one, for which the participant signs in at the provider.
 	}
 	q.flags(cmd)
 	client.flags(cmd)
+	cmd.Flags().BoolVar(&client.NoPKCE, "no-pkce", false, "do not use PKCE, for a provider that does not support it")
 	cmd.Flags().StringVar(&client.RedirectURI, "redirect-uri", "", "`uri` to which the provider redirects the browser; on loopback the approver listens there")
 	return cmd
 }
@@ -98,7 +99,6 @@ func (c *oauthClient) flags(cmd *cobra.Command) {
 	f.StringVar(&c.TokenEndpoint, "token-endpoint", "", "`url` of the provider's token endpoint")
 	f.StringSliceVar(&c.Scopes, "scopes", nil, "`scopes` to request, separated by commas")
 	mayBeEmpty(f, "scopes")
-	f.BoolVar(&c.NoPKCE, "no-pkce", false, "do not use PKCE, for a provider that does not support it")
 }
 
 // complete adds the client of that name in the manifest.

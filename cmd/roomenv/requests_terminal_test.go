@@ -195,6 +195,14 @@ func TestAnswersInATerminal(t *testing.T) {
 	alice.types("ask bob\r")
 	fourth.fails("ask bob")
 
+	fifth, sixth := request("https://c.example", "text/plain"), request("https://d.example", "text/plain")
+	alice.expects(".example: [p]rovide, from a [f]ile or a [c]ommand, [r]eject, [m]ute, [l]ater? ")
+	alice.types("m\r")
+	alice.expects("muted agent: its requests are rejected until roomenv exits")
+	fifth.fails(": rejected: rejected")
+	sixth.fails(": rejected: rejected")
+	request("https://e.example", "text/plain").fails(": rejected: rejected")
+
 	alice.expects("(Ctrl-C: exit)")
 	alice.types("\x03")
 	if err := alice.cmd.Wait(); err != nil {

@@ -8,7 +8,8 @@ import (
 	"github.com/roomenv/roomenv/room"
 )
 
-// minRedial is the pause after a client that ends at once.
+// minRedial is the pause after a first dial that failed, and after a client that ends at
+// once.
 const minRedial = time.Second
 
 // A roomConn is the connection to one room. Source.mu guards it.
@@ -94,6 +95,7 @@ func (s *Source) connect(name string) (*attempt, error) {
 	c := s.conns[name]
 	if c == nil {
 		c = &roomConn{backoff: retry.Outage()}
+		c.backoff.Min = minRedial
 		s.conns[name] = c
 	} else if c.usable() {
 		return c.attempt, nil

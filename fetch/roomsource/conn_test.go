@@ -94,7 +94,7 @@ func TestRedialBacksOff(t *testing.T) {
 		}
 		gaps := map[time.Duration]bool{}
 		for i := range len(dialled) - 1 {
-			gap, longest := dialled[i+1].Sub(dialled[i]), min(500*time.Millisecond<<min(i, 6), max(2*time.Second, dialled[i].Sub(dialled[0])/8), 30*time.Second)
+			gap, longest := dialled[i+1].Sub(dialled[i]), min(time.Second<<min(i, 5), max(2*time.Second, dialled[i].Sub(dialled[0])/8), 30*time.Second)
 			if gap < longest/2 || gap > longest+100*time.Millisecond {
 				t.Errorf("dial %d came after %v, want %v to %v", i+2, gap, longest/2, longest)
 			}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -413,6 +414,69 @@ func TestReconnectWhileDialing(t *testing.T) {
 		}
 		if strings.Join(tokens, " ") != "old new" {
 			t.Errorf("dialed with %q", tokens)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Who delegated a secret first is the one it is fetched from. Another owner is denied
+// instead, and says nothing of the connection.
+func TestOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var has []string // who delegated the secret; "" is this identity
+		p := newPeer(t, func(_, arguments string) wire.Content {
+			var a wire.GetArguments
+			if err := json.Unmarshal([]byte(arguments), &a); err != nil {
+				t.Error(err)
+			}
+			from := has
+			if a.DelegatedBy != "" {
+				from = slices.DeleteFunc(slices.Clone(has), func(owner string) bool { return owner != string(a.DelegatedBy) })
+			}
+			switch len(from) {
+			case 0:
+				return wire.Empty{}
+			case 1:
+				return wire.File{Data: secret.New([]byte("of " + from[0])), DelegatedBy: from[0]}
+			}
+			return wire.Error{Code: wire.Conflict}
+		})
+		s := roomsource.New(p.dial)
+		to := manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/a", Params: "delegated_to=alice"}
+		by := manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/a", Params: "delegated_by=mallory"}
+		own := manifest.Target{Scheme: manifest.SchemeRoom, Path: "secret/b", Params: "delegated_to=alice"}
+		for i, tt := range []struct {
+			has   []string
+			of    manifest.Target
+			want  string // the value, or a part of the error
+			is    error
+			owner string // that DelegatedBy reports
+		}{
+			{[]string{"bob"}, to, "of bob", nil, "bob"},
+			{[]string{"bob", "mallory"}, to, "of bob", nil, "bob"},
+			{[]string{"mallory"}, to, "the secret of bob is gone; this one is of mallory", fetch.ErrDenied, "bob"},
+			{[]string{""}, to, "the secret of bob is gone; this one is of alice", fetch.ErrDenied, "bob"},
+			{[]string{"mallory", "eve"}, to, "missing", fetch.ErrMissing, "bob"},
+			{nil, to, "missing", fetch.ErrMissing, "bob"},
+			{[]string{"bob"}, to, "of bob", nil, "bob"},
+
+			{[]string{"bob"}, by, "missing", fetch.ErrMissing, "mallory"},
+			{[]string{"bob", "mallory"}, by, "of mallory", nil, "mallory"},
+
+			{[]string{""}, own, "of ", nil, ""},
+			{[]string{"mallory"}, own, "the secret of alice is gone; this one is of mallory", fetch.ErrDenied, ""},
+		} {
+			has = tt.has
+			value, err := s.Resolve(t.Context(), tt.of)
+			got := string(value.Reveal())
+			if err != nil {
+				got = err.Error()
+			}
+			if !errors.Is(err, tt.is) || errors.Is(err, fetch.ErrUnknown) || !strings.Contains(got, tt.want) || s.DelegatedBy(tt.of) != tt.owner {
+				t.Errorf("%d: %q is %q, owner %q; want %q, owner %q", i, tt.has, got, s.DelegatedBy(tt.of), tt.want, tt.owner)
+			}
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)

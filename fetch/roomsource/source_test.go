@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/fetch/roomsource"
@@ -189,24 +190,26 @@ func TestRoomsSayWhy(t *testing.T) {
 }
 
 func TestAFailedDialIsNotRepeated(t *testing.T) {
-	var dials atomic.Int64
-	s := roomsource.New(func(context.Context, string) (*room.Client, error) {
-		dials.Add(1)
-		return nil, fmt.Errorf("%w: refused", room.ErrUnreachable)
+	synctest.Test(t, func(t *testing.T) {
+		var dials atomic.Int64
+		s := roomsource.New(func(context.Context, string) (*room.Client, error) {
+			dials.Add(1)
+			return nil, fmt.Errorf("%w: refused", room.ErrUnreachable)
+		})
+		values := make([]manifest.Expr, 1000)
+		for i := range values {
+			values[i] = manifest.Expr{ref(fmt.Sprint(i))}
+		}
+		_, err := fetch.Resolve(t.Context(), file(values...), mux(s))
+		table, ok := errors.AsType[*fetch.Error](err)
+		if !ok || len(table.Failures) != 1000 {
+			t.Errorf("got %v", err)
+		}
+		if dials.Load() != 1 {
+			t.Errorf("%d dials", dials.Load())
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	})
-	values := make([]manifest.Expr, 1000)
-	for i := range values {
-		values[i] = manifest.Expr{ref(fmt.Sprint(i))}
-	}
-	_, err := fetch.Resolve(t.Context(), file(values...), mux(s))
-	table, ok := errors.AsType[*fetch.Error](err)
-	if !ok || len(table.Failures) != 1000 {
-		t.Errorf("got %v", err)
-	}
-	if dials.Load() != 1 {
-		t.Errorf("%d dials", dials.Load())
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
 }

@@ -33,9 +33,14 @@ var (
 	ErrBadID = errors.New("the request ID has non-printing characters")
 	// ErrClosed fails an answer to a request that is not pending.
 	ErrClosed = errors.New("the request is closed")
+	// ErrMuted rejects a request of a muted requester, and reads like other rejections.
+	ErrMuted = errors.New(rejected)
 	// ErrEmpty fails an answer without a value, which may be a mistake.
 	ErrEmpty = errors.New("missing value: nothing was entered")
 )
+
+// rejected is the default reason of a rejection.
+const rejected = "rejected"
 
 // A Room gets the answers; [*room.Secrets] is one.
 type Room interface {
@@ -99,6 +104,7 @@ type Request struct {
 type Inbox struct {
 	mu        sync.Mutex
 	requests  []*entry // in order of arrival
+	muted     []string // requesters, in order
 	changed   chan struct{}
 	callbacks callbacks
 }
@@ -131,6 +137,9 @@ func (i *Inbox) Add(r Request, timeout time.Duration, room Room) error {
 	r.Expires = time.Now().Add(timeout)
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if slices.Contains(i.muted, r.From) {
+		return ErrMuted
+	}
 	pending := 0
 	for _, e := range i.requests {
 		if e.ID == r.ID {
@@ -217,13 +226,52 @@ func (i *Inbox) Provide(ctx context.Context, id string, value secret.Value) erro
 
 // Reject rejects a request. The requester gets the reason.
 func (i *Inbox) Reject(ctx context.Context, id, reason string) error {
-	reason = cmp.Or(reason, "rejected")
+	reason = cmp.Or(reason, rejected)
 	return i.answer(id, Rejected, text.Printable(reason, 0), func(e *entry) error {
 		if e.Kind == OAuth {
 			return e.room.RejectAuthorization(ctx, id, reason)
 		}
 		return e.room.Reject(ctx, id, reason)
 	})
+}
+
+// Mute rejects the pending requests of the requester of a request, and from now on all
+// others.
+func (i *Inbox) Mute(ctx context.Context, id string) error {
+	i.mu.Lock()
+	e := i.find(id)
+	if e == nil || e.From == "" {
+		i.mu.Unlock()
+		if e == nil {
+			return ErrClosed
+		}
+		return errors.New("the room does not report the requester")
+	}
+	if !slices.Contains(i.muted, e.From) {
+		i.muted = append(i.muted, e.From)
+	}
+	var pending []string
+	for _, other := range i.requests {
+		if other.From == e.From && other.State == Pending {
+			pending = append(pending, other.ID)
+		}
+	}
+	i.notify()
+	i.mu.Unlock()
+	var failed error
+	for _, id := range pending {
+		if err := i.Reject(ctx, id, ""); err != nil && !errors.Is(err, ErrClosed) {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// Muted returns the muted requesters.
+func (i *Inbox) Muted() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.muted)
 }
 
 // Close drops all requests without an answer, and returns when no goroutine of the inbox

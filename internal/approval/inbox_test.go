@@ -240,6 +240,44 @@ func TestUpdates(t *testing.T) {
 	}
 }
 
+// A person who is asked too much mutes who asks, and is left alone by that participant.
+func TestMute(t *testing.T) {
+	var inbox approval.Inbox
+	defer inbox.Close()
+	room := new(fakeRoom)
+	from := func(id, name string) approval.Request {
+		r := stripe(id)
+		r.From = name
+		return r
+	}
+	add(t, &inbox, from("a", "mallory\x1b"), room)
+	add(t, &inbox, from("b", "agent"), room)
+	oauth := github(t, "c")
+	oauth.From = "mallory\x1b"
+	add(t, &inbox, oauth, room)
+	add(t, &inbox, from("d", ""), room)
+	if err := inbox.Mute(t.Context(), "d"); err == nil || room.said() != "" {
+		t.Errorf("nobody was muted: %v, the room was told %q", err, room.said())
+	}
+	if err := inbox.Mute(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := room.said(), "reject a rejected\ndecline c rejected"; got != want {
+		t.Errorf("the room was told %q, want %q", got, want)
+	}
+	if state(t, &inbox, "b") != approval.Pending || state(t, &inbox, "d") != approval.Pending {
+		t.Errorf("requests are %v", inbox.Requests())
+	}
+	// Who is muted gets a plain rejection.
+	if err := inbox.Add(from("e", "mallory\x1b"), time.Minute, room); !errors.Is(err, approval.ErrMuted) || err.Error() != "rejected" {
+		t.Errorf("a request of who is muted: %v", err)
+	}
+	add(t, &inbox, from("f", "agent"), room)
+	if got := inbox.Muted(); len(got) != 1 || got[0] != `mallory\x1b` {
+		t.Errorf("muted are %q", got)
+	}
+}
+
 // Nothing that others write reaches a terminal or a page as it came.
 func TestTextsPrint(t *testing.T) {
 	var inbox approval.Inbox

@@ -69,10 +69,14 @@ func (p *prompt) next(ctx context.Context) error {
 		}
 		return err
 	}
-	text := r.Subject() + ": [p]rovide, from a [f]ile or a [c]ommand, [r]eject, [l]ater? "
+	text := r.Subject() + ": [p]rovide, from a [f]ile or a [c]ommand, "
 	if r.Kind == approval.OAuth {
-		text = r.Subject() + ": [s]ign in, [r]eject, [l]ater? "
+		text = r.Subject() + ": [s]ign in, "
 	}
+	if text += "[r]eject, "; r.From != "" {
+		text += "[m]ute, "
+	}
+	text += "[l]ater? "
 	choice, err := p.tty.ask(ctx, question{text: text}, changed, p.until(func() bool { return !p.waits(r.ID) }))
 	if err != nil || p.tty.reading {
 		return err
@@ -97,6 +101,9 @@ func (p *prompt) handle(ctx context.Context, r approval.Request, choice string) 
 			return err
 		}
 		return p.Inbox.Reject(ctx, r.ID, reason)
+	case choice == "m" && r.From != "":
+		p.print("muted " + r.From + ": its requests are rejected until roomenv exits")
+		return p.Inbox.Mute(ctx, r.ID)
 	case choice == "s" && r.Kind == approval.OAuth:
 		return p.signIn(ctx, r)
 	case r.Kind == approval.Secret && (choice == "p" || choice == "f" || choice == "c"):

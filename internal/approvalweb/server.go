@@ -61,6 +61,7 @@ func New(config Config) *Server {
 	private.Handle("GET "+s.base+"requests/{id}/consent", onlyGet(s.consent))
 	private.Handle("POST "+s.base+"requests/{id}/provide", s.answer(s.provide))
 	private.Handle("POST "+s.base+"requests/{id}/reject", s.answer(s.reject))
+	private.Handle("POST "+s.base+"requests/{id}/mute", s.answer(s.mute))
 	private.Handle("POST "+s.base+"requests/{id}/redirected", s.answer(s.redirected))
 
 	public := http.NewServeMux()
@@ -244,6 +245,10 @@ func formValue(r *http.Request) (secret.Value, error) {
 
 func (s *Server) reject(r *http.Request, id string) error {
 	return s.config.Inbox.Reject(r.Context(), id, r.PostForm.Get("reason"))
+}
+
+func (s *Server) mute(r *http.Request, id string) error {
+	return s.config.Inbox.Mute(r.Context(), id)
 }
 
 func (s *Server) redirected(r *http.Request, id string) error {

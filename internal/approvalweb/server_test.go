@@ -346,6 +346,21 @@ func TestReject(t *testing.T) {
 	}
 }
 
+func TestMute(t *testing.T) {
+	inbox, room, v, link := visit(t)
+	add(t, inbox, stripe, room)
+	v.enter(link)
+	if _, body := v.get(v.page); !strings.Contains(body, "Reject, and mute agent") {
+		t.Errorf("the page has no way to mute: %s", body)
+	}
+	if status, _ := v.post(v.page+"requests/1/mute", nil); status != http.StatusSeeOther || room.said != "reject 1 rejected" {
+		t.Errorf("status %d, the room was told %q", status, room.said)
+	}
+	if _, body := v.get(v.page); !strings.Contains(body, "<strong>agent</strong> is muted") {
+		t.Errorf("the page says %s", body)
+	}
+}
+
 func TestConsent(t *testing.T) {
 	inbox, room, v, link := visit(t)
 	add(t, inbox, approval.Request{

@@ -266,8 +266,8 @@ func TestManyParticipants(t *testing.T) {
 	if err := json.Unmarshal(m.Message, &list); err != nil || m.Type != wire.MessagingEnabled {
 		t.Fatal(m.Type, err)
 	}
-	if n := len(list.Participants); n < 20 || n >= many {
-		t.Fatalf("the list has %d participants", n)
+	if n := len(list.Participants); n < 20 || n >= many || list.More != many-n {
+		t.Fatalf("the list has %d participants, and %d more", n, list.More)
 	}
 	for _, p := range list.Participants {
 		seen[p.ID] = true

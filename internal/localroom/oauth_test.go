@@ -360,12 +360,12 @@ func TestOAuthRejections(t *testing.T) {
 			})
 			bot := s.dial("bot", scoped(), asksNobody(t))
 			_, err := bot.Secrets().RequestOAuthToken(t.Context(), room.OAuthRequest{
-				ParticipantID: ann.Session().ParticipantID, OAuth: p.client(), RedirectURI: "http://127.0.0.1:1/cb", Timeout: time.Second,
+				ParticipantID: ann.Session().ParticipantID, OAuth: p.client(name), RedirectURI: "http://127.0.0.1:1/cb", Timeout: time.Second,
 			})
 			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.wantText) || strings.Contains(err.Error(), "canary-page") {
 				t.Errorf("bot gets %v", err)
 			}
-			<-answered
+			next(t, answered)
 			if list, err := s.store.List("demo", "ann"); err != nil || len(list) != 0 {
 				t.Errorf("stored %v, %v", list, err)
 			}

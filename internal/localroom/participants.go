@@ -94,6 +94,7 @@ func (r *liveRoom) enable(s *session) {
 			}
 		}
 	}
+	list.More = len(rest)
 	self := []*session{s}
 	announce(self, s, wire.MessagingEnabled, list)
 	for _, p := range rest {

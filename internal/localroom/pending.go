@@ -57,14 +57,16 @@ type requestKey struct {
 // pending has the pending requests of a server. They are in memory only: clients send
 // them again after a restart.
 type pending struct {
+	rejections rejections
+
 	mu    sync.Mutex
 	byKey map[requestKey]*request
 	byID  map[string]*request
 	count map[[3]string]int // by room, requester and approver
 }
 
-func newPending() *pending {
-	return &pending{byKey: map[requestKey]*request{}, byID: map[string]*request{}, count: map[[3]string]int{}}
+func newPending(now func() time.Time) *pending {
+	return &pending{rejections: rejections{now: now}, byKey: map[requestKey]*request{}, byID: map[string]*request{}, count: map[[3]string]int{}}
 }
 
 // ask returns the answer to r. The request is closed when ctx ends or timeout has
@@ -121,6 +123,9 @@ func (r *request) countKey() [3]string {
 func (p *pending) begin(ctx context.Context, r *request) {
 	content, err := r.look(ctx)
 	if err == nil && content == nil {
+		err = p.rejections.check(r)
+	}
+	if err == nil && content == nil {
 		var e event
 		if e, err = r.event(r.id); err == nil {
 			if r.approver.post(e) {
@@ -168,6 +173,7 @@ func (p *pending) reject(caller *session, tool, id, reason string) error {
 	if len(reason) > maxRejection {
 		reason = strings.ToValidUTF8(reason[:maxRejection], "") // the last rune may be incomplete
 	}
+	p.rejections.add(r, reason)
 	p.finish(r, nil, wire.Error{Code: wire.OperationFailed, Text: reason})
 	return nil
 }

@@ -154,6 +154,11 @@ func (s *Store) Delegated(room, delegatee, id string) (found []RecordKey, err er
 // that owner, delegatee, type and name that was updated last, or creates one with a
 // random id. A type or name of "" is unchanged, or is [DefaultType] and the id.
 func (s *Store) Set(a RecordKey, typ, name string, value secret.Value) error {
+	return s.setWithin(0, a, typ, name, value)
+}
+
+// set is Set if permit permits it.
+func (s *Store) set(a RecordKey, typ, name string, value secret.Value, permit func(*batch, Info) error) error {
 	if err := checkNames(a, typ, name); err != nil {
 		return err
 	}
@@ -171,6 +176,9 @@ func (s *Store) Set(a RecordKey, typ, name string, value secret.Value) error {
 			info.ID = cmp.Or(a.ID, uuid.NewString())
 			info.Type, info.Name = DefaultType, info.ID
 		} else if err != nil {
+			return err
+		}
+		if err := permit(b, info); err != nil {
 			return err
 		}
 		info.Type, info.Name = cmp.Or(typ, info.Type), cmp.Or(name, info.Name)
@@ -255,7 +263,9 @@ func (b *batch) change(info *Info, value secret.Value) error {
 func (b *batch) delete(info Info) error {
 	b.sequence++
 	info.Updated = b.sequence
-	b.changed[string(b.seal.recordKey(info.RecordKey))] = boxes{}
+	key := b.seal.recordKey(info.RecordKey)
+	b.count(info, key, 0)
+	b.changed[string(key)] = boxes{}
 	b.events = append(b.events, changeEvent{info, true})
 	return nil
 }
@@ -264,6 +274,7 @@ func (b *batch) put(info Info, value secret.Value) error {
 	key := b.seal.recordKey(info.RecordKey)
 	sealed, err := b.seal.sealRecord(key, info, value)
 	if err == nil {
+		b.count(info, key, cost(len(sealed.value)))
 		b.changed[string(key)] = sealed
 	}
 	return err

@@ -20,6 +20,7 @@ import (
 	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room"
 	"github.com/roomenv/roomenv/room/token"
+	"github.com/roomenv/roomenv/secret"
 )
 
 const dbURL = "https://db.example"
@@ -318,8 +319,8 @@ func TestAnswersAtOnce(t *testing.T) {
 func TestReasons(t *testing.T) {
 	s := serve(t)
 	bot, ann := s.connect("bot", scoped()), s.connect("ann", scoped())
-	for _, reason := range []string{"", "no\n\x1b[31m", strings.Repeat("ü", 10_000)} {
-		asking := bot.ask(t, ann, dbURL, "")
+	for n, reason := range []string{"", "no\n\x1b[31m", strings.Repeat("ü", 10_000)} {
+		asking := bot.ask(t, ann, fmt.Sprint(dbURL, n), "")
 		if got := outcome(ann.response(t, ann.call(t, wire.ProvideSecret, rejected(ann.asked(t).RequestID, reason))), nil); got != "empty" {
 			t.Fatal(got)
 		}
@@ -719,6 +720,18 @@ func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
 // serveInBubble returns how participants of a room enter. It is for a synctest
 // bubble.
 func serveInBubble(t *testing.T) (enter func(name string) *peer) {
+	store, l := bubble(t)
+	return func(name string) *peer {
+		p, err := connect(t.Context(), l.dial, "ws://room/rooms/demo", signFor(t, store, name, 24*time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+}
+
+// bubble serves a new store in a synctest bubble.
+func bubble(t *testing.T) (*localroom.Store, pipes) {
 	store, err := localroom.OpenStore(filepath.Join(t.TempDir(), "room.db"), key(1))
 	if err != nil {
 		t.Fatal(err)
@@ -734,17 +747,15 @@ func serveInBubble(t *testing.T) (enter func(name string) *peer) {
 		server.Close()
 		store.Close()
 	})
-	return func(name string) *peer {
-		jwt, err := token.Token{Name: name, Room: "demo", API: scoped(), KeyID: localroom.KeyID, Expires: time.Now().Add(time.Hour)}.Sign(store.SigningKey())
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := connect(t.Context(), l.dial, "ws://room/rooms/demo", jwt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
+	return store, l
+}
+
+func signFor(t *testing.T, store *localroom.Store, name string, lifetime time.Duration) secret.Value {
+	jwt, err := token.Token{Name: name, Room: "demo", API: scoped(), KeyID: localroom.KeyID, Expires: time.Now().Add(lifetime)}.Sign(store.SigningKey())
+	if err != nil {
+		t.Fatal(err)
 	}
+	return jwt
 }
 
 // A peer that reads nothing, neither pings nor what it asked for, is dropped within

@@ -62,7 +62,7 @@ func (s secrets) request(ctx context.Context, caller *session, a wire.RequestSec
 			return newEvent(wire.TypeRequestSecret, wire.SecretRequest{RequestID: id, Request: a, Requester: caller.requester()}, nil)
 		},
 		accept: func(_ context.Context, provided secret.Value) (wire.Content, error) {
-			return answer(provided), s.store.Set(key, string(a.Type), string(a.URL), provided)
+			return answer(provided), s.store.setWithin(caller.quota(), key, string(a.Type), string(a.URL), provided)
 		},
 	}, timeout)
 }

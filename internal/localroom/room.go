@@ -1,7 +1,10 @@
 package localroom
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,7 +47,8 @@ const (
 	// suspendTimeout bounds [Room.Suspend].
 	suspendTimeout = time.Second
 
-	tokenLifetime = 5 * time.Minute
+	// tokenLifetime of a token for the room socket, which no other process sees.
+	tokenLifetime = 24 * time.Hour
 )
 
 // Options configure a [Room]. The zero value works.
@@ -233,8 +237,8 @@ func (r *Room) tryAcquire() (taken bool, err error) {
 
 // Serve serves connections of l too, until ctx ends or this process is the leader no
 // longer, because of Suspend or Close. It closes l. [Room.Acquire] has to succeed
-// before it.
-func (r *Room) Serve(ctx context.Context, l net.Listener) error {
+// before it. With t it speaks TLS.
+func (r *Room) Serve(ctx context.Context, l net.Listener, t *tls.Config) error {
 	defer l.Close()
 	r.mu.Lock()
 	h := r.leader
@@ -245,15 +249,16 @@ func (r *Room) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
-	if err := h.serve(ctx, l, httpserver.Config{Handler: h.server, MaxConnections: maxStrangers}); err != nil {
+	if err := h.serve(ctx, l, httpserver.Config{Handler: h.server, TLS: t, MaxConnections: maxStrangers}); err != nil {
 		return fmt.Errorf("serve room %s: %w", r.dir, err)
 	}
 	return nil
 }
 
-// Sign signs t with the key of the room, which every leader of it accepts.
+// Sign signs t with the key of the room, which every leader of it accepts. A token
+// without an ID gets one.
 func (r *Room) Sign(t token.Token) (secret.Value, error) {
-	t.KeyID = KeyID
+	t.KeyID, t.ID = KeyID, cmp.Or(t.ID, rand.Text())
 	return t.Sign(r.tokens)
 }
 

@@ -172,7 +172,7 @@ func (s secrets) set(_ context.Context, caller *session, h setHeaders, value sec
 	if err != nil {
 		return nil, err
 	}
-	return wire.Empty{}, s.store.Set(key, string(h.Type), string(h.Name), value)
+	return wire.Empty{}, s.store.setWithin(caller.quota(), key, string(h.Type), string(h.Name), value)
 }
 
 func (s secrets) delete(_ context.Context, caller *session, a wire.DeleteArguments) (wire.Content, error) {

@@ -50,6 +50,12 @@ type ServerConfig struct {
 
 	Logger *slog.Logger // nil discards
 
+	Audit *Audit // records joins and calls; nil records nothing
+
+	// Quota bounds the values that an identity stores from the network, in bytes, with
+	// [recordCost] for each secret; 0 for any number.
+	Quota int64
+
 	// MaxConnections bounds the connections from the network; 0 is
 	// [DefaultMaxConnections]. One identity may have a quarter of them.
 	MaxConnections int
@@ -64,6 +70,8 @@ type Server struct {
 	store    *Store
 	key      func(keyID string) (secret.Value, bool)
 	log      *slog.Logger
+	auditLog *Audit
+	quota    int64
 	now      func() time.Time
 	toolkits map[string]toolkit
 
@@ -83,7 +91,7 @@ type Server struct {
 
 // NewServer returns a running server. [Server.Close] has to be called.
 func NewServer(c ServerConfig) *Server {
-	s := &Server{store: c.Store, key: c.Key, log: c.Logger, now: c.Now, pending: newPending(), rooms: map[string]*liveRoom{}}
+	s := &Server{store: c.Store, key: c.Key, log: c.Logger, auditLog: c.Audit, quota: c.Quota, now: c.Now, rooms: map[string]*liveRoom{}}
 	s.network, s.local = newPool(cmp.Or(c.MaxConnections, DefaultMaxConnections)), newLocalPool()
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -91,6 +99,7 @@ func NewServer(c ServerConfig) *Server {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.pending = newPending(s.now)
 	s.providers = oauthprovider.Providers{Public: c.PublicProviders, Logger: s.log}
 	s.running, s.stop = context.WithCancel(context.Background())
 	s.toolkits = map[string]toolkit{
@@ -115,7 +124,10 @@ var roomPath = regexp.MustCompile(`^/+rooms/([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)
 
 // Local serves the processes of this machine's user, which have limits of their own.
 func (s *Server) Local() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, s.local) })
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+revokePath, s.serveRevoke)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, s.local) })
+	return mux
 }
 
 // ServeHTTP serves the network.
@@ -139,6 +151,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 	if err == nil && who.Room != room {
 		err = errors.New("the token is for another room")
 	}
+	if err == nil {
+		err = s.checkRevoked(who)
+	}
 	if err != nil {
 		s.log.Info("connection refused", "room", room, "remote", r.RemoteAddr, "reason", err)
 		http.Error(w, "the token is not valid for this room", http.StatusForbidden)
@@ -153,8 +168,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 
 	conn, acceptErr := websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols: protocol,
-		OnPingReceived: func(ctx context.Context, _ []byte) bool {
-			return account.pings.Wait(ctx) == nil
+		OnPingReceived: func(context.Context, []byte) bool { // whose context has a timeout
+			return account.pings.Wait(s.running) == nil
 		},
 		// Peers authenticate with a token and never with a cookie, so that pages of
 		// any origin may connect.
@@ -169,7 +184,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 		_ = conn.Close(websocket.StatusTryAgainLater, err.Error())
 		return
 	}
-	newSession(s, live, account, who, conn).run(s.running, roomURL(r, room))
+	joined := newSession(s, live, account, who, conn)
+	joined.remote = r.RemoteAddr
+	if p == s.local {
+		joined.remote = "local"
+	}
+	joined.run(s.running, roomURL(r, room))
 }
 
 // bearer returns the token of r, which may be in three places (section 1.2), and the

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room/token"
@@ -30,6 +31,7 @@ type session struct {
 	account *account
 	who     token.Token
 	id      string // participant id
+	remote  string // address
 	conn    *websocket.Conn
 	log     *slog.Logger
 	drop    context.CancelFunc // closes the connection without a close frame
@@ -75,11 +77,21 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	defer s.outbox.close()
 	defer s.drop()
 
-	s.log.Info("participant joined")
-	err := s.greet(roomURL)
+	s.log.Info("participant joined", "token_id", s.who.ID)
+	err := s.audit("join", nil, "ok")
+	if err == nil {
+		err = s.greet(roomURL)
+	}
 	if err == nil {
 		s.room.join(s)
 		defer s.room.leave(s)
+		if !s.who.Expires.IsZero() {
+			expiry := time.AfterFunc(s.who.Expires.Sub(s.server.now()), func() { s.end("expired") })
+			defer expiry.Stop()
+		}
+		if s.server.checkRevoked(s.who) != nil { // since it was checked
+			s.end("revoked")
+		}
 		defer s.streams.stop()
 		beside.Go(func() { s.ping(ctx) })
 		beside.Go(func() { s.sendEvents(ctx) })
@@ -87,11 +99,20 @@ func (s *session) run(ctx context.Context, roomURL string) {
 	}
 	s.log.Info("participant left", "reason", err)
 	switch {
+	case errors.Is(err, errAudit):
+		_ = s.conn.Close(websocket.StatusTryAgainLater, errAudit.Text)
 	case errors.Is(err, errText):
 		_ = s.conn.Close(websocket.StatusUnsupportedData, err.Error())
 	case errors.Is(err, wire.ErrProtocol):
 		_ = s.conn.Close(websocket.StatusProtocolError, fmt.Sprintf("%.100s", err))
 	}
+}
+
+// end drops a participant whose token is no longer valid. It may have a different one
+// when it reconnects.
+func (s *session) end(token string) {
+	s.log.Info("participant dropped", "token", token)
+	s.drop()
 }
 
 // greet queues the first messages to a peer.
@@ -179,6 +200,9 @@ func (s *session) handle(ctx context.Context, m wire.Message) error {
 	if err != nil {
 		return s.fail(ctx, m.ID, err)
 	}
+	if a := s.server.auditLog; a != nil && a.sync && a.ready() != nil {
+		return s.fail(ctx, m.ID, errAudit)
+	}
 	if !t.waits {
 		return s.carryOut(ctx, m.ID, t, arguments)
 	}
@@ -224,6 +248,9 @@ func (s *session) carryOut(ctx context.Context, id uint64, t tool, arguments wir
 	}()
 	for {
 		c, err := t.run(ctx, s, arguments)
+		if audit := s.audit(t.name, arguments, resultOf(t.name, c, err)); audit != nil && ctx.Err() == nil {
+			err = audit
+		}
 		if err != nil {
 			return s.fail(ctx, id, err)
 		}
@@ -274,7 +301,7 @@ func (s *session) find(m wire.Message) (tool, wire.Content, error) {
 		t, err := s.requestChunk(m.Payload)
 		return t, nil, err
 	case wire.TypeListToolkits:
-		return tool{run: listToolkits}, nil, nil
+		return tool{name: "list_toolkits", run: listToolkits}, nil, nil
 	case "room.call":
 		return tool{}, nil, refuse(wire.InvalidRequest, "webhooks are not supported")
 	}
@@ -299,19 +326,38 @@ func (s *session) fail(ctx context.Context, id uint64, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	var said wire.Error
+	said := failure(err)
+	if said.Code == wire.OperationFailed && !errors.As(err, new(wire.Error)) {
+		s.log.Error("call failed", "id", id, "reason", err)
+	}
+	s.log.Debug("call refused", "id", id, "reason", said.Text)
+	return s.respond(ctx, id, said, nil)
+}
+
+// failure is what a peer gets to know of err.
+func failure(err error) (said wire.Error) {
 	switch {
 	case errors.As(err, &said):
 	case errors.Is(err, wire.ErrProtocol), errors.Is(err, ErrInvalid):
 		said = wire.Error{Code: wire.InvalidRequest, Text: err.Error()}
+	case errors.Is(err, errQuota):
+		said = wire.Error{Code: wire.InvalidState, Text: err.Error()}
 	case errors.Is(err, ErrNotFound):
 		said = wire.Error{Code: wire.NotFound, Text: ErrNotFound.Error()}
 	default: // may have details that are not for the peer
-		s.log.Error("call failed", "id", id, "reason", err)
 		said = wire.Error{Code: wire.OperationFailed, Text: "internal error; see the log of the room"}
+		for _, cause := range storageErrors {
+			if errors.Is(err, cause) {
+				said.Text = "the room cannot store data: " + cause.Error()
+			}
+		}
 	}
-	s.log.Debug("call refused", "id", id, "reason", said.Text)
-	return s.respond(ctx, id, said, nil)
+	return said
+}
+
+// storageErrors are what is wrong with the disk of a room rather than with a request.
+var storageErrors = []error{
+	unix.ENOSPC, unix.EDQUOT, unix.EFBIG, unix.EROFS, unix.EIO, ErrDamaged,
 }
 
 // respond sends the response to the call with this id, after the events that were

@@ -62,8 +62,9 @@ type Store struct {
 	queued sync.Mutex
 	queue  []*change
 
-	committed sync.Mutex // held while a batch is committed
-	settled   bool       // the latest commit is known to be on disk
+	committed sync.Mutex       // held while a batch is committed
+	settled   bool             // the latest commit is known to be on disk
+	usage     map[string]int64 // see batch.used; guarded by committed
 
 	watches watches
 }
@@ -372,6 +373,8 @@ func (s *Store) commit(changes []*change) {
 	}
 	if stored {
 		s.watches.publish(b.events)
+	} else {
+		s.usage = nil
 	}
 	for _, c := range changes {
 		if c.done = true; err != nil {

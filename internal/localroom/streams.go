@@ -71,6 +71,7 @@ func (s *session) requestChunk(payload []byte) (tool, error) {
 		return tool{}, refuse(wire.InvalidRequest, "want a control with the method close")
 	}
 	return tool{
+		name: "close_stream",
 		run: func(context.Context, *session, wire.Content) (wire.Content, error) {
 			stop()
 			delete(s.streams, id)

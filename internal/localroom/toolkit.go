@@ -17,6 +17,7 @@ type toolkit struct {
 
 // A tool is one operation.
 type tool struct {
+	name        string // with its toolkit; set by find
 	description string
 	run         toolFunc
 
@@ -50,6 +51,7 @@ func (s *session) tool(call wire.Invoke, arguments wire.Content) (tool, error) {
 	if call.OnBehalfOfID != "" && string(call.OnBehalfOfID) != s.id {
 		return tool{}, refuse(wire.PermissionDenied, "on_behalf_of_id is not the caller")
 	}
+	t.name = call.Toolkit + "." + call.Tool
 	if t.stream != nil {
 		return s.opening(call, arguments, t)
 	}

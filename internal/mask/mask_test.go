@@ -75,6 +75,9 @@ func TestForms(t *testing.T) {
 	if _, got := through(t, &m, (&url.URL{Scheme: "db", User: url.UserPassword("u", "hunter2+/@;:"), Host: "h"}).String()); got != "db://u:[PASSWORD]@h" {
 		t.Errorf("in a URL: %q", got)
 	}
+	if _, got := through(t, &m, "/"+url.PathEscape("hunter2+/@;:")+"/"); got != "/[PASSWORD]/" {
+		t.Errorf("in a path: %q", got)
+	}
 }
 
 // TestBase64 encodes a value between others, and looks for what a decoder could

@@ -217,6 +217,9 @@ func TestHealth(t *testing.T) {
 	r.State, r.Reason, r.Entries[0].State = runner.CommandStopped, "A was deleted", fetch.Missing
 	check("GET", "/healthz", 200, "ok\n")
 	check("GET", "/readyz", 503, "the command is stopped: A was deleted\nA is missing\n")
+	if series := parse(t, body(t, r)); series["roomenv_ready"] != 0 || series["roomenv_command_running"] != 0 {
+		t.Errorf("metrics disagree: %v", series)
+	}
 	check("POST", "/readyz", 405, "")
 	check("POST", "/healthz", 405, "")
 	check("POST", "/metrics", 405, "")

@@ -1,6 +1,7 @@
 package status_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -70,15 +71,12 @@ func TestOtherUser(t *testing.T) {
 }
 
 // answering serves a socket in the place of that of a process.
-func answering(t *testing.T, l net.Listener, err error, code int) {
+func answering(t *testing.T, l net.Listener, err error, answer http.HandlerFunc) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(code)
-		_, _ = w.Write([]byte("{}"))
-	})}
+	server := http.Server{ReadHeaderTimeout: time.Minute, Handler: answer}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -88,6 +86,14 @@ func answering(t *testing.T, l net.Listener, err error, code int) {
 		_ = server.Close()
 		<-done
 	})
+}
+
+// answer answers with code and nothing.
+func answer(code int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(code)
+		_, _ = w.Write([]byte("{}"))
+	}
 }
 
 // socketPath is where a process would have its socket.
@@ -114,7 +120,7 @@ func TestOtherServer(t *testing.T) {
 		l, err = new(net.ListenConfig).Listen(context.Background(), "unix", path)
 		return err
 	})
-	answering(t, l, err, http.StatusOK)
+	answering(t, l, err, answer(http.StatusOK))
 	if found := find(t); len(found) != 0 {
 		t.Errorf("found %v", found)
 	}
@@ -124,12 +130,32 @@ func TestOtherServer(t *testing.T) {
 func TestRefusal(t *testing.T) {
 	runtimeFolder(t)
 	l, err := net.Listen("unix", socketPath(t))
-	answering(t, l, err, http.StatusServiceUnavailable)
+	answering(t, l, err, answer(http.StatusServiceUnavailable))
 	p := find(t)[0]
 	_, statusErr := p.Status(t.Context())
 	for _, err := range []error{statusErr, p.Refresh(t.Context())} {
 		if err == nil || !strings.Contains(err.Error(), "503") || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v", err)
 		}
+	}
+}
+
+// An answer without an end is not read for ever, nor into memory.
+func TestEndlessAnswer(t *testing.T) {
+	runtimeFolder(t)
+	l, err := net.Listen("unix", socketPath(t))
+	sent := make(chan int, 1)
+	answering(t, l, err, func(w http.ResponseWriter, _ *http.Request) {
+		n, err := w.Write([]byte(`{"command":"`))
+		for more := 0; err == nil && n < 256<<20; n += more {
+			more, err = w.Write(bytes.Repeat([]byte("x"), 1<<20))
+		}
+		sent <- n
+	})
+	if _, err := find(t)[0].Status(t.Context()); err == nil {
+		t.Error("there is a status")
+	}
+	if n := <-sent; n > 80<<20 {
+		t.Errorf("%d MiB were read", n>>20)
 	}
 }

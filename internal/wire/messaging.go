@@ -46,6 +46,8 @@ type ReceivedMessage struct {
 // Participants are the others that have messaging enabled.
 type Participants struct {
 	Participants List[Participant] `json:"participants"`
+	// More is how many follow as events. Only rooms of this project report it.
+	More int `json:"more,omitempty"`
 }
 
 // A Participant is a connection to the room. Participants of one identity have

@@ -30,6 +30,10 @@ type Requester struct {
 	Name string `json:"name"`
 }
 
+// NoHandler is the reason with which a client rejects requests that it cannot answer.
+// Another client of the approver may answer them.
+const NoHandler = "no handler registered"
+
 // ProvideHeaders are the headers of the [Binary] for provide_secret. With an Error they
 // reject the request, without bytes.
 type ProvideHeaders struct {

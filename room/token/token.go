@@ -45,6 +45,7 @@ type Token struct {
 	ProjectID string // claim sub
 	KeyID     string // claim kid, of the API key that signs; may be ""
 	Version   string // claim version, of an SDK; has no effect
+	ID        string // claim jti, by which a room can revoke the token; may be ""
 
 	// Expires is exact to the second. It is zero in a token that never expires, which
 	// [Token.Sign] refuses.
@@ -74,15 +75,16 @@ func (t Token) Sign(key secret.Value) (secret.Value, error) {
 		return secret.Value{}, errors.New("sign token: empty key")
 	case t.Name == "":
 		return secret.Value{}, errors.New("sign token: missing name")
-	case !utf8.ValidString(t.Name), !utf8.ValidString(t.Room):
+	case !utf8.ValidString(t.Name), !utf8.ValidString(t.Room), !utf8.ValidString(t.ID):
 		// JSON would replace the invalid bytes, which changes the name.
-		return secret.Value{}, errors.New("sign token: name or room is not UTF-8")
+		return secret.Value{}, errors.New("sign token: name, room or ID is not UTF-8")
 	case t.Expires.IsZero():
 		return secret.Value{}, errors.New("sign token: missing expiry")
 	}
 	c := claims{
 		Name: t.Name,
 		RegisteredClaims: jwt.RegisteredClaims{
+			ID:        t.ID,
 			Subject:   t.ProjectID,
 			ExpiresAt: jwt.NewNumericDate(t.Expires),
 		},
@@ -177,7 +179,7 @@ func (c claims) token() (Token, error) {
 	if c.Name == "" {
 		return Token{}, fmt.Errorf("%w: missing name", ErrMalformed)
 	}
-	t := Token{Name: c.Name, ProjectID: c.Subject, KeyID: c.KeyID, Version: c.Version}
+	t := Token{Name: c.Name, ProjectID: c.Subject, KeyID: c.KeyID, Version: c.Version, ID: c.ID}
 	if c.ExpiresAt != nil {
 		t.Expires = c.ExpiresAt.Time
 		if t.Expires.Year() > 9999 {

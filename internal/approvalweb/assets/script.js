@@ -14,7 +14,7 @@ function update(text) {
   }
   const focused = document.activeElement.closest("[data-version]");
   const told = [];
-  for (const list of ["pending", "ended"]) {
+  for (const list of ["pending", "ended", "muted"]) {
     told.push(...patch(document.getElementById(list), fresh.getElementById(list)));
   }
   document.getElementById("earlier").hidden = fresh.getElementById("earlier").hidden;
