@@ -108,6 +108,7 @@ class OAuth(RoomTest):
         await user.secrets.reject_oauth_authorization(request_id=request.request_id, error="not today")
         await self.assertRefused(1008, answer)
 
+        self.oauth.scopes = ["other"]
         answer = self.ask(agent, user, oauth=self.oauth)
         request = await asked.get()
         await self.assertRefused(

@@ -13,10 +13,10 @@ class Requests(RoomTest):
         client.secrets._secret_request_handler = asked.put  # RoomClient takes none
         return client, asked
 
-    def ask(self, client, user, timeout=20, **more):
+    def ask(self, client, user, timeout=20, url=URL, **more):
         return asyncio.ensure_future(
             client.secrets.request_secret(
-                url=URL, type=TYPE, from_participant_id=user.local_participant.id, timeout=timeout, **more
+                url=url, type=TYPE, from_participant_id=user.local_participant.id, timeout=timeout, **more
             )
         )
 
@@ -43,7 +43,8 @@ class Requests(RoomTest):
         answer = self.ask(agent, user)
         await user.secrets.reject_secret(request_id=(await asked.get()).request_id, error="not today")
         await self.assertRefused(1008, answer)
-        await self.assertRefused(1009, self.ask(agent, user, timeout=1))
+        await self.assertRefused(1008, self.ask(agent, user))  # at once, without the user
+        await self.assertRefused(1009, self.ask(agent, user, timeout=1, url="https://other.example"))
         await self.assertRefused(1001, self.ask(agent, user, delegate_to="other"))
 
     async def test_one_connection_asks_itself(self):

@@ -66,7 +66,8 @@ test('one asks, another rejects, or does nothing', async (t) => {
   await user.secrets.rejectSecret({ requestId: (await next()).requestId, error: 'ask somebody else' });
   await assert.rejects(answer, { code: 1008, message: /ask somebody else/ });
 
-  await assert.rejects(agent.secrets.requestSecret({ fromParticipantId: id(user), url, type, timeout: 1 }), { code: 1009 });
+  await assert.rejects(agent.secrets.requestSecret({ fromParticipantId: id(user), url, type }), { code: 1008, message: /ask somebody else/ }, 'at once, without the user');
+  await assert.rejects(agent.secrets.requestSecret({ fromParticipantId: id(user), url: 'https://other.example', type, timeout: 1 }), { code: 1009 });
   await assert.rejects(agent.secrets.requestSecret({ fromParticipantId: 'nobody', url, type }), { code: 1003 });
   await assert.rejects(agent.secrets.requestSecret({ fromParticipantId: id(user), url, type, delegateTo: 'other' }), { code: 1001 });
   await assert.rejects(agent.secrets.provideSecret({ requestId: (await next()).requestId, data: Buffer.from('x') }), (e) => [1001, 1003].includes(e.code));
@@ -123,7 +124,7 @@ test('the SDK asks, the program provides', async (t) => {
   const agent = await room.connect('agent');
   agent.messaging.enable();
   const come = once(agent.messaging, 'participant_added');
-  const run = promisify(execFile)(roomenv, ['requests', '--once', '--url', url, '--from-command', 'printf v'], {
+  const run = promisify(execFile)(roomenv, ['requests', '--once', '--url', url, '--for', 'agent', '--from-command', 'printf v'], {
     cwd: room.home,
     env: room.environment(room.as('user')),
   });

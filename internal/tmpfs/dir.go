@@ -153,21 +153,12 @@ func lock(f *os.File) error {
 
 // open opens a directory that is ours alone, or shared, and in memory.
 func open(path string, share *Share) (*Dir, error) {
-	parent, err := os.OpenRoot(filepath.Dir(path))
+	entry, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s\nhint: create that directory", text.Reason(err), filepath.Dir(path))
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer parent.Close()
-	name := filepath.Base(path)
-	entry, err := parent.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := mkdir(parent, name); err != nil {
+		if err := mkdir(path); err != nil {
 			return nil, err
 		}
-		entry, err = parent.Lstat(name)
+		entry, err = os.Lstat(path)
 	}
 	switch {
 	case err != nil:
@@ -178,7 +169,7 @@ func open(path string, share *Share) (*Dir, error) {
 		return nil, errors.New("not a directory")
 	}
 	d := &Dir{path: path, share: share}
-	if err = d.openIn(parent, name); err == nil {
+	if err = d.use(os.OpenRoot(path)); err == nil {
 		err = d.check()
 	}
 	if err != nil {
@@ -188,22 +179,26 @@ func open(path string, share *Share) (*Dir, error) {
 	return d, nil
 }
 
-func (d *Dir) openIn(parent *os.Root, name string) (err error) {
-	if d.root, err = parent.OpenRoot(name); err == nil {
-		d.self, err = d.root.Open(".")
+// use takes what OpenRoot returns.
+func (d *Dir) use(root *os.Root, err error) error {
+	if d.root = root; err == nil {
+		d.self, err = root.Open(".")
 	}
 	return err
 }
 
 // mkdir creates a directory in memory. It creates none on a disk.
-func mkdir(parent *os.Root, name string) error {
-	self, err := parent.Open(".")
+func mkdir(path string) error {
+	parent, err := os.Open(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s\nhint: create that directory", text.Reason(err), filepath.Dir(path))
+	}
 	if err != nil {
 		return err
 	}
-	defer self.Close()
-	if err = inMemory(self); err == nil {
-		err = parent.Mkdir(name, 0o700)
+	defer parent.Close()
+	if err = inMemory(parent); err == nil {
+		err = os.Mkdir(path, 0o700)
 	}
 	if errors.Is(err, fs.ErrExist) {
 		return nil
@@ -309,7 +304,7 @@ func newRun(base *Dir) (*Dir, error) {
 // lockRun opens the directory of a process and takes its lock.
 func lockRun(base *os.Root, name string) (*Dir, error) {
 	d := new(Dir)
-	err := d.openIn(base, name)
+	err := d.use(base.OpenRoot(name))
 	if err == nil {
 		err = lock(d.self)
 	}
