@@ -205,7 +205,7 @@ func checkFlags(cmd *cobra.Command) error {
 	return seeHelp(cmd, errs[len(errs)-1])
 }
 
-// checkReferences refuses flags that only matter to references, where there are none.
+// checkReferences refuses flags about references if the manifest has no reference.
 func checkReferences(flags *pflag.FlagSet, references bool) error {
 	for _, name := range []string{"room", "token-file", "wait"} {
 		if flags.Changed(name) && !references {
