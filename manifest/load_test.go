@@ -113,6 +113,12 @@ func TestLoadBadFiles(t *testing.T) {
 	if err := os.Mkdir("folder", 0o700); err != nil {
 		t.Fatal(err)
 	}
+	// A reader that waits for a writer is let go, and found.
+	waits := time.AfterFunc(10*time.Second, func() {
+		t.Error("fifo.env: reading waits for a writer")
+		_ = os.WriteFile("fifo.env", nil, 0)
+	})
+	defer waits.Stop()
 	for file, want := range map[string]string{
 		"missing.env": "missing.env: no such file or directory\n  hint: write NAME=value lines",
 		"folder":      "folder: is a directory",

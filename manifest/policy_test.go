@@ -190,7 +190,7 @@ refresh: {max_stale: 1h, then: stop}
 // Keys of refresh and exec replace those of earlier files, one by one.
 func TestRefreshLayers(t *testing.T) {
 	write(t, map[string]string{
-		"a.yaml": "version: 1\nrefresh: {interval: 10s, debounce: 1s, max_stale: 5m, then: stop}\nexec: {on_change: none, restart: overlap}\n",
+		"a.yaml": "version: 1\nrefresh: {interval: 10s, debounce: 1s, max_stale: 5m, then: stop, on_revoked: keep}\nexec: {on_change: none, restart: overlap}\n",
 		"b.yaml": "version: 1\nrefresh: {interval: 20s, max_wait: 2s, then: exit}\nexec:\n  on_change: {signal: HUP}\n  ready: {tcp: \"localhost:80\", timeout: 5s}\nenv: {A: room:secret/a}\n",
 	})
 	m, err := manifest.Load([]string{"a.yaml", "b.yaml"}, nil)
@@ -201,7 +201,7 @@ func TestRefreshLayers(t *testing.T) {
 	at := map[string]manifest.Position{
 		"interval": {File: "b.yaml", Line: 2, Column: 21}, "debounce": {File: "a.yaml", Line: 2, Column: 36},
 		"max_wait": {File: "b.yaml", Line: 2, Column: 36}, "max_stale": {File: "a.yaml", Line: 2, Column: 51},
-		"on_stale": {File: "b.yaml", Line: 2, Column: 46},
+		"on_stale": {File: "b.yaml", Line: 2, Column: 46}, "on_revoked": {File: "a.yaml", Line: 2, Column: 79},
 	}
 	if !reflect.DeepEqual(m.Refresh.Pos, at) {
 		t.Errorf("got %+v, want %+v", m.Refresh.Pos, at)
@@ -210,7 +210,7 @@ func TestRefreshLayers(t *testing.T) {
 	if !reflect.DeepEqual(m.Refresh, refresh) {
 		t.Errorf("got %+v, want %+v", m.Refresh, refresh)
 	}
-	stale := manifest.UpdatePolicy{MaxStale: 5 * time.Minute, OnStale: manifest.ActionExit}
+	stale := manifest.UpdatePolicy{MaxStale: 5 * time.Minute, OnStale: manifest.ActionExit, OnRevoked: manifest.ActionKeep}
 	if got := m.Entries[0].UpdatePolicy; got != stale {
 		t.Errorf("got %+v, want %+v", got, stale)
 	}

@@ -268,7 +268,8 @@ func (r *Runner) fetch(ctx context.Context, v view) (*fetch.Snapshot, error) {
 		}
 		switch {
 		case failed && r.left && !again:
-			return snapshot, nil // files without a value are left out
+			r.config.OnError(fmt.Errorf("removing files without a value: %w", err))
+			return snapshot, nil
 		case !again || r.config.Wait == 0 || wait <= 0:
 			return snapshot, err
 		}

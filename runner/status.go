@@ -100,6 +100,8 @@ const StatusDefault fetch.Status = "default"
 // that it needs is missing, denied, pending or failed. A stale value does not count.
 func (s Status) Unready() (reasons []string) {
 	switch {
+	case s.Command == "" && s.Dir != "" && s.State == CommandStarting:
+		reasons = append(reasons, "the files are not complete")
 	case s.State != "" && s.State != CommandRunning && s.Reason != "":
 		reasons = append(reasons, "the command is "+string(s.State)+": "+s.Reason)
 	case s.State != "" && s.State != CommandRunning:

@@ -160,6 +160,8 @@ func damage(ts *testscript.TestScript, _ bool, args []string) {
 	switch args[1] {
 	case "truncate":
 		b = b[:len(b)/2]
+	case "meta":
+		clear(b[:2*os.Getpagesize()])
 	case "flip":
 		for i := 24; i < len(b); i += os.Getpagesize() {
 			b[i] ^= 1

@@ -12,7 +12,7 @@ import (
 )
 
 func newExec(a *app, signals *inject.Signals) *cobra.Command {
-	e := execution{app: a}
+	e := execution{upkeep: upkeep{app: a}}
 	e.consumer.Command = inject.Command{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals}
 	cmd := &cobra.Command{
 		// cobra would add "[flags]" at the end, where flags are the command's.

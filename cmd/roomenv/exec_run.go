@@ -1,26 +1,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
-	"github.com/roomenv/roomenv/fetch"
-	"github.com/roomenv/roomenv/fetch/roomsource"
 	"github.com/roomenv/roomenv/inject"
-	"github.com/roomenv/roomenv/internal/filewatch"
-	"github.com/roomenv/roomenv/internal/status"
-	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/internal/tokenserver"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
@@ -30,17 +21,10 @@ import (
 // An execution is one run of exec: a runner with the sources of the environment and
 // a command.
 type execution struct {
-	*app
-	config   runner.Config
+	upkeep
 	consumer inject.Consumer
 	once     bool
-	listen   string // address of metrics and health; "" serves neither
 	tokens   string // network of the token server; "" starts no server
-
-	runner   *runner.Runner
-	rooms    atomic.Pointer[roomSource] // nil: not open
-	progress *progress
-	notify   func(report string) // to the service manager; nil without one
 }
 
 // run returns the exit code.
@@ -53,10 +37,7 @@ func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err e
 		}
 		defer leave()
 	}
-	tokenFile := filewatch.New()
-	if e.env.TokenFile != "" {
-		tokenFile = filewatch.New(e.env.TokenFile) // before it is read
-	}
+	tokenFile := e.tokenFile() // before it is read
 	if e.runner, err = runner.New(e.config); err != nil {
 		return exitFailure, err
 	}
@@ -81,12 +62,7 @@ func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err e
 			return exitFailure, err
 		}
 		if e.runner.HasReferences() {
-			var watching sync.WaitGroup
-			defer watching.Wait()
-			watch, cancel := context.WithCancel(ctx)
-			defer cancel()
-			watching.Go(func() { tokenFile.Watch(watch, e.runner.Reconnect) })
-			watching.Go(func() { e.refreshOnHangup(watch) })
+			defer e.watch(ctx, tokenFile, e.consumer.Command.Signals)()
 		}
 	}
 	result, err := e.runner.Resolve(ctx)
@@ -109,107 +85,24 @@ func (e *execution) run(ctx context.Context, flags *pflag.FlagSet) (_ int, err e
 // configure completes what flags have set.
 func (e *execution) configure(flags *pflag.FlagSet) {
 	c := &e.config
-	if len(c.Files) == 0 {
-		c.Files = findManifest()
-	}
-	c.Sources = runner.Sources{manifest.SchemeRoom: e.openRooms}
+	e.upkeep.configure()
+	e.command, e.consumer.Log = filepath.Base(e.consumer.Command.Args[0]), e.log
 	c.Owner = e.consumer.Command.User
 	c.Check = func(m *manifest.Manifest) error { return e.checkManifest(m, flags) }
-	c.Log, e.consumer.Log = e.log, e.log
-	c.OnError = func(err error) { e.printError(os.Stderr, err) }
-}
-
-// A roomSource is where values of rooms come from.
-type roomSource struct {
-	*roomsource.Source
-	rooms *roomDialer
-}
-
-func (s *roomSource) Close() error { return errors.Join(s.Source.Close(), s.rooms.close()) }
-
-func (e *execution) openRooms() (fetch.Source, error) {
-	rooms, err := e.dialer()
-	if err != nil {
-		return nil, err
-	}
-	s := &roomSource{roomsource.New(rooms.dial), rooms}
-	s.OnRequest = func(p roomsource.RequestStatus) {
-		e.progress.observe(p)
-		if e.notify != nil && p.Stage != roomsource.Done {
-			e.notify(fmt.Sprintf("STATUS=Waiting for %s\nEXTEND_TIMEOUT_USEC=%d", text.Printable(p.From, 0), time.Until(p.Deadline).Microseconds()))
-		}
-		if p.Err != nil {
-			e.log.Info("request failed", "reference", p.Target, "error", p.Err)
-		}
-	}
-	e.rooms.Store(s)
-	return s, nil
-}
-
-func (e *execution) refreshOnHangup(ctx context.Context) {
-	for {
-		select {
-		case <-e.consumer.Command.Signals.Hangup:
-			e.runner.Refresh()
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // serve answers requests for the status of the command, and those of the command
 // itself, until stop is called.
 func (e *execution) serve() (stop func(), err error) {
-	var closers []interface{ Close() error }
-	stop = func() {
-		for _, c := range closers {
-			if err := c.Close(); err != nil {
-				e.log.Warn("closing server failed", "error", err)
-			}
-		}
+	if err := e.serveStatus(); err != nil || e.tokens == "" {
+		return e.closeServers, err
 	}
-	if s, err := status.Serve(e.status, e.runner.Refresh, e.log); err != nil {
-		e.log.Warn("status socket unavailable", "error", err)
-	} else {
-		closers = append(closers, s)
-	}
-	if e.listen != "" {
-		s, err := status.Listen(e.listen, e.status, e.log)
-		if err != nil {
-			return stop, err
-		}
-		closers = append(closers, s)
-	}
-	if e.tokens != "" {
-		s, err := tokenserver.Serve(e.tokens, e.runner.Token, e.consumer.Command.User, e.log)
-		if err != nil {
-			return stop, err
-		}
-		closers = append(closers, s)
+	s, err := tokenserver.Serve(e.tokens, e.runner.Token, e.consumer.Command.User, e.log)
+	if err == nil {
+		e.servers = append(e.servers, s)
 		e.consumer.Command.Env = s.Environ()
 	}
-	return stop, nil
-}
-
-// status is that of the runner, with what it does not know of rooms.
-func (e *execution) status() runner.Status {
-	s := e.runner.Status()
-	s.Command = filepath.Base(e.consumer.Command.Args[0]) // also before it is started
-	var names []string
-	for _, room := range s.Rooms {
-		if name := cmp.Or(room, e.roomName()); !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	s.Rooms = names
-	for i := range s.Disconnected {
-		o := &s.Disconnected[i]
-		o.Room = cmp.Or(o.Room, e.roomName())
-	}
-	if rooms := e.rooms.Load(); rooms != nil {
-		s.RoomRequests = int(rooms.Requests())
-	}
-	return s
+	return e.closeServers, err
 }
 
 func (e *execution) warnExpanded() {

@@ -3,10 +3,12 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -175,6 +177,42 @@ func TestClientFlags(t *testing.T) {
 		}
 		if got := fmt.Sprint(c.Scopes); c.NoPKCE != test.noPKCE || got != test.scopes {
 			t.Errorf("%q: no_pkce is %v, scopes are %s", test.args, c.NoPKCE, got)
+		}
+	}
+}
+
+// What a participant is asked for is all that the flags say.
+func TestRequestParams(t *testing.T) {
+	for timeout, want := range map[time.Duration]string{
+		5 * time.Minute:         "timeout=300&type=git&url=https%3A%2F%2Fu",
+		time.Microsecond:        "timeout=0.000001&type=git&url=https%3A%2F%2Fu",
+		1000000 * time.Hour:     "timeout=3600000000&type=git&url=https%3A%2F%2Fu",
+		1500 * time.Millisecond: "timeout=1.5&type=git&url=https%3A%2F%2Fu",
+	} {
+		q := requestOptions{timeout: timeout}
+		if got := q.params("url", "https://u", "type", "git"); got != want {
+			t.Errorf("%s: got %s, want %s", timeout, got, want)
+		}
+	}
+}
+
+// A user has all groups that the system knows.
+func TestParseUser(t *testing.T) {
+	us, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups, err := us.GroupIds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{us.Username, us.Uid} {
+		got, err := parseUser(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(got.Uid, got.Gid, got.Groups) != fmt.Sprint(us.Uid, " ", us.Gid, " ", groups) {
+			t.Errorf("%s: got %+v, want %s, %s and %s", name, got, us.Uid, us.Gid, groups)
 		}
 	}
 }

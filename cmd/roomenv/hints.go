@@ -9,6 +9,7 @@ import (
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/internal/localroom"
+	"github.com/roomenv/roomenv/internal/trustedpath"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
 )
@@ -32,8 +33,10 @@ var localHints = []struct {
 	reason error
 	text   string
 }{
-	{localroom.ErrDamaged, "restore the store of the local room from a backup, or move it away to start with an empty room"},
+	{localroom.ErrDamaged, "save what is intact with `roomenv room recover`, or use a backup with `roomenv room restore FILE --force`"},
+	{localroom.ErrAltered, "accept the records that are there with `roomenv room recover`, or use a backup with `roomenv room restore FILE --force`"},
 	{localroom.ErrWrongKey, "use the room.key file or the ROOMENV_ROOM_KEY that the store was created with"},
+	{trustedpath.ErrUntrusted, "fix owner and mode with chown and chmod, or set ROOMENV_DATA to a directory of your own"},
 	{syscall.EROFS, "set ROOMENV_DATA to a directory that is not on a read-only file system"},
 	{syscall.ENOSPC, "free space in the data directory, or set ROOMENV_DATA to a different one"},
 	{syscall.EDQUOT, "free space in the data directory: the quota is exceeded"},
@@ -51,7 +54,9 @@ func withHints(err error) error {
 	}
 	_, local := errors.AsType[localError](err)
 	for _, h := range localHints {
-		if _, system := errors.AsType[syscall.Errno](h.reason); errors.Is(err, h.reason) && (local || !system) {
+		_, system := errors.AsType[syscall.Errno](h.reason)
+		system = system || errors.Is(h.reason, trustedpath.ErrUntrusted)
+		if errors.Is(err, h.reason) && (local || !system) {
 			err = hint(err, h.text)
 		}
 	}

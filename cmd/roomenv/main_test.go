@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -157,6 +158,8 @@ func requestID(ts *testscript.TestScript, _ bool, _ []string) {
 //	record LOG NAME...  writes to LOG what becomes of it, see recordEvents
 //	get URL             prints status and body of an answer; a name that is no URL is
 //	                    that of a client of the token endpoint
+//	posts ADDR LOG      serves there, writes to LOG what is requested, and refuses the
+//	                    first request
 //	listen ADDR ARG...  listens there, and does what ARG... says
 func child() {
 	args := os.Args[1:]
@@ -187,6 +190,8 @@ func child() {
 		select {}
 	case "get":
 		get(args[1])
+	case "posts":
+		posts(args[1], args[2])
 	case "notify":
 		notifyService(args[1:])
 	case "record":
@@ -197,6 +202,22 @@ func child() {
 			fmt.Println(in.Text())
 		}
 	}
+}
+
+func posts(address, log string) {
+	f, err := os.Create(log)
+	if err != nil {
+		panic(err)
+	}
+	refused := false
+	panic(http.ListenAndServe(address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !refused {
+			refused = true
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintf(f, "%s %s\n", r.Method, r.URL.Path)
+	})))
 }
 
 // exits runs a command and compares its exit code.

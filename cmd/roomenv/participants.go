@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,7 +65,7 @@ func (q *requestOptions) flags(cmd *cobra.Command) {
 
 // params are those of a target, with others in pairs.
 func (q *requestOptions) params(others ...string) string {
-	params := url.Values{"timeout": {fmt.Sprint(q.timeout.Seconds())}}
+	params := url.Values{"timeout": {strconv.FormatFloat(q.timeout.Seconds(), 'f', -1, 64)}}
 	for pair := range slices.Chunk(others, 2) {
 		params.Set(pair[0], pair[1])
 	}

@@ -112,7 +112,7 @@ func printStatus(w io.Writer, all []runner.Status, now time.Time) error {
 func printProcess(w io.Writer, s runner.Status, now time.Time) error {
 	command := "no command"
 	if s.State != "" {
-		command = s.Command + ", " + string(s.State)
+		command = cmp.Or(s.Command, "sidecar") + ", " + string(s.State)
 	}
 	fmt.Fprintf(w, "process %d: %s\n", s.PID, text.Printable(command, 0))
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -125,6 +125,9 @@ func printProcess(w io.Writer, s runner.Status, now time.Time) error {
 	fmt.Fprintf(table, "  room\t%s\n", text.Printable(cmp.Or(strings.Join(s.Rooms, ", "), "-"), 0))
 	for _, o := range s.Disconnected {
 		fmt.Fprintf(table, "  outage\t%s for %s: %s\n", text.Printable(o.Room, 0), elapsed(now, o.Since), text.Printable(o.Reason, 0))
+	}
+	if s.Dir != "" {
+		fmt.Fprintf(table, "  files\t%s\n", text.Printable(s.Dir, 0))
 	}
 	fmt.Fprintf(table, "  manifest\t%s\n", text.Printable(cmp.Or(strings.Join(s.Manifest, ", "), "-"), 0))
 	if err := table.Flush(); err != nil || len(s.Entries) == 0 {

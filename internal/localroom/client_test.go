@@ -177,7 +177,7 @@ func TestListPages(t *testing.T) {
 	if n != len(list) {
 		t.Errorf("%d secrets in pages, want %d", n, len(list))
 	}
-	if other := page("AAAA"); len(other.Secrets) != len(first.Secrets)-1 && len(other.Secrets) != len(first.Secrets) {
+	if other := page("AAAA"); len(other.Secrets) < len(first.Secrets)-1 || other.Secrets[0] != first.Secrets[0] { // secrets differ in size
 		t.Errorf("from elsewhere: %d secrets", len(other.Secrets))
 	}
 }

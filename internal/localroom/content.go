@@ -119,7 +119,11 @@ func (c *content) totals() (t totals, old bool, err error) {
 	if err != nil {
 		return t, false, err
 	}
-	b, err := c.open(kindTotals, nil, 0, box)
+	return c.openTotals(box)
+}
+
+func (s *sealer) openTotals(box []byte) (t totals, old bool, err error) {
+	b, err := s.open(kindTotals, nil, 0, box)
 	if err != nil || len(b) != totalsSize && len(b) != totalsSize1 {
 		return t, false, fmt.Errorf("%w: invalid totals", ErrDamaged)
 	}

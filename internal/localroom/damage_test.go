@@ -79,7 +79,11 @@ func checkOpened(t *testing.T, dir string, file []byte, sample sample, what stri
 		t.Fatal(err)
 	}
 	if closed {
-		if err := localroom.TakeAsClosed(path, key(1)); err != nil {
+		original := filepath.Join(dir, "original.db")
+		if err := os.WriteFile(original, sample.file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := localroom.TakeAsClosed(path, original, key(1)); err != nil {
 			t.Fatal(err)
 		}
 	}

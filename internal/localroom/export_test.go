@@ -175,20 +175,30 @@ func Watches(s *Store) (n int) {
 func Doubt(s *Store) error { return s.doubt }
 
 // TakeAsClosed makes the next process believe that the file at path is how a process
-// closed it.
-func TakeAsClosed(path string, key secret.Value) error {
+// closed it, which was as original is.
+func TakeAsClosed(path, original string, key secret.Value) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	was, err := os.Open(original)
+	if err != nil {
+		return err
+	}
+	defer was.Close()
 	seal, err := newSealer(key)
 	if err != nil {
 		return err
 	}
 	s := &Store{path: path, file: f, seal: seal}
-	s.remember()
-	return nil
+	roots, err := digestRoots(was)
+	if err != nil {
+		return err
+	}
+	b, _ := s.state()
+	b = append(b[:4*8], roots...)
+	return os.WriteFile(path+stateSuffix, seal.seal(kindState, nil, 0, b), 0o600)
 }
 
 // Unchanged reports whether the store at path is how a process closed it.

@@ -288,7 +288,12 @@ func (s *snapshot) visit(t tree, low, high []byte, depth int, v visitor) (err er
 		matches := bytes.HasPrefix(keys[i], v.prefix)
 		switch {
 		case branch && bytes.Compare(keys[i], v.prefix) > 0 && !matches && i > 0:
-			return nil // and so are the others
+			// Its key is damaged if the page begins with a different one: then what is
+			// looked for may be there.
+			if v.other != nil {
+				err = s.visit(tree{id: children[i]}, keys[i], next, depth-1, v)
+			}
+			return err // and so are the others
 		case branch && (next == nil || bytes.Compare(next, v.prefix) > 0 && bytes.Compare(next, v.from) > 0):
 			err = s.visit(tree{id: children[i]}, keys[i], next, depth-1, v)
 		case branch:

@@ -108,10 +108,14 @@ func (r *Room) Revoke(ctx context.Context, id string) error {
 
 // Verify returns the token in a JWT that the room accepts, unless it is revoked.
 func (r *Room) Verify(jwt secret.Value) (token.Token, error) {
+	key, err := r.signingKey()
+	if err != nil {
+		return token.Token{}, err
+	}
 	return token.Verify(jwt, func(keyID string) (secret.Value, bool) {
 		switch {
 		case keyID == KeyID:
-			return r.tokens, true
+			return key, true
 		case r.options.Server.Key == nil:
 			return secret.Value{}, false
 		}

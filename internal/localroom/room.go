@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -19,15 +20,17 @@ import (
 	"github.com/roomenv/roomenv/internal/httpserver"
 	"github.com/roomenv/roomenv/internal/peercred"
 	"github.com/roomenv/roomenv/internal/retry"
+	"github.com/roomenv/roomenv/internal/trustedpath"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
 
 // Files of a local room.
 const (
-	storeFile  = "room.db"
-	keyFile    = "room.key"
-	socketFile = "room.sock"
+	storeFile   = "room.db"
+	keyFile     = "room.key"
+	nextKeyFile = "room.key.next" // while the key is rotated
+	socketFile  = "room.sock"
 )
 
 // maxSocketPath is what sun_path takes on Linux besides its NUL (unix(7)).
@@ -63,8 +66,6 @@ type Options struct {
 // when it exits. Methods are safe for concurrent use.
 type Room struct {
 	dir     string
-	key     secret.Value
-	tokens  secret.Value
 	options Options
 
 	mu        sync.Mutex
@@ -78,7 +79,7 @@ type Room struct {
 // Open opens the room in dir. It creates dir and the key if they do not exist, takes
 // no lock and opens no store.
 func Open(dir string, o Options) (*Room, error) {
-	r := &Room{dir: dir, key: o.Key, options: o}
+	r := &Room{dir: dir, options: o}
 	if err := r.prepare(); err != nil {
 		return nil, fmt.Errorf("open room %s: %w", dir, err)
 	}
@@ -89,31 +90,47 @@ func (r *Room) prepare() error {
 	if path := r.path(socketFile); len(path) > maxSocketPath {
 		return fmt.Errorf("socket path of %d bytes is longer than %d: use a shorter directory", len(path), maxSocketPath)
 	}
-	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+	if err := makeDir(r.dir); err != nil {
 		return err
 	}
-	if r.key.Len() == 0 {
-		// A store is encrypted with the key that was created before it.
-		_, err := os.Stat(r.path(storeFile))
-		if errors.Is(err, fs.ErrNotExist) {
+	// A store is encrypted with the key that was created before it.
+	_, err := os.Stat(r.path(storeFile))
+	if err == nil {
+		err = trustedpath.Check(r.path(storeFile))
+	} else if errors.Is(err, fs.ErrNotExist) {
+		if err = trustedpath.Check(r.dir); err == nil && r.options.Key.Len() == 0 {
 			err = createKey(r.path(keyFile))
 		}
-		if err != nil {
-			return err
-		}
-		r.key, err = readKey(r.path(keyFile))
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s exists but its key file %s is missing; restore it or set ROOMENV_ROOM_KEY", storeFile, keyFile)
-		} else if err != nil {
-			return err
-		}
 	}
-	seal, err := newSealer(r.key)
 	if err != nil {
 		return err
 	}
-	r.tokens = seal.tokens
-	return nil
+	key, err := r.currentKey()
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s exists but its key file %s is missing; restore it or set ROOMENV_ROOM_KEY", storeFile, keyFile)
+	} else if err != nil {
+		return err
+	}
+	_, err = newSealer(key)
+	return err
+}
+
+// makeDir is [os.MkdirAll], and has what it makes on disk.
+func makeDir(path string) error {
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrNotExist) && filepath.Dir(path) != path {
+		if err := makeDir(filepath.Dir(path)); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, 0o700)
+	}
+	if err == nil {
+		return syncDir(filepath.Dir(path))
+	}
+	if info, e := os.Stat(path); e == nil && info.IsDir() {
+		return nil
+	}
+	return err
 }
 
 func (r *Room) path(file string) string { return filepath.Join(r.dir, file) }
@@ -149,6 +166,12 @@ func (r *Room) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 }
 
 func (r *Room) connect(ctx context.Context) (net.Conn, error) {
+	r.mu.Lock()
+	l := r.leader
+	r.mu.Unlock()
+	if l != nil && l.alone != nil {
+		return l.alone.dial(ctx)
+	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", r.path(socketFile))
 	if err != nil {
@@ -259,7 +282,23 @@ func (r *Room) Serve(ctx context.Context, l net.Listener, t *tls.Config) error {
 // without an ID gets one.
 func (r *Room) Sign(t token.Token) (secret.Value, error) {
 	t.KeyID, t.ID = KeyID, cmp.Or(t.ID, rand.Text())
-	return t.Sign(r.tokens)
+	key, err := r.signingKey()
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("sign token: %w", err)
+	}
+	return t.Sign(key)
+}
+
+func (r *Room) signingKey() (secret.Value, error) {
+	key, err := r.currentKey()
+	if err != nil {
+		return secret.Value{}, err
+	}
+	seal, err := newSealer(key)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	return seal.tokens, nil
 }
 
 // Token returns a participant token for a connection that is made now.
@@ -320,15 +359,24 @@ type leader struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	serving sync.WaitGroup
+	alone   *alone // of a store that is read-only
 }
 
 func (r *Room) newLeader() (*leader, error) {
-	store, err := OpenStore(r.path(storeFile), r.key)
+	key, err := r.currentKey()
 	if err != nil {
 		return nil, err
 	}
-	l, err := r.listen()
+	store, err := OpenStore(r.path(storeFile), key)
 	if err != nil {
+		return nil, err
+	}
+	h := &leader{store: store}
+	var l net.Listener
+	if store.readOnly {
+		h.alone = newAlone()
+		l = h.alone
+	} else if l, err = r.listen(); err != nil {
 		return nil, errors.Join(fmt.Errorf("serve room %s: %w", r.dir, err), store.Close())
 	}
 	config := r.options.Server
@@ -340,12 +388,24 @@ func (r *Room) newLeader() (*leader, error) {
 	if store.torn {
 		server.log.Warn("meta page of the store is damaged; using the other one, which may lack the last change", "store", store.path)
 	}
-	h := &leader{store: store, server: server}
+	h.server = server
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.serving.Go(func() {
-		_ = h.serve(h.ctx, peercred.Listener{UnixListener: l}, httpserver.Config{Handler: server.Local(), MaxConnections: maxLocalConnections})
+		_ = h.serve(h.ctx, l, httpserver.Config{Handler: h.local(), MaxConnections: maxLocalConnections})
 	})
 	return h, nil
+}
+
+// local serves the processes of this user.
+func (h *leader) local() http.Handler {
+	rooms := h.server.Local()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == snapshotPath {
+			h.store.serveSnapshot(w, r)
+			return
+		}
+		rooms.ServeHTTP(w, r)
+	})
 }
 
 func (h *leader) serve(ctx context.Context, l net.Listener, c httpserver.Config) error {
@@ -355,7 +415,7 @@ func (h *leader) serve(ctx context.Context, l net.Listener, c httpserver.Config)
 
 // listen creates the socket. The caller holds the lock, so one that exists is left
 // from a leader that was killed.
-func (r *Room) listen() (*net.UnixListener, error) {
+func (r *Room) listen() (net.Listener, error) {
 	path := r.path(socketFile)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -368,7 +428,7 @@ func (r *Room) listen() (*net.UnixListener, error) {
 		l.Close()
 		return nil, err
 	}
-	return l, nil
+	return peercred.Listener{UnixListener: l}, nil
 }
 
 // close releases the lock last: the next leader finds no socket, and no process

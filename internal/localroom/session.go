@@ -357,7 +357,7 @@ func failure(err error) (said wire.Error) {
 
 // storageErrors are what is wrong with the disk of a room rather than with a request.
 var storageErrors = []error{
-	unix.ENOSPC, unix.EDQUOT, unix.EFBIG, unix.EROFS, unix.EIO, ErrDamaged,
+	unix.ENOSPC, unix.EDQUOT, unix.EFBIG, unix.EROFS, unix.EIO, ErrDamaged, ErrReadOnly,
 }
 
 // respond sends the response to the call with this id, after the events that were

@@ -15,25 +15,36 @@ import (
 const stateSuffix = ".state"
 
 // state returns what is different if the file was written to since, by whatever program:
-// the kernel sets the time of the last change of an inode. The list of free pages, to
-// which bbolt writes, is read when it opens the file, and so is part of it.
+// the kernel sets the time of the last change of an inode.
 func (s *Store) state() ([]byte, error) {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(s.file.Fd()), &stat); err != nil {
-		return nil, err
-	}
-	snap, _, err := newest(s.file)
-	if err != nil {
 		return nil, err
 	}
 	b := binary.BigEndian.AppendUint64(nil, stat.Ino)
 	for _, n := range []int64{stat.Size, stat.Mtim.Nano(), stat.Ctim.Nano()} {
 		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
-	b = binary.BigEndian.AppendUint64(b, snap.transaction)
-	free := sha256.New()
-	err = snap.freePages(func(id uint64) error { return binary.Write(free, order, id) })
-	return free.Sum(b), err
+	roots, err := digestRoots(s.file)
+	return append(b, roots...), err
+}
+
+// digestRoots returns a digest of the pages that nothing else in the file vouches for: the
+// one with the roots of the buckets, and the list of free pages, to which bbolt writes.
+func digestRoots(file *os.File) ([]byte, error) {
+	snap, _, err := newest(file)
+	if err != nil {
+		return nil, err
+	}
+	root, err := snap.page(snap.root)
+	if err != nil {
+		return nil, err
+	}
+	digest := sha256.New()
+	digest.Write(binary.BigEndian.AppendUint64(nil, snap.transaction))
+	digest.Write(root.head)
+	err = snap.freePages(func(id uint64) error { return binary.Write(digest, order, id) })
+	return digest.Sum(nil), err
 }
 
 // remember keeps the state of the store, which is about to be closed and is in order.

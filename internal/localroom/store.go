@@ -96,11 +96,12 @@ func OpenStore(path string, key secret.Value) (*Store, error) {
 func (s *Store) load() (err error) {
 	if s.file, err = openLocked(s.path); errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission) {
 		s.readOnly = true
-		if s.file, err = os.OpenFile(s.path, os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
-			err = checkRegular(s.file)
-		}
+		s.file, err = os.OpenFile(s.path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	}
 	if err != nil {
+		return err
+	}
+	if err := checkRegular(s.file); err != nil {
 		return err
 	}
 	snap, torn, err := newest(s.file)
@@ -150,8 +151,8 @@ func (s *Store) load() (err error) {
 	})
 }
 
-// openLocked opens the file at path and locks it. The file that has this name then may
-// be a different one than before: see [replaceFile].
+// openLocked opens the file at path and locks it, whatever it has in it. The file that
+// has this name then may be a different one than before: see [replaceFile].
 func openLocked(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
@@ -171,9 +172,6 @@ func openLocked(path string) (*os.File, error) {
 
 // lock reports whether f, which it locks, still has its name.
 func lock(f *os.File) (current bool, err error) {
-	if err := checkRegular(f); err != nil {
-		return false, err
-	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 		return false, ErrLocked
 	} else if err != nil {

@@ -52,6 +52,9 @@ func Find(ctx context.Context) (found []Process) {
 	return found
 }
 
+// At returns the process that serves its status in dir ([ServeIn]), of any user.
+func At(dir string) Process { return Process{path: filepath.Join(dir, socket), user: owner(dir)} }
+
 // owner returns the user of a directory that other users cannot write to.
 func owner(dir string) []uint32 {
 	info, err := os.Stat(dir)
@@ -106,6 +109,9 @@ func (p Process) do(ctx context.Context, method, path string, want int, read fun
 		}
 	}
 	if err != nil {
+		if p.PID == 0 {
+			return fmt.Errorf("query %s: %w", p.path, err)
+		}
 		return fmt.Errorf("query process %d: %w", p.PID, err)
 	}
 	return nil

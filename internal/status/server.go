@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 
 	"github.com/roomenv/roomenv/internal/httpserver"
 	"github.com/roomenv/roomenv/internal/peercred"
@@ -48,16 +49,32 @@ func Serve(current func() runner.Status, refresh func(), log *slog.Logger) (*Ser
 		}
 		dir = nil
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(current())
-	})
+	mux := serveStatus(current)
 	mux.HandleFunc("POST /refresh", func(w http.ResponseWriter, _ *http.Request) {
 		refresh()
 		w.WriteHeader(http.StatusAccepted)
 	})
 	return &Server{dir, httpserver.Serve(peercred.Listener{UnixListener: l}, httpserver.Config{Handler: mux, Logger: log})}, nil
+}
+
+// ServeIn serves GET /status alone, on a socket in dir, which the caller has opened with
+// [tmpfs.OpenShared]. Who may search dir may connect: beside this user the group, if it is
+// not nil.
+func ServeIn(dir string, group *int, current func() runner.Status, log *slog.Logger) (*Server, error) {
+	l, err := tmpfs.ListenShared(filepath.Join(dir, socket), group)
+	if err != nil {
+		return nil, fmt.Errorf("serve status: %w", err)
+	}
+	return &Server{nil, httpserver.Serve(l, httpserver.Config{Handler: serveStatus(current), Logger: log})}, nil
+}
+
+func serveStatus(current func() runner.Status) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(current())
+	})
+	return mux
 }
 
 // Close removes the socket.

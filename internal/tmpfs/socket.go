@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -26,6 +27,24 @@ func (d *Dir) Listen(name string) (*net.UnixListener, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	return l.(*net.UnixListener), nil
+}
+
+// ListenShared creates a socket at path for this user and, if it is not nil, for a group.
+// The listener removes it, and so does the next call after a process was killed.
+func ListenShared(path string, group *int) (*net.UnixListener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := (&net.ListenConfig{Control: private}).Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if group != nil {
+		if err := errors.Join(os.Lchown(path, -1, *group), os.Chmod(path, 0o660)); err != nil {
+			return nil, errors.Join(fmt.Errorf("listen on %s: %w", path, text.Reason(err)), l.Close())
+		}
 	}
 	return l.(*net.UnixListener), nil
 }
