@@ -183,7 +183,7 @@ of a pod need to share process namespaces.`,
 // A reporting sidecar tells the service manager when its files are there.
 type reporting struct {
 	*sidecar.Consumer
-	notify func(report string) // nil when it was told, or without a manager
+	notify func(report string) // nil afterwards, and without a manager
 }
 
 // Apply reports the first revision that is in use.
