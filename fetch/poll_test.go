@@ -386,3 +386,19 @@ func TestHeadStart(t *testing.T) {
 		}
 	})
 }
+
+// A value that is fetched again and equal is confirmed, and is since when it came.
+func TestEqualValue(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := &house{holds: map[string]any{"a": "a"}}
+		f := &fetch.Refresher{Sources: mux(h), Interval: time.Minute}
+		follow(t, f, file(manifest.Expr{ref("a")}))
+		settle(time.Second)
+		first := f.Latest(t.Context()).State(target("a"))
+		settle(time.Hour)
+		last := f.Latest(t.Context()).State(target("a"))
+		if first.Since.IsZero() || !last.Since.Equal(first.Since) || last.Confirmed.Sub(first.Confirmed) < 50*time.Minute {
+			t.Errorf("the state is %+v, an hour later %+v", first, last)
+		}
+	})
+}

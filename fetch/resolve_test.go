@@ -295,6 +295,7 @@ func TestNobodyIsWaitedForInVain(t *testing.T) {
 		"unreachable":        {file(manifest.Expr{ref("ask"), optional("away")}), 0, []string{"ask", "away"}},
 		"rejected":           {file(manifest.Expr{ref("ask"), ref("no")}), time.Minute, []string{"ask", "no"}},
 		"optional":           {file(manifest.Expr{ref("ask"), optional("gone")}), time.Hour, []string{"ask"}},
+		"an operand":         {file(manifest.Expr{ref("ask"), variable("X", "-", ref("away"))}), time.Hour, []string{"ask"}},
 		"perhaps not needed": {file(manifest.Expr{ref("ask"), variable("X", "-", ref("gone"))}), time.Hour, []string{"ask"}},
 	} {
 		t.Run(name, func(t *testing.T) {

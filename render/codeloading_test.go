@@ -3,6 +3,7 @@
 package render_test
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"os/exec"
@@ -18,7 +19,7 @@ import (
 // $DIR/ran, as $LIB does, a shared library, when it is loaded.
 var loaders = []struct {
 	variable string // NAME=VALUE
-	command  string // of sh, which has no other variable than PATH
+	command  string // of sh, which has few other variables; exit 77 skips the row
 	files    string // name, newline, content; separated by "\n--\n"
 	program  string // that has to exist; "" for the first word of the command
 }{
@@ -62,9 +63,9 @@ var loaders = []struct {
 	{variable: `COMPILER_PATH=$DIR`, command: `gcc -c -o /dev/null $DIR/x.c`, files: "as\n#!/bin/sh\nexec $RUN\n--\nx.c\n"},
 	{variable: `GOFLAGS=-toolexec=$RUN`, command: `HOME=$DIR go vet $DIR/x.go`, files: "x.go\npackage x", program: "go"},
 	{variable: `GOENV=$DIR/env`, command: `HOME=$DIR go vet $DIR/x.go`, files: "x.go\npackage x\n--\nenv\nGOFLAGS=-toolexec=$RUN", program: "go"},
-	{variable: `RUSTC_WRAPPER=$RUN`, command: `CARGO_HOME=$DIR cargo build --offline --manifest-path $DIR/Cargo.toml`, files: cargo, program: "cargo"},
-	{variable: `RUSTFLAGS=-Clinker=$RUN`, command: `CARGO_HOME=$DIR cargo build --offline --manifest-path $DIR/Cargo.toml`, files: cargo, program: "cargo"},
-	{variable: `CARGO_BUILD_RUSTC=$RUN`, command: `CARGO_HOME=$DIR cargo build --offline --manifest-path $DIR/Cargo.toml`, files: cargo, program: "cargo"},
+	{variable: `RUSTC_WRAPPER=$RUN`, command: `cargo -V || exit 77; CARGO_HOME=$DIR cargo build --offline --manifest-path $DIR/Cargo.toml`, files: cargo, program: "cargo"},
+	{variable: `RUSTFLAGS=-Clinker=$RUN`, command: `cargo -V || exit 77; CARGO_HOME=$DIR cargo build --offline --manifest-path $DIR/Cargo.toml`, files: cargo, program: "cargo"},
+	{variable: `CARGO_BUILD_RUSTC=$RUN`, command: `cargo -V || exit 77; CARGO_HOME=$DIR cargo build --offline --manifest-path $DIR/Cargo.toml`, files: cargo, program: "cargo"},
 	{variable: `CMAKE_TOOLCHAIN_FILE=$DIR/evil.cmake`, command: `cmake -S $DIR -B $DIR/out`,
 		files: "CMakeLists.txt\nproject(x NONE)\n--\nevil.cmake\nexecute_process(COMMAND $RUN)"},
 	{variable: `TAR_OPTIONS=--checkpoint=1 --checkpoint-action=exec=$RUN`, command: `tar -cf /dev/null $RUN`},
@@ -82,8 +83,8 @@ var loaders = []struct {
 
 	{variable: `LESSOPEN=|$RUN %s`, command: `less $RUN`},
 	{variable: `BROWSER=$RUN`, command: `python3 -m webbrowser http://x`},
-	{variable: `VIMINIT=call system("$RUN")`, command: `vim --not-a-term -c q </dev/null`},
-	{variable: `EXINIT=call system("$RUN")`, command: `vim --not-a-term -c q </dev/null`},
+	{variable: `VIMINIT=silent !$RUN`, command: `vim --not-a-term -c q </dev/null`},
+	{variable: `EXINIT=silent !$RUN`, command: `vim --not-a-term -c q </dev/null`},
 	{variable: `RSYNC_RSH=$RUN`, command: `rsync host:x $DIR`},
 	{variable: `WGETRC=$DIR/wgetrc`, command: `wget http://127.0.0.1:1/`, files: "wgetrc\nuse_askpass = $RUN"},
 	{variable: `OPENSSL_CONF=$DIR/evil.cnf`, command: `openssl rand 1`, program: "cc openssl",
@@ -146,8 +147,11 @@ func TestLoaders(t *testing.T) {
 			}
 			cmd := exec.Command("/bin/sh", "-c", texts.Replace(l.command))
 			cmd.Dir = dir
-			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RUSTUP_HOME=" + filepath.Join(os.Getenv("HOME"), ".rustup"), name + "=" + texts.Replace(value)}
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "RUSTUP_HOME=" + cmp.Or(os.Getenv("RUSTUP_HOME"), filepath.Join(os.Getenv("HOME"), ".rustup")), name + "=" + texts.Replace(value)}
 			out, err := cmd.CombinedOutput()
+			if cmd.ProcessState.ExitCode() == 77 {
+				t.Skipf("%s", out)
+			}
 			if _, missing := os.Stat(filepath.Join(inDir, "ran")); missing != nil {
 				t.Errorf("nothing ran: %v %s", err, out)
 			}

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/roomenv/roomenv/internal/wire"
 	"github.com/roomenv/roomenv/room"
@@ -120,4 +122,28 @@ func TestSlowHandler(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A room that does not answer a rejection holds up the next one for ten seconds.
+func TestRejectionWithoutAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rejected := make(chan time.Time, 2)
+		c := dial(t, listenInBubble(t, scripted(t, func(p *peer, _ int) {
+			p.ready()
+			p.ask("a", "")
+			p.ask("b", "")
+			for c, ok := p.next(); ok; c, ok = p.next() {
+				if c.Tool == wire.ProvideSecret {
+					rejected <- time.Now()
+				}
+			}
+		})))
+		time.Sleep(time.Hour)
+		_ = c.Close()
+		close(rejected)
+		first, second := <-rejected, <-rejected
+		if second.Sub(first) != 10*time.Second {
+			t.Errorf("rejected at %v and %v", first, second)
+		}
+	})
 }

@@ -2,6 +2,7 @@ package room_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -157,9 +158,14 @@ var drops = map[string]func(*peer){
 			_, _ = w.Write(make([]byte, 100))
 		}
 	},
-	"garbage":    func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageBinary, make([]byte, 100)) },
-	"short":      func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageBinary, []byte{1}); p.hold() },
-	"text frame": func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageText, []byte("{}")); p.hold() },
+	"garbage": func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageBinary, make([]byte, 100)) },
+	"short":   func(p *peer) { _ = p.ws.Write(context.Background(), websocket.MessageBinary, []byte{1}); p.hold() },
+	"text frame": func(p *peer) { // with a message that is well-formed
+		for packet := range (wire.Message{ID: 1, Type: "room.status", Payload: wire.Pack([]byte("{}"), nil)}).Packets() {
+			_ = p.ws.Write(context.Background(), websocket.MessageText, packet)
+		}
+		p.hold()
+	},
 	"many packets": func(p *peer) {
 		b := []byte("\x00\x00\x00\x00\x00\x00\x00\x01" + "\x00\x00\x00\x00" + "\xff\xff\xff\xff" + wire.TypeResponse)
 		_ = p.ws.Write(context.Background(), websocket.MessageBinary, b)
@@ -234,7 +240,8 @@ func TestReconnect(t *testing.T) {
 						return wire.Empty{}
 					})
 				})))
-				ctx := t.Context()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
 				s := c.Secrets()
 				var wg sync.WaitGroup
 				for op, f := range map[string]func() error{
@@ -456,7 +463,7 @@ func TestEnd(t *testing.T) {
 				var n atomic.Int32
 				c := dial(t, listenInBubble(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if n.Add(1) > 1 {
-						w.WriteHeader(e.status)
+						w.WriteHeader(cmp.Or(e.status, http.StatusServiceUnavailable))
 						return
 					}
 					first.ServeHTTP(w, r)

@@ -139,7 +139,10 @@ func TestListPages(t *testing.T) {
 			}[n]
 		}, "m1 m2: a b c"},
 		"the same page": {func(int, string) string { return `{"secrets":[{"id":"a"}],"next":"m"}` }, "the same page twice"},
-		"no end": {func(n int, _ string) string {
+		"too much": {func(n int, _ string) string {
+			if n == 1000 {
+				return `{"secrets":[]}`
+			}
 			return fmt.Sprintf(`{"secrets":[{}],"next":"%d"}`, n)
 		}, "more than"},
 	} {

@@ -295,6 +295,7 @@ func TestWatchSlow(t *testing.T) {
 					}
 				case calls == 2 && changes != nil, calls == 3 && (len(changes) != 1 || changes[0].ID != "last"):
 					t.Errorf("call %d has %d changes", calls, len(changes))
+					cancel()
 				case calls == 3:
 					cancel()
 				}

@@ -48,10 +48,8 @@ func (e *execution) checkManifest(m *manifest.Manifest, flags *pflag.FlagSet) (e
 
 // applySettings takes what m says on exec.
 func (e *execution) applySettings(m *manifest.Manifest, flags *pflag.FlagSet) error {
-	for _, name := range []string{"room", "token-file", "wait"} {
-		if flags.Changed(name) && !e.runner.HasReferences() {
-			return hint(fmt.Errorf("--%s requires a reference in the manifest", name), "name the manifest with -m, or omit --"+name)
-		}
+	if err := checkReferences(flags, e.runner.HasReferences()); err != nil {
+		return err
 	}
 	if e.once {
 		if len(m.Files) > 0 {

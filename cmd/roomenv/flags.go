@@ -204,3 +204,13 @@ func checkFlags(cmd *cobra.Command) error {
 	}
 	return seeHelp(cmd, errs[len(errs)-1])
 }
+
+// checkReferences refuses flags about references if the manifest has no reference.
+func checkReferences(flags *pflag.FlagSet, references bool) error {
+	for _, name := range []string{"room", "token-file", "wait"} {
+		if flags.Changed(name) && !references {
+			return hint(fmt.Errorf("--%s requires a reference in the manifest", name), "name the manifest with -m, or omit --"+name)
+		}
+	}
+	return nil
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/roomenv/roomenv/internal/trustedpath"
 	"github.com/roomenv/roomenv/manifest"
 	"github.com/roomenv/roomenv/render"
+	"github.com/roomenv/roomenv/room"
 )
 
 // roomHints are what to do about a reference to a room that has no value, by the
@@ -78,6 +79,9 @@ func withHints(err error) error {
 		if errors.Is(errors.Join(reasons...), h.reason) {
 			err = hint(err, fmt.Sprintf("%v: %s", h.reason, h.text))
 		}
+	}
+	if errors.Is(errors.Join(reasons...), room.ErrConflict) {
+		err = hint(err, "name the participant who delegated it with ?delegated_by=NAME")
 	}
 	return err
 }

@@ -218,6 +218,8 @@ func secretError(verb, id string, err error) error {
 	case errors.Is(err, room.ErrNotFound):
 		return exitError{exitAbsent, hint(fmt.Errorf("%s secret %q: not found", verb, id),
 			"run `roomenv secret list`; a delegated secret needs --delegated-to or --delegated-by")}
+	case errors.Is(err, room.ErrConflict):
+		return hint(fmt.Errorf("%s secret %q: %w", verb, id, err), "name the participant who delegated it with --delegated-by")
 	}
 	return fmt.Errorf("%s secret %q: %w", verb, id, err)
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/roomenv/roomenv/fetch"
 	"github.com/roomenv/roomenv/inject"
@@ -23,11 +24,13 @@ type sharing struct {
 	upkeep
 	signals *inject.Signals
 	share   runner.Share
+	given   *pflag.FlagSet
 }
 
 // flags adds those that sidecar and render have in common.
 func (s *sharing) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
+	s.given = flags
 	flags.StringArrayVarP(&s.config.Files, "manifest", "m", nil, "read this manifest `file`; repeat to layer files, later files override earlier ones")
 	s.roomFlags(flags)
 	flags.StringVar(&s.config.Dir, "dir", "", "`directory` on a tmpfs for the files")
@@ -50,6 +53,9 @@ func (s *sharing) open() (err error) {
 		return err
 	}
 	if s.runner, err = runner.New(s.config); err != nil {
+		return err
+	}
+	if err := checkReferences(s.given, s.runner.HasReferences()); err != nil {
 		return err
 	}
 	return s.runner.OpenDir()

@@ -3,6 +3,7 @@ package containers
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -105,9 +106,12 @@ func (w *world) reach() []string {
 	}
 }
 
-// podman runs podman and returns its output and exit code.
+// podman runs podman and returns its output and exit code, which is -1 if it takes too
+// long.
 func podman(args ...string) (stdout, stderr string, code int) {
-	cmd := exec.Command(os.Getenv("PODMAN"), args...)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*waitLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Getenv("PODMAN"), args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {

@@ -3,6 +3,7 @@ package localroom
 import (
 	"context"
 	"errors"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
@@ -18,6 +19,9 @@ const (
 	// maxStrangers bounds the connections from the network that have not joined a room
 	// yet: a further one takes the place of the oldest.
 	maxStrangers = 512
+
+	// refuseTimeout bounds how long a connection beyond the limits stays.
+	refuseTimeout = 250 * time.Millisecond
 
 	// identityShare is the part of the connections from the network, and of the bytes
 	// below, that one identity may use: 1/identityShare.

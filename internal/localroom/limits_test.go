@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"strings"
@@ -77,6 +78,22 @@ func TestConnectionsOfAnIdentity(t *testing.T) {
 		if _, err := join(name); websocket.CloseStatus(err) != websocket.StatusTryAgainLater {
 			t.Errorf("a third connection of %s: %v", name, err)
 		}
+	}
+	// One that is refused and says nothing is closed all the same.
+	silent, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	jwt, err := e.Token("demo", "ann", scoped())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(silent, "GET /rooms/demo HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", jwt.Reveal())
+	start := time.Now()
+	if _, err := io.ReadAll(silent); err != nil || time.Since(start) > 3*time.Second {
+		t.Errorf("refused after %v: %v", time.Since(start), err)
 	}
 	if _, err := join("max"); websocket.CloseStatus(err) != websocket.StatusTryAgainLater {
 		t.Errorf("a full server: %v", err)

@@ -4,11 +4,13 @@
 package localroom
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -124,10 +126,13 @@ var roomPath = regexp.MustCompile(`^/+rooms/([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)
 
 // Local serves the processes of this machine's user, which have limits of their own.
 func (s *Server) Local() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+revokePath, s.serveRevoke)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, s.local) })
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && r.URL.Path == revokePath {
+			s.serveRevoke(w, r)
+			return
+		}
+		s.serve(w, r, s.local)
+	})
 }
 
 // ServeHTTP serves the network.
@@ -166,7 +171,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 	}
 	defer s.leave(live, account)
 
-	conn, acceptErr := websocket.Accept(w, r, &websocket.AcceptOptions{
+	hijacked := &hijacker{ResponseWriter: w}
+	conn, acceptErr := websocket.Accept(hijacked, r, &websocket.AcceptOptions{
 		Subprotocols: protocol,
 		OnPingReceived: func(context.Context, []byte) bool { // whose context has a timeout
 			return account.pings.Wait(s.running) == nil
@@ -181,6 +187,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 	}
 	defer func() { _ = conn.CloseNow() }()
 	if err != nil {
+		// Close waits for the close frame of the peer, which need not send one.
+		defer time.AfterFunc(refuseTimeout, func() { _ = hijacked.conn.Close() }).Stop()
 		_ = conn.Close(websocket.StatusTryAgainLater, err.Error())
 		return
 	}
@@ -190,6 +198,18 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 		joined.remote = "local"
 	}
 	joined.run(s.running, roomURL(r, room))
+}
+
+// A hijacker knows the connection below a WebSocket.
+type hijacker struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+// Hijack implements [http.Hijacker].
+func (h *hijacker) Hijack() (conn net.Conn, rw *bufio.ReadWriter, err error) {
+	h.conn, rw, err = http.NewResponseController(h.ResponseWriter).Hijack()
+	return h.conn, rw, err
 }
 
 // bearer returns the token of r, which may be in three places (section 1.2), and the

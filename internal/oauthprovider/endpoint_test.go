@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -103,24 +104,25 @@ func resolve(t *testing.T, address [4]byte) {
 // they have, and cannot tell a closed port from a service.
 func TestPublicAddressesOnly(t *testing.T) {
 	resolve(t, [4]byte{127, 0, 0, 1})
-	connected := 0
-	s := httptest.NewTLSServer(http.HandlerFunc(http.NotFound))
+	var connected atomic.Int32
+	s := httptest.NewUnstartedServer(http.HandlerFunc(http.NotFound))
 	defer s.Close()
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
-			connected++
+			connected.Add(1)
 		}
 	}
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	s.StartTLS()
 	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
 
 	client := func(host, port string) wire.OAuth {
 		return wire.OAuth{ClientID: "id", AuthorizationEndpoint: "https://example.com", TokenEndpoint: wire.Nullable("https://" + host + ":" + port + "/token")}
 	}
-	if err := second(new(oauthprovider.Providers).Refresh(t.Context(), client("rebound.example", port), value("r"))); err == nil || connected != 1 {
-		t.Fatalf("without the bound: %v after %d connections", err, connected)
+	if err := second(new(oauthprovider.Providers).Refresh(t.Context(), client("rebound.example", port), value("r"))); err == nil || connected.Load() != 1 {
+		t.Fatalf("without the bound: %v after %d connections", err, connected.Load())
 	}
-	connected = 0
+	connected.Store(0)
 	var log bytes.Buffer
 	p := &oauthprovider.Providers{Public: true, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	for _, at := range []string{port, "1"} {
@@ -153,8 +155,8 @@ func TestPublicAddressesOnly(t *testing.T) {
 	if err := p.Check(client("93.184.215.14", port)); err != nil {
 		t.Errorf("a public address: %v", err)
 	}
-	if connected != 0 {
-		t.Errorf("%d connections were made", connected)
+	if n := connected.Load(); n != 0 {
+		t.Errorf("%d connections were made", n)
 	}
 }
 
