@@ -297,3 +297,31 @@ func TestFloodsAreSlowed(t *testing.T) {
 		})
 	}
 }
+
+// A leader that exits serves processes that keep connecting, for a second at most, and
+// waits for no others.
+func TestLinger(t *testing.T) {
+	var often []time.Duration
+	for at := time.Duration(0); at < 3*time.Second; at += 20 * time.Millisecond {
+		often = append(often, at)
+	}
+	store := openStore(t, t.TempDir()+"/room.db")
+	for name, c := range map[string]struct {
+		connections int
+		comes       []time.Duration
+		most, least time.Duration
+	}{
+		"alone":          {0, nil, 0, 0},
+		"one that stays": {1, nil, 60 * time.Millisecond, 50 * time.Millisecond},
+		"some come":      {1, often[:20], 500 * time.Millisecond, 400 * time.Millisecond},
+		"many come":      {1, often, 1010 * time.Millisecond, time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := localroom.NewServer(localroom.ServerConfig{Store: store})
+			defer s.Close()
+			if d := localroom.Linger(s, c.connections, c.comes...); d < c.least || d > c.most {
+				t.Errorf("%s: %v", name, d)
+			}
+		})
+	}
+}
