@@ -56,6 +56,7 @@ type Consumer struct {
 	running  bool
 	restarts int
 	crashes  int
+	failing  [][]string // hooks, by their arguments
 }
 
 // Configure takes the settings of a manifest that are for the command: mask,
@@ -241,6 +242,9 @@ func (c *Consumer) Stop(cause error) (int, error) {
 func (c *Consumer) Report(s *runner.Status) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, hook := range c.failing {
+		s.FailingHooks = append(s.FailingHooks, hook[0]) // arguments may hold secrets
+	}
 	if c.idle() {
 		return
 	}
@@ -270,6 +274,11 @@ func (c *Consumer) observe(e Event) {
 	case EventCrashed:
 		c.running = false
 		c.crashes++
+	case EventHookFailed, EventHookRecovered:
+		c.failing = slices.DeleteFunc(c.failing, func(hook []string) bool { return slices.Equal(hook, e.Hook) })
+		if e.Kind == EventHookFailed {
+			c.failing = append(c.failing, e.Hook)
+		}
 	}
 	c.mu.Unlock()
 	wait := e.Wait.Round(time.Millisecond)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/roomenv/roomenv/internal/retry"
@@ -77,7 +78,13 @@ func (l *loop) hookEnded(h *hook, err error) {
 	if i >= 0 { // the same hook did not take its place
 		l.hooks = slices.Delete(l.hooks, i, i+1)
 	}
+	key := strings.Join(h.Args, "\x00")
+	if err == nil && l.failing[key] {
+		delete(l.failing, key)
+		l.observe(Event{Kind: EventHookRecovered, Hook: h.Args})
+	}
 	if err != nil && i >= 0 && !l.ending {
+		l.failing[key] = true
 		wait := h.backoff.Next()
 		h.waits = true
 		l.clock.after(wait, func() {

@@ -45,8 +45,9 @@ type loop struct {
 	retry       *alarm        // starts the next child
 
 	auxProcesses map[*auxProcess]bool
-	hooks        []*hook // not succeeded yet
-	hook         *hook   // running
+	hooks        []*hook         // not succeeded yet
+	hook         *hook           // running
+	failing      map[string]bool // hooks that failed last, by their arguments
 
 	ending bool // no more processes are started
 	code   int
@@ -78,7 +79,7 @@ func (l *loop) run(ctx context.Context, updates <-chan Update) (int, error) {
 	signal.Notify(l.endings, unix.SIGCHLD)
 	defer signal.Stop(l.endings)
 
-	l.processes, l.auxProcesses = processes{}, map[*auxProcess]bool{}
+	l.processes, l.auxProcesses, l.failing = processes{}, map[*auxProcess]bool{}, map[string]bool{}
 	l.posted, l.closed = make(chan func()), make(chan struct{})
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	defer l.working.Wait()

@@ -43,7 +43,7 @@ type Event struct {
 	Kind     EventKind
 	Code     int           // exit code: EventCrashed
 	Err      error         // why; nil for a process that started and then crashed
-	Hook     []string      // arguments: EventHookFailed
+	Hook     []string      // arguments: EventHookFailed, EventHookRecovered
 	Wait     time.Duration // until the next try: EventCrashed, EventHookFailed
 	Failures int           // in a row: EventHookFailed
 }
@@ -59,6 +59,7 @@ const (
 	EventRolledBack                     // the new process exited or was not ready in time; the old one stays
 	EventCrashed                        // the process failed, or did not start; it is started again
 	EventHookFailed                     // a hook failed; it is run again
+	EventHookRecovered                  // a hook that had failed has succeeded
 	EventSignalRefused                  // a signal was not delivered: the process is another user's
 )
 

@@ -38,6 +38,8 @@ type Status struct {
 	Refreshes    int `json:"refreshes"`     // asked for
 	RoomRequests int `json:"room_requests"` // sent to rooms
 
+	FailingHooks []string `json:"failing_hooks,omitempty"` // names of those that are run again
+
 	Entries []Entry `json:"entries"`
 }
 

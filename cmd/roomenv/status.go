@@ -119,6 +119,9 @@ func printProcess(w io.Writer, s runner.Status, now time.Time) error {
 	for _, reason := range s.Unready() {
 		fmt.Fprintf(table, "  not ready\t%s\n", text.Printable(reason, 0))
 	}
+	for _, hook := range s.FailingHooks {
+		fmt.Fprintf(table, "  failing\thook %s\n", text.Printable(hook, 0))
+	}
 	fmt.Fprintf(table, "  up\t%s\n", elapsed(now, s.Started))
 	fmt.Fprintf(table, "  revision\t%s (%s, %s, %s)\n", revisions(s), text.Count(s.Restarts, "restart", "restarts"),
 		text.Count(s.Rollbacks, "rollback", "rollbacks"), text.Count(s.Crashes, "crash", "crashes"))

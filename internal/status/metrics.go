@@ -72,6 +72,7 @@ func writeMetrics(w io.Writer, r runner.Status, now time.Time) {
 	one("counter", "roomenv_restarts_total", "Restarts of the command because values changed.", float64(r.Restarts))
 	one("counter", "roomenv_rollbacks_total", "Revisions that the command could not use.", float64(r.Rollbacks))
 	one("counter", "roomenv_crashes_total", "Failures of the command, after which it was started again.", float64(r.Crashes))
+	one("gauge", "roomenv_failing_hooks", "Hooks that failed and are run again.", float64(len(r.FailingHooks)))
 	one("counter", "roomenv_refreshes_total", "Requests to refresh all values.", float64(r.Refreshes))
 	one("counter", "roomenv_room_requests_total", "Requests sent to rooms.", float64(r.RoomRequests))
 
