@@ -82,7 +82,6 @@ func TestDoesNotStart(t *testing.T) {
 		{[]string{"plain"}, path, 126, inject.ErrNotExecutable},
 		{[]string{dir}, nil, 126, inject.ErrNotExecutable},
 		{[]string{"/bin/sh", strings.Repeat("x", 4<<20)}, nil, 126, inject.ErrNotExecutable},
-		{nil, nil, 125, nil},
 	} {
 		code, err := exit(t, t.Context(), inject.Command{Args: test.args, Env: test.env})
 		if code != test.code || err == nil || test.want != nil && !errors.Is(err, test.want) {

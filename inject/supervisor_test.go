@@ -456,6 +456,7 @@ func TestHooks(t *testing.T) {
 	x.event(inject.EventHookFailed)
 	outcome(t, x.send(5, inject.Update{Hooks: commands(failing)}), nil)
 	x.expect("fails 5")
+	x.event(inject.EventHookRecovered)
 
 	// It is run again with what is run by then.
 	outcome(t, x.send(6, inject.Update{Hooks: commands(failing)}), nil)
