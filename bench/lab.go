@@ -77,16 +77,22 @@ func (l lab) join(ctx context.Context, address string) (*room.Client, error) {
 
 // fill stores n secrets of 32 bytes, k0 to k(n-1).
 func (l lab) fill(ctx context.Context, address string, n int) error {
-	client, err := l.join(ctx, address)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
+	const connections = 64 // which share commits
 	value := secret.New(bytes.Repeat([]byte("v"), 32))
 	var sets errgroup.Group
-	for i := range n {
+	for c := range min(n, connections) {
+		client, err := l.join(ctx, address)
+		if err != nil {
+			return errors.Join(err, sets.Wait())
+		}
+		defer client.Close()
 		sets.Go(func() error {
-			return client.Secrets().Set(ctx, room.NewSecret{ID: fmt.Sprintf("k%d", i), Value: value})
+			for i := c; i < n; i += connections {
+				if err := client.Secrets().Set(ctx, room.NewSecret{ID: fmt.Sprintf("k%d", i), Value: value}); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 	}
 	return sets.Wait()

@@ -41,6 +41,7 @@ func parts(still time.Duration, other string) []part {
 	return []part{
 		{"wrappers", wrappers},
 		{"startup", startup},
+		{"store", store},
 		{"roundtrips", roundTrips},
 		{"throughput", throughput},
 		{"memory", memory},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,6 +55,44 @@ func (l lab) startup(room string) error {
 	fmt.Printf("  %-14s %7.1f ms\n", "true alone", milliseconds(medians[0]))
 	for i, n := range counts {
 		fmt.Printf("  %4d secrets   %7.1f ms  %5.1fx\n", n, milliseconds(medians[i+1]), float64(medians[i+1])/float64(medians[0]))
+	}
+	return nil
+}
+
+// store compares `roomenv exec --once -- true` with one secret of a local room that no
+// other process serves, by the number of secrets that the room has.
+func store(ctx context.Context, l lab) error {
+	manifest, err := l.manifest(1)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nexec --once -- true with one secret of a local room that nobody serves (median of %d)\n", l.runs)
+	var first time.Duration
+	for _, n := range []int{1000, 10_000, 100_000} {
+		address, stop, err := l.serve()
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(l.fill(ctx, address, n), stop()); err != nil {
+			return err
+		}
+		file := filepath.Join(l.dir, "room", "room.db")
+		medians, err := l.interleave(
+			func() *exec.Cmd { return l.roomenv("exec", "-m", manifest, "--once", "--", "true") },
+			func() *exec.Cmd {
+				now := time.Now()
+				_ = os.Chtimes(file, now, now) // as if a program had written to it
+				return l.roomenv("exec", "-m", manifest, "--once", "--", "true")
+			},
+		)
+		if err != nil {
+			return err
+		}
+		if first == 0 {
+			first = medians[0]
+		}
+		fmt.Printf("  %6d secrets   %7.1f ms  %5.1fx, after a crash %7.1f ms  %5.1fx\n", n,
+			milliseconds(medians[0]), float64(medians[0])/float64(first), milliseconds(medians[1]), float64(medians[1])/float64(first))
 	}
 	return nil
 }

@@ -169,7 +169,7 @@ process may use the room meanwhile.`,
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "saved %s, lost %d\n", secrets(found.Secrets), found.Lost)
 		if found.Uncertain {
-			fmt.Fprintln(cmd.OutOrStdout(), "secrets that were deleted or replaced may be back: the list of unused pages is damaged")
+			fmt.Fprintln(cmd.OutOrStdout(), "secrets that were deleted or replaced may be back: the index of the file is damaged")
 		}
 		printKept(cmd, found.Kept)
 		return nil

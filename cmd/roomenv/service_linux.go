@@ -26,8 +26,8 @@ func (e *execution) joinService() (leave func(), err error) {
 			e.consumer.Command.Wrapper = []string{selfPath, ownPID, "--"}
 		}
 	}
-	address := os.Getenv(sdnotify.Variable)
-	if !strings.HasPrefix(address, "/") && !strings.HasPrefix(address, "@") {
+	address := managerAddress()
+	if address == "" {
 		return leave, nil
 	}
 	relay, err := sdnotify.Start(address, e.consumer.Command.User, e.log)
@@ -42,6 +42,28 @@ func (e *execution) joinService() (leave func(), err error) {
 			e.log.Warn("closing relay failed", "error", err)
 		}
 	}, nil
+}
+
+// managerAddress is that of a service manager that takes reports, or "".
+func managerAddress() string {
+	address := os.Getenv(sdnotify.Variable)
+	if strings.HasPrefix(address, "/") || strings.HasPrefix(address, "@") {
+		return address
+	}
+	return ""
+}
+
+// reporter sends reports of roomenv itself to the service manager. It is nil without one.
+func (a *app) reporter() func(report string) {
+	address := managerAddress()
+	if address == "" {
+		return nil
+	}
+	return func(report string) {
+		if err := sdnotify.Send(address, report); err != nil {
+			a.log.Warn("report to service manager lost", "error", err)
+		}
+	}
 }
 
 const ownPID = "own-pid"

@@ -75,6 +75,33 @@ func TestNotifyPending(t *testing.T) {
 	}
 }
 
+// TestNotifySidecar reports that the files are there.
+func TestNotifySidecar(t *testing.T) {
+	t.Parallel()
+	r := newRotated(t, "version: 1\nfiles: {key: {secret: key}}\n")
+	if err := r.set(t.Context(), "key", "k1"); err != nil {
+		t.Fatal(err)
+	}
+	manager, socket := newManager(t)
+	dir := filepath.Join(r.memory, "app")
+	for range 2 { // the second one adopts the files
+		cmd := r.command("roomenv", "sidecar", "--dir", dir)
+		cmd.Env = append(cmd.Environ(), "NOTIFY_SOCKET="+socket)
+		r.output(cmd)
+		buf := make([]byte, 4096)
+		n, err := manager.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if content, err := os.ReadFile(filepath.Join(dir, "current", "key")); string(buf[:n]) != "READY=1" || string(content) != "k1" {
+			t.Errorf("the service manager got %q with %q in the file, %v", buf[:n], content, err)
+		}
+		if err := errors.Join(cmd.Process.Signal(unix.SIGTERM), cmd.Wait()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // newManager is the socket of a service manager, which gets the PIDs of senders.
 func newManager(t *testing.T) (manager *net.UnixConn, socket string) {
 	t.Helper()

@@ -147,8 +147,9 @@ of a pod need to share process namespaces.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.Command.Signals, c.Log, c.OnError = signals, s.log, func(err error) { s.printError(os.Stderr, err) }
+			s.notify = s.reporter()
 			ctx := c.Start(cmd.Context())
-			code, err := s.run(ctx, &c, func() error {
+			code, err := s.run(ctx, &reporting{Consumer: &c, notify: s.notify}, func() error {
 				if server, err := status.ServeIn(s.config.Dir, s.share.Group, s.status, s.log); err != nil {
 					s.log.Warn("status socket unavailable", "error", err)
 				} else {
@@ -177,6 +178,22 @@ of a pod need to share process namespaces.`,
 	s.config.Wait = -1
 	flags.StringVar(&s.listen, "listen", "", "serve Prometheus metrics, /healthz and /readyz on `host:port`")
 	return cmd
+}
+
+// A reporting sidecar tells the service manager when its files are there.
+type reporting struct {
+	*sidecar.Consumer
+	notify func(report string) // nil afterwards, and without a manager
+}
+
+// Apply reports the first revision that is in use.
+func (r *reporting) Apply(ctx context.Context, rev *runner.Revision, change runner.Change) error {
+	err := r.Consumer.Apply(ctx, rev, change)
+	if err == nil && r.notify != nil {
+		r.notify("READY=1")
+		r.notify = nil
+	}
+	return err
 }
 
 func newRender(a *app, signals *inject.Signals) *cobra.Command {

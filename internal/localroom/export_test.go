@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -207,4 +208,20 @@ func Unchanged(s *Store) bool { return s.unchanged() }
 // WatchAll is watch.
 func WatchAll(s *Store, room, identity string, notify func(id string, number uint64, deleted bool)) (stop func()) {
 	return s.watch(room, identity, func(e changeEvent) { notify(e.ID, e.Updated, e.deleted) })
+}
+
+// Linger is how long s serves on when processes of this machine have connections and the
+// latest comes after each of these times.
+func Linger(s *Server, connections int, comes ...time.Duration) time.Duration {
+	begin := time.Now()
+	s.local.connections, s.local.latest = connections, begin
+	for _, after := range comes {
+		time.AfterFunc(after, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.local.latest = time.Now()
+		})
+	}
+	s.linger()
+	return time.Since(begin)
 }

@@ -48,6 +48,7 @@ var errFull = errors.New("too many connections, try again later")
 // A pool has the accounts of the identities that share limits.
 type pool struct {
 	connections, max, maxEach int
+	latest                    time.Time // when the latest connection came
 	bytes                     *semaphore.Weighted
 	bytesEach                 int64
 	unpaced                   bool
@@ -86,6 +87,7 @@ func (p *pool) enter(identity string) (*account, error) {
 	}
 	p.accounts[identity] = a
 	p.connections++
+	p.latest = time.Now()
 	a.connections++
 	return a, nil
 }

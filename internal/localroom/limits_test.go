@@ -242,9 +242,12 @@ func TestUnreadResponses(t *testing.T) {
 	if more := heap() - before; more > 90<<20 {
 		t.Errorf("30 unread responses hold %d MiB", more>>20)
 	}
-	// Each gets its response once it reads.
+	// Those that read get theirs.
+	for _, p := range peers[5:] {
+		_ = p.conn.CloseNow()
+	}
 	var reading sync.WaitGroup
-	for i, p := range peers {
+	for i, p := range peers[:5] {
 		reading.Go(func() {
 			if m, err := p.receive(t.Context()); err != nil || len(m.Payload) < 4<<20 {
 				t.Errorf("response %d: %v, error %v", i, m, err)
@@ -291,6 +294,34 @@ func TestFloodsAreSlowed(t *testing.T) {
 			}
 			_ = p.conn.CloseNow()
 			<-reading
+		})
+	}
+}
+
+// A leader that exits serves processes that keep connecting, for a second at most, and
+// waits for no others.
+func TestLinger(t *testing.T) {
+	var often []time.Duration
+	for at := time.Duration(0); at < 3*time.Second; at += 20 * time.Millisecond {
+		often = append(often, at)
+	}
+	store := openStore(t, t.TempDir()+"/room.db")
+	for name, c := range map[string]struct {
+		connections int
+		comes       []time.Duration
+		most, least time.Duration
+	}{
+		"alone":          {0, nil, 0, 0},
+		"one that stays": {1, nil, 60 * time.Millisecond, 50 * time.Millisecond},
+		"some come":      {1, often[:20], 500 * time.Millisecond, 400 * time.Millisecond},
+		"many come":      {1, often, 1010 * time.Millisecond, time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := localroom.NewServer(localroom.ServerConfig{Store: store})
+			defer s.Close()
+			if d := localroom.Linger(s, c.connections, c.comes...); d < c.least || d > c.most {
+				t.Errorf("%s: %v", name, d)
+			}
 		})
 	}
 }

@@ -114,7 +114,7 @@ func TestRecover(t *testing.T) {
 	for i := range *damages {
 		damaged := bytes.Clone(sample.file)
 		page := i % pages
-		noise := damaged[page*4096+random.IntN(4096):][:1+random.IntN(64)]
+		noise := damaged[page*4096+random.IntN(4096-64):][:1+random.IntN(64)]
 		if i/pages%2 == 1 {
 			noise = damaged[page*4096:][:4096]
 		}
@@ -313,6 +313,10 @@ func TestUnchangedStoreIsNotRead(t *testing.T) {
 	}
 	if s = openStore(t, path); localroom.Unchanged(s) {
 		t.Error("a store that was written to is not read")
+	}
+	s.Close()
+	if s = openStore(t, path); !localroom.Unchanged(s) {
+		t.Error("a store that was read is read again")
 	}
 	s.Close()
 }

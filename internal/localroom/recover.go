@@ -14,8 +14,8 @@ type Recovery struct {
 	Secrets int    // that were saved
 	Lost    int    // secrets that were not
 	Kept    string // name of the damaged store
-	// Uncertain means that the list of free pages is damaged: secrets that were deleted
-	// or replaced may be back.
+	// Uncertain means that a meta page or the list of free pages is damaged: secrets that
+	// were deleted or replaced may be back.
 	Uncertain bool
 }
 
@@ -71,7 +71,7 @@ func (s *salvage) read() error {
 	if err != nil {
 		return err
 	}
-	snap, _, err := newest(s.file)
+	snap, torn, err := newest(s.file)
 	if err != nil {
 		snap = &snapshot{file: s.file, meta: meta{pageSize: uint32(os.Getpagesize()), pages: math.MaxUint64}}
 		s.Uncertain = true
@@ -86,7 +86,7 @@ func (s *salvage) read() error {
 			}
 			return nil
 		})
-		if s.Uncertain = err != nil; s.Uncertain {
+		if s.Uncertain = torn || err != nil; err != nil {
 			clear(free)
 		}
 	}

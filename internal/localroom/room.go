@@ -307,10 +307,16 @@ func (r *Room) Token(room, identity string, scope *token.Scope) (secret.Value, e
 }
 
 // Close drops the connections that this process serves, so that their clients find
-// the next leader, and releases the store. It first stores the refresh tokens that
+// the next leader, and releases the store. While other processes keep connecting it
+// serves them for a second more: if many start at once, few of them replace the leader. It first stores the refresh tokens that
 // providers are about to send, which takes 30 s at most.
 func (r *Room) Close() error {
 	r.mu.Lock()
+	if l := r.leader; l != nil && !r.closed {
+		r.mu.Unlock()
+		l.server.linger()
+		r.mu.Lock()
+	}
 	r.closed = true
 	done := r.stepDown()
 	r.mu.Unlock()

@@ -122,6 +122,25 @@ func (s *Server) Close() error {
 	return nil
 }
 
+const (
+	// lingerTimeout bounds linger.
+	lingerTimeout = time.Second
+	// calm is how long no process of this machine may connect for linger to end.
+	calm = 50 * time.Millisecond
+)
+
+// linger returns when no process of this machine is connected, or none has come lately.
+func (s *Server) linger() {
+	for end := time.Now().Add(lingerTimeout); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		quiet := s.local.connections == 0 || time.Since(s.local.latest) > calm
+		s.mu.Unlock()
+		if quiet {
+			return
+		}
+	}
+}
+
 var roomPath = regexp.MustCompile(`^/+rooms/([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)$`)
 
 // Local serves the processes of this machine's user, which have limits of their own.

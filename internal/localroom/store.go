@@ -419,7 +419,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	if s.settled && s.doubt == nil && !s.broken.Load() && !s.readOnly {
+	if s.doubt == nil && !s.broken.Load() && !s.readOnly && s.settle() == nil {
 		s.remember()
 	}
 	return s.release()

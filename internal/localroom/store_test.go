@@ -296,7 +296,7 @@ func TestManyCreateOneStore(t *testing.T) {
 	}
 	(<-opened).Close()
 	files, err := os.ReadDir(filepath.Dir(path))
-	if err != nil || len(files) != 1 {
+	if err != nil || len(files) != 2 { // the store and its state
 		t.Errorf("left behind: %v, error %v", files, err)
 	}
 }

@@ -42,7 +42,7 @@ type Relay struct {
 // owner, the user of the command; nil is this user.
 func Start(address string, owner *syscall.Credential, log *slog.Logger) (_ *Relay, err error) {
 	r := &Relay{manager: address, log: log, done: make(chan struct{})}
-	if r.out, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+	if r.out, err = open(); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -50,10 +50,6 @@ func Start(address string, owner *syscall.Credential, log *slog.Logger) (_ *Rela
 			err = fmt.Errorf("relay reports to the service manager: %w", errors.Join(err, r.close()))
 		}
 	}()
-	timeout := unix.NsecToTimeval(sendTimeout.Nanoseconds())
-	if err = unix.SetsockoptTimeval(r.out, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout); err != nil {
-		return nil, err
-	}
 	if r.dir, err = tmpfs.Open("", owner); err != nil {
 		return nil, err
 	}
@@ -129,13 +125,40 @@ func (r *Relay) send(report, control []byte) {
 	if len(report) == 0 {
 		return
 	}
-	err := error(unix.EINTR)
-	for errors.Is(err, unix.EINTR) {
-		err = unix.Sendmsg(r.out, report, control, &unix.SockaddrUnix{Name: r.manager}, 0)
-	}
-	if err != nil {
+	if err := sendTo(r.out, r.manager, report, control); err != nil {
 		r.log.Warn("report to service manager lost", "error", err)
 	}
+}
+
+// open returns a socket to send from.
+func open() (socket int, err error) {
+	socket, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	timeout := unix.NsecToTimeval(sendTimeout.Nanoseconds())
+	if err := unix.SetsockoptTimeval(socket, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout); err != nil {
+		return 0, errors.Join(err, unix.Close(socket))
+	}
+	return socket, nil
+}
+
+func sendTo(socket int, address string, report, control []byte) error {
+	for {
+		err := unix.Sendmsg(socket, report, control, &unix.SockaddrUnix{Name: address}, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// Send sends a report of this process to the manager at address.
+func Send(address, report string) error {
+	socket, err := open()
+	if err != nil {
+		return err
+	}
+	return errors.Join(sendTo(socket, address, []byte(report), nil), unix.Close(socket))
 }
 
 // closeFiles closes the files of a message that was passed on.
