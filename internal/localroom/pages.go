@@ -329,20 +329,6 @@ func (s *snapshot) buckets(name []byte, f func(name []byte, t tree) error) error
 	})
 }
 
-// bucket returns the bucket called name.
-func (s *snapshot) bucket(name []byte) (found tree, err error) {
-	err = s.buckets(name, func(n []byte, t tree) error {
-		if bytes.Equal(n, name) {
-			found = t
-		}
-		return nil
-	})
-	if err == nil && found == (tree{}) {
-		err = fmt.Errorf("%w: missing bucket %s", ErrDamaged, name)
-	}
-	return found, err
-}
-
 // get returns the value of a key, or nil. No key is a prefix of a different one.
 func (s *snapshot) get(t tree, key []byte) (value []byte, err error) {
 	err = s.scan(t, key, func(e element) error {

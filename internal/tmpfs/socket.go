@@ -42,7 +42,7 @@ func ListenShared(path string, group *int) (*net.UnixListener, error) {
 		return nil, err
 	}
 	if group != nil {
-		if err := errors.Join(os.Lchown(path, -1, *group), os.Chmod(path, 0o660)); err != nil {
+		if err := errors.Join(os.Lchown(path, -1, *group), os.Chmod(path, 0o660)); err != nil { //nolint:gosec // for the group that the user names
 			return nil, errors.Join(fmt.Errorf("listen on %s: %w", path, text.Reason(err)), l.Close())
 		}
 	}
