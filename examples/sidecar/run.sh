@@ -32,7 +32,8 @@ mkfifo "$tmp/listening"
 roomenv room serve --listen 127.0.0.1:0 >"$tmp/listening" &
 room=$!
 read -r _ url <"$tmp/listening"
-roomenv room token --room default --identity app >"$tmp/config/token"
+(umask 077 && roomenv room token --room default --identity app >"$tmp/config/token")
+chown 65532 "$tmp/config/token"
 cp "$here/roomenv.yaml" "$tmp/config/"
 printf %s sk-demo-0123456789 | roomenv secret set api-key --from-file - --for-identity app
 printf %s 'good morning' | roomenv secret set greeting --from-file - --for-identity app
