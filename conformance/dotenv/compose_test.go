@@ -17,8 +17,10 @@ func TestComposeExample(t *testing.T) {
 		}, func(o *loader.Options) { o.SetProjectName("example", true) })
 		return err
 	}
-	if err := load(types.ConfigFile{Filename: "../../examples/compose/compose.yaml"}); err != nil {
-		t.Error(err)
+	for _, name := range []string{"compose.yaml", "provider.yaml"} {
+		if err := load(types.ConfigFile{Filename: "../../examples/compose/" + name}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	if load(types.ConfigFile{Filename: "wrong.yaml", Content: []byte("services: {a: {image: i, helthcheck: {}}}")}) == nil {
 		t.Error("a wrong key is accepted")
