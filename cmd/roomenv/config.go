@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,8 +18,8 @@ import (
 // app is what all commands share: the configuration of the environment and of flags,
 // which override it.
 type app struct {
-	LogLevel  string       `envconfig:"ROOMENV_LOG_LEVEL" default:"warn"`
-	LogFormat string       `envconfig:"ROOMENV_LOG_FORMAT" default:"text"`
+	LogLevel  string       `envconfig:"ROOMENV_LOG_LEVEL"`
+	LogFormat string       `envconfig:"ROOMENV_LOG_FORMAT"`
 	Secret    secret.Value `envconfig:"MESHAGENT_SECRET"`
 	Data      string       `envconfig:"ROOMENV_DATA"`
 	RoomKey   secret.Value `envconfig:"ROOMENV_ROOM_KEY"`
@@ -61,6 +62,6 @@ func (a *app) init(cmd *cobra.Command) error {
 		}
 	}
 	var err error
-	a.log, err = newLogger(os.Stderr, a.LogLevel, a.LogFormat)
+	a.log, err = newLogger(os.Stderr, cmp.Or(a.LogLevel, "warn"), cmp.Or(a.LogFormat, "text"))
 	return err
 }

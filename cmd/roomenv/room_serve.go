@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/roomenv/roomenv/internal/filewatch"
 	"github.com/roomenv/roomenv/internal/localroom"
 	"github.com/roomenv/roomenv/internal/retry"
+	"github.com/roomenv/roomenv/internal/text"
 	"github.com/roomenv/roomenv/room/token"
 )
 
@@ -112,6 +114,10 @@ func (s *roomServer) run(cmd *cobra.Command) (err error) {
 		if _, err := token.ParseAPIKey(s.env.APIKey); err != nil {
 			return fmt.Errorf("MESHAGENT_API_KEY: %w", err)
 		}
+	}
+	if n := s.Secret.Len(); n > 0 && n < sha256.Size { // RFC 7518, 3.2
+		s.report(os.Stderr, hint(fmt.Errorf("MESHAGENT_SECRET has %s: tokens that it signs can be forged by guessing it", text.Count(n, "byte", "bytes")),
+			fmt.Sprintf("use at least %d random bytes", sha256.Size)))
 	}
 	var tlsConfig *tls.Config
 	scheme := "http"
