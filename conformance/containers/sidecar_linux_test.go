@@ -2,6 +2,7 @@ package containers
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -83,8 +84,10 @@ func TestSidecar(t *testing.T) {
 	}
 }
 
-// TestSidecarKilled kills the sidecar, with the room up and away, while a program opens
-// pairs of files: it sees no gap, and no mixture.
+var rounds = flag.Int("rounds", 6, "how many times TestSidecarKilled kills the sidecar")
+
+// TestSidecarKilled kills the sidecar, while it writes new files or with the room away,
+// while a program opens pairs of files: it sees no gap, and no mixture.
 func TestSidecarKilled(t *testing.T) {
 	p := newPod(t, "version: 1\nfiles: {a: {secret: key}, b: {secret: key}}\nrefresh: {debounce: 10ms}\n")
 	stop := p.serve("127.0.0.1:0")
@@ -103,10 +106,13 @@ while cd -P /secrets/app/current && a=$(cat a) && b=$(cat b) && [ "$a" = "$b" ];
 			t.Fatalf("the reader saw a gap: %s", must(t, "logs", reader))
 		}
 	}
-	for i := range 6 {
+	for i := range *rounds {
+		value := fmt.Sprintf("k%d", i+1)
 		away := i%2 == 1
 		if away {
 			stop()
+		} else {
+			p.set("key", value)
 		}
 		must(t, "kill", "--signal", "KILL", sidecar)
 		must(t, "wait", sidecar)
@@ -114,9 +120,8 @@ while cd -P /secrets/app/current && a=$(cat a) && b=$(cat b) && [ "$a" = "$b" ];
 		must(t, "start", sidecar)
 		if away {
 			stop = p.serve(address)
+			p.set("key", value)
 		}
-		value := fmt.Sprintf("k%d", i+1)
-		p.set("key", value)
 		awaitFile(t, reader, "/secrets/app/current/a", value)
 		reads()
 	}
