@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -50,14 +51,29 @@ func digestRoots(file *os.File) ([]byte, error) {
 // remember keeps the state of the store, which is about to be closed and is in order.
 // Without it the next process takes longer, so no error is reported.
 func (s *Store) remember() {
-	if b, err := s.state(); err == nil {
-		_ = os.WriteFile(s.path+stateSuffix, s.seal.seal(kindState, nil, 0, b), 0o600)
+	b, err := s.state()
+	if err != nil {
+		return
+	}
+	path := s.path + stateSuffix
+	_ = os.Remove(path) // it may be a link, or no file
+	if f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+		_, _ = f.Write(s.seal.seal(kindState, nil, 0, b))
+		_ = f.Close()
 	}
 }
 
 // unchanged reports whether the file has the state that a process remembered.
 func (s *Store) unchanged() bool {
-	box, err := os.ReadFile(s.path + stateSuffix)
+	f, err := os.OpenFile(s.path+stateSuffix, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if checkRegular(f) != nil {
+		return false
+	}
+	box, err := io.ReadAll(io.LimitReader(f, 1<<10))
 	if err != nil {
 		return false
 	}
