@@ -37,6 +37,7 @@ var loaders = []struct {
 	{variable: `NODE_OPTIONS=--require $DIR/evil.js`, command: `node -e 0`, files: "evil.js\nrequire('child_process').execFileSync('$RUN')"},
 	{variable: `NODE_PATH=$DIR`, command: `node -e 'require("evil")'`, files: "evil.js\nrequire('child_process').execFileSync('$RUN')"},
 	{variable: `npm_config_script_shell=$RUN`, command: `npm --prefix $DIR run x`, files: `package.json` + "\n" + `{"scripts": {"x": "true"}}`},
+	{variable: `Npm_Config_Script_Shell=$RUN`, command: `npm --prefix $DIR run x`, files: `package.json` + "\n" + `{"scripts": {"x": "true"}}`},
 	{variable: `NPM_CONFIG_SCRIPT_SHELL=$RUN`, command: `npm --prefix $DIR run x`, files: `package.json` + "\n" + `{"scripts": {"x": "true"}}`},
 	{variable: `PYTHONPATH=$DIR`, command: `python3 -c 0`, files: "sitecustomize.py\nimport os; os.system('$RUN')"},
 	{variable: `PYTHONSTARTUP=$DIR/evil.py`, command: `python3 -i </dev/null`, files: "evil.py\nimport os; os.system('$RUN')"},

@@ -91,6 +91,9 @@ func loadsCode(name string) bool {
 	has := func(has func(name, affix string) bool, name string, affixes []string) bool {
 		return slices.ContainsFunc(affixes, func(affix string) bool { return has(name, affix) })
 	}
+	if lower := strings.ToLower(name); strings.HasPrefix(lower, "npm_config_") {
+		name = strings.ToUpper(name) // npm reads any case
+	}
 	return slices.Contains(codeLoading, name) || has(strings.HasSuffix, name, codeLoadingSuffixes) ||
 		has(strings.HasPrefix, name, codeLoadingPrefixes) && !has(strings.HasSuffix, strings.ToUpper(name), credentials) ||
 		strings.HasSuffix(name, "FLAGS") && !strings.HasSuffix(name, "_FLAGS") // MAKEFLAGS, but not FEATURE_FLAGS
@@ -98,10 +101,10 @@ func loadsCode(name string) bool {
 
 var (
 	codeLoadingPrefixes = strings.Fields(`
-		LD_ DYLD_ BASH_FUNC_ GIT_ NPM_CONFIG_ npm_config_ PYTHON PERL RUBY LUA_ XDG_
-		CARGO_ CMAKE_ CORECLR_ DOTNET_ ERL_
+		LD_ DYLD_ BASH_FUNC_ GIT_ PYTHON PERL RUBY LUA_ XDG_
+		CARGO_ CMAKE_ CORECLR_ DOTNET_ ERL_ NPM_CONFIG_
 	`)
-	codeLoadingSuffixes = strings.Fields(`_OPTIONS _OPTS _HOME EDITOR PAGER BROWSER ASKPASS _RSH _WRAPPER`)
+	codeLoadingSuffixes = strings.Fields(`_OPTIONS _OPTS _ADDOPTS _HOME EDITOR PAGER BROWSER ASKPASS _RSH _WRAPPER _COMMAND _PASSCOMMAND`)
 
 	// Suffixes of what rooms are for: GIT_TOKEN and NPM_CONFIG__AUTH load no code.
 	credentials = strings.Fields(`_AUTH _AUTHTOKEN _EMAIL _KEY _NAME _PASSWORD _SECRET _TOKEN _USER _USERNAME`)
@@ -115,6 +118,7 @@ var (
 		PHPRC PHP_INI_SCAN_DIR
 		R_PROFILE R_PROFILE_USER R_ENVIRON R_ENVIRON_USER R_LIBS R_LIBS_USER
 		JULIA_LOAD_PATH JULIA_DEPOT_PATH TCLLIBPATH GUILE_LOAD_PATH AWKPATH AWKLIBPATH
+		SVN_SSH PYTEST_PLUGINS HGRCPATH RIPGREP_CONFIG_PATH
 		BUNDLE_GEMFILE GEM_PATH COR_PROFILER COR_PROFILER_PATH
 		CC CXX CPP LD AR COMPILER_PATH GCC_EXEC_PREFIX RUSTC RUSTDOC NVCC_APPEND_FLAGS NVCC_PREPEND_FLAGS
 		MAKEFILES VISUAL LESS LESSOPEN LESSCLOSE LESSKEY LESSKEYIN LESSKEY_CONTENT MAILCAPS WGETRC
