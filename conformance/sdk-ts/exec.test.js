@@ -76,7 +76,7 @@ test('`roomenv secret` reads what the SDK wrote', async (t) => {
   const agent = room.as('agent');
   assert.ok(binary.equals(room.run(['secret', 'get', 'key', '--delegated-to', 'bob'], agent)));
   assert.deepEqual(JSON.parse(room.run(['secret', 'list', '--json'], agent)), [
-    { id: 'key', type: 'text/plain', name: 'a key', delegated_to: 'bob' },
+    { id: 'key', type: 'text/plain', name: 'a key', delegated_to: 'bob', delegated_by: null },
   ]);
   room.run(['secret', 'delete', 'key', '--delegated-to', 'bob'], agent);
   assert.deepEqual(await secrets.listSecrets(), []);
