@@ -45,7 +45,7 @@ func (s Selector) is(pid int, group *int) bool {
 }
 
 // mayRead reports whether a process is of this user or in the group (proc_pid_status(5)).
-// The real IDs count: anybody can run a program that takes effective ones from its file.
+// The real IDs count: every user can run a program that takes effective ones from its file.
 func mayRead(dir string, group *int) bool {
 	status, _ := os.ReadFile(filepath.Join(dir, "status"))
 	for line := range strings.Lines(string(status)) {

@@ -151,7 +151,7 @@ func (d *Dir) hold() (err error) {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular() || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()):
-		return fmt.Errorf("%s is no file of this user\nhint: remove it, or use a new directory", lockFile)
+		return fmt.Errorf("%s is not a file of this user\nhint: remove it, or use a new directory", lockFile)
 	}
 	if err := d.held.Chmod(0o600); err != nil {
 		return err
@@ -430,7 +430,7 @@ func (d *Dir) Close() error {
 // release releases the lock.
 func (d *Dir) release() {
 	_ = d.self.Close()
-	_ = d.held.Close() // nil is no file
+	_ = d.held.Close() // may be nil
 	if d.root != nil {
 		_ = d.root.Close()
 	}
