@@ -143,7 +143,7 @@ func (a *argument) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// bounded cuts s where no valid name ends later, and says so.
+// bounded cuts s to the length of the longest valid name, and says so.
 func bounded(s string) string {
 	if len(s) <= maxName {
 		return s
