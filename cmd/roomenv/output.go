@@ -18,7 +18,6 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,12 +25,9 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"text/tabwriter"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -176,29 +172,12 @@ func (p prefixer) Write(record []byte) (int, error) {
 }
 
 // printJSON prints v for scripts, with indent for each level or, for "", on one line.
-// Names are of other participants: it escapes what does not print, such as control
-// sequences of a terminal and marks that reverse the direction of writing.
 func printJSON(w io.Writer, v any, indent string) error {
-	var b strings.Builder
-	encoder := json.NewEncoder(&b)
-	encoder.SetIndent("", indent)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
+	b, err := text.JSON(v, indent)
+	if err != nil {
 		return err
 	}
-	var escaped []byte
-	for _, r := range b.String() {
-		switch {
-		case r < 0x7f || strconv.IsPrint(r): // encoding/json escapes the first 32
-			escaped = utf8.AppendRune(escaped, r)
-		case r < 1<<16:
-			escaped = fmt.Appendf(escaped, `\u%04x`, r)
-		default:
-			r1, r2 := utf16.EncodeRune(r)
-			escaped = fmt.Appendf(escaped, `\u%04x\u%04x`, r1, r2)
-		}
-	}
-	_, err := w.Write(escaped)
+	_, err = w.Write(b)
 	return err
 }
 

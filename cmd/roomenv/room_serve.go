@@ -56,7 +56,7 @@ so that participants cannot reach the network of this machine through it. Pass
 Participants need a token: from ` + "`roomenv room token`" + `, or signed with
 MESHAGENT_API_KEY or MESHAGENT_SECRET if that is set.
 
---audit appends a JSON object for each join and each call, without values. With
+--audit appends a JSON object for each join, call and revocation, without values. With
 --audit-sync it is on disk before the participant gets a response, and a call that
 cannot be recorded fails.
 

@@ -140,14 +140,16 @@ SIGHUP refreshes all values. After SIGTERM roomenv exits with 0; the files stay 
 processes that use them. The exit code is 125 if roomenv itself fails.
 
 A SELECTOR is name=NAME, with the name of the program (the first 15 bytes), or
-cmd=ARGUMENT, with its first argument or the last component of that. The containers
-of a pod need to share process namespaces.`,
+cmd=ARGUMENT, with its first argument or the last component of that. Processes count if
+they are of this user or in the group of --group. The containers of a pod need to share
+process namespaces.`,
 		Example: `  roomenv sidecar --dir /secrets/app --group 2000
   roomenv sidecar --dir /secrets/app --notify name=nginx --listen :9464`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.Command.Signals, c.Log, c.OnError = signals, s.log, func(err error) { s.printError(os.Stderr, err) }
 			s.notify = s.reporter()
+			c.Group = s.share.Group
 			ctx := c.Start(cmd.Context())
 			code, err := s.run(ctx, &reporting{Consumer: &c, notify: s.notify}, func() error {
 				if server, err := status.ServeIn(s.config.Dir, s.share.Group, s.status, s.log); err != nil {

@@ -6,14 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/text"
+	"github.com/roomenv/roomenv/internal/trustedpath"
 	"github.com/roomenv/roomenv/internal/wire"
 )
 
 // An Audit is a file with a JSON object in a line for each join and each call of a
-// participant. It never has a value. When the file is renamed or removed, as logrotate
+// participant, and for each revocation. It never has a value. When the file is renamed or removed, as logrotate
 // does, the next entry is in a new one.
 type Audit struct {
 	path string
@@ -49,7 +54,8 @@ func (a *Audit) Close() error {
 	return a.file.Close()
 }
 
-// reopen opens the file unless it is open. The caller holds a.writing.
+// reopen opens the file unless it is open. It has to be a regular file that other users
+// cannot write. The caller holds a.writing.
 func (a *Audit) reopen() error {
 	now, err := os.Stat(a.path) //nolint:gosec // the file that the user names
 	if a.file != nil && err == nil {
@@ -57,11 +63,27 @@ func (a *Audit) reopen() error {
 			return nil
 		}
 	}
-	file, err := os.OpenFile(a.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600) //nolint:gosec // as above
+	// It may be a link, whose owner decides what is written to.
+	if link, err := os.Lstat(a.path); err == nil { //nolint:gosec // as above
+		if err := trustedpath.CheckFile(a.path, link); err != nil {
+			return err
+		}
+	}
+	if err == nil && !now.Mode().IsRegular() {
+		return fmt.Errorf("%s: not a regular file", a.path)
+	}
+	file, err := os.OpenFile(a.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK, 0o600) //nolint:gosec // as above
 	if err != nil {
 		return err
 	}
-	if info, err := file.Stat(); err != nil || info.Mode().IsDir() {
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: not a regular file", a.path)
+	}
+	if err == nil {
+		err = trustedpath.CheckFile(a.path, info)
+	}
+	if err != nil {
 		return errors.Join(err, file.Close())
 	}
 	if a.file != nil {
@@ -87,30 +109,55 @@ type auditEntry struct {
 // A subject has the arguments of a call that name what it is about. Other arguments,
 // which may have values, are not recorded.
 type subject struct {
-	SecretID       string `json:"secret_id,omitempty"`
-	ID             string `json:"id,omitempty"`
-	Name           string `json:"name,omitempty"`
-	Type           string `json:"type,omitempty"`
-	URL            string `json:"url,omitempty"`
-	DelegatedTo    string `json:"delegated_to,omitempty"`
-	DelegatedBy    string `json:"delegated_by,omitempty"`
-	DelegateTo     string `json:"delegate_to,omitempty"`
-	ForIdentity    string `json:"for_identity,omitempty"`
-	RequestID      string `json:"request_id,omitempty"`
-	ParticipantID  string `json:"participant_id,omitempty"`
-	ToParticipant  string `json:"to_participant_id,omitempty"`
-	OAuthClientID  string `json:"client_id,omitempty"`
-	TokenEndpoint  string `json:"token_endpoint,omitempty"`
-	RejectsRequest bool   `json:"rejects,omitempty"`
+	SecretID       argument `json:"secret_id,omitempty"`
+	ID             argument `json:"id,omitempty"`
+	Name           argument `json:"name,omitempty"`
+	Type           argument `json:"type,omitempty"`
+	URL            argument `json:"url,omitempty"`
+	DelegatedTo    argument `json:"delegated_to,omitempty"`
+	DelegatedBy    argument `json:"delegated_by,omitempty"`
+	DelegateTo     argument `json:"delegate_to,omitempty"`
+	ForIdentity    argument `json:"for_identity,omitempty"`
+	RequestID      argument `json:"request_id,omitempty"`
+	ParticipantID  argument `json:"participant_id,omitempty"`
+	ToParticipant  argument `json:"to_participant_id,omitempty"`
+	OAuthClientID  argument `json:"client_id,omitempty"`
+	TokenEndpoint  argument `json:"token_endpoint,omitempty"`
+	RejectsRequest bool     `json:"rejects,omitempty"`
+}
+
+// An argument is a text of a peer for the log. It accepts what the tools accept, and
+// more: one field of a wrong type must not hide the others.
+type argument string
+
+// UnmarshalJSON never fails. It ignores null, as a string does.
+func (a *argument) UnmarshalJSON(b []byte) error {
+	var s string
+	switch {
+	case string(b) == "null":
+	case json.Unmarshal(b, &s) != nil:
+		*a = "(not a string)"
+	default:
+		*a = argument(bounded(s))
+	}
+	return nil
+}
+
+// bounded cuts s to the length of the longest valid name, and says so.
+func bounded(s string) string {
+	if len(s) <= maxName {
+		return s
+	}
+	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(s[:maxName], ""), len(s))
 }
 
 // record writes an entry. Without sync it does not wait for the disk.
 func (a *Audit) record(e auditEntry) error {
-	line, err := json.Marshal(e)
+	line, err := text.JSON(e, "")
 	if err != nil {
 		return err
 	}
-	n, err := a.write(append(line, '\n'))
+	n, err := a.write(line)
 	if err != nil || !a.sync {
 		return err
 	}
@@ -164,16 +211,20 @@ var errAudit = wire.Error{Code: wire.OperationFailed, Text: "the room cannot wri
 
 // audit records what s did. The error is nil unless the log has to be on disk.
 func (s *session) audit(operation string, arguments wire.Content, result string) error {
-	a := s.server.auditLog
+	return s.server.audit(auditEntry{
+		Room: s.room.name, Identity: s.who.Name, TokenID: s.who.ID, Participant: s.id, Remote: s.remote,
+		Operation: bounded(operation), Arguments: subjectOf(arguments), Result: result,
+	})
+}
+
+func (s *Server) audit(e auditEntry) error {
+	a := s.auditLog
 	if a == nil {
 		return nil
 	}
-	e := auditEntry{
-		Time: time.Now().UTC(), Room: s.room.name, Identity: s.who.Name, TokenID: s.who.ID, Participant: s.id,
-		Remote: s.remote, Operation: operation, Arguments: subjectOf(arguments), Result: result,
-	}
+	e.Time = time.Now().UTC()
 	if err := a.record(e); err != nil {
-		s.log.Error("audit log failed", "path", a.path, "error", err)
+		s.log.Error("audit log failed", "room", e.Room, "participant", e.Identity, "path", a.path, "error", err)
 		if a.sync {
 			return errAudit
 		}
@@ -192,18 +243,18 @@ func subjectOf(arguments wire.Content) *subject {
 	var fields struct {
 		subject
 		OAuth *struct {
-			ClientID      string `json:"client_id"`
-			TokenEndpoint string `json:"token_endpoint"`
+			ClientID      argument `json:"client_id"`
+			TokenEndpoint argument `json:"token_endpoint"`
 		} `json:"oauth"`
-		Error *string `json:"error"`
+		Error json.RawMessage `json:"error"`
 	}
-	if object == nil || json.Unmarshal(object, &fields) != nil {
-		return nil
+	// An error is about a field of a wrong type; the others are decoded.
+	_ = json.Unmarshal(object, &fields)
+	if o := fields.OAuth; o != nil {
+		fields.OAuthClientID = cmp.Or(o.ClientID, fields.OAuthClientID)
+		fields.TokenEndpoint = cmp.Or(o.TokenEndpoint, fields.TokenEndpoint)
 	}
-	if fields.OAuth != nil {
-		fields.OAuthClientID, fields.TokenEndpoint = fields.OAuth.ClientID, fields.OAuth.TokenEndpoint
-	}
-	fields.RejectsRequest = fields.Error != nil
+	fields.RejectsRequest = fields.Error != nil && string(fields.Error) != "null"
 	if fields.subject == (subject{}) {
 		return nil
 	}

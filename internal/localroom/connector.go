@@ -14,6 +14,15 @@ import (
 // discovered or registered. Their owner is "", which is not the name of a participant.
 const discoveredType = "application/vnd.roomenv.oauth-client+json"
 
+const (
+	// maxClient bounds a client that the room keeps, in bytes.
+	maxClient = 16 << 10
+	// maxRegistrations bounds the clients that the room keeps for one identity from the
+	// network, whose quota they are not part of. The name of a client is the identity that
+	// it was first needed for.
+	maxRegistrations = 64
+)
+
 // complete reports whether c needs no discovery.
 func complete(c wire.OAuth) bool {
 	return c.ClientID != "" && c.AuthorizationEndpoint != "" && c.TokenEndpoint != ""
@@ -107,7 +116,14 @@ func (s authorizations) discovered(ctx context.Context, caller *session, a wire.
 		if err != nil {
 			return nil, errors.New("client secret is not UTF-8") // err may quote it
 		}
-		return client, s.store.Set(key, discoveredType, "", secret.New(b))
+		if len(b) > maxClient {
+			return nil, refuse(wire.DependencyMissing, "OAuth client: larger than %d KiB", maxClient>>10)
+		}
+		retained := maxRegistrations
+		if caller.quota() == 0 {
+			retained = 0
+		}
+		return client, s.store.setLatest(retained, key, discoveredType, caller.who.Name, secret.New(b))
 	})
 	client, _ = v.(oauthprovider.Client)
 	return client, err

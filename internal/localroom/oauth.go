@@ -82,6 +82,9 @@ func (s authorizations) request(ctx context.Context, caller *session, a wire.Req
 			}, nil)
 		},
 		accept: func(ctx context.Context, code secret.Value) (wire.Content, error) {
+			if err := s.permit(caller.quota(), key, client); err != nil {
+				return nil, err
+			}
 			// A code can be sent only once, so the exchange outlives its callers.
 			t, err := s.providers.Exchange(context.WithoutCancel(ctx), client, oauthprovider.Grant{Code: code, RedirectURI: string(a.RedirectURI), Verifier: verifier})
 			if refused, ok := errors.AsType[*oauthprovider.Error](err); ok && refused.Code == oauthprovider.InvalidClient {
@@ -91,7 +94,7 @@ func (s authorizations) request(ctx context.Context, caller *session, a wire.Req
 			if err != nil {
 				return nil, providerError(fmt.Errorf("exchange authorization code: %w", err))
 			}
-			return tokenContent(s.save(key, name, client, t))
+			return tokenContent(s.save(caller.quota(), key, name, client, t))
 		},
 	}, timeout)
 }

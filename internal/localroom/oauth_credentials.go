@@ -131,15 +131,25 @@ func (s authorizations) load(a RecordKey) (credential, error) {
 	return c, nil
 }
 
-// save stores a credential that was granted to client.
-func (s authorizations) save(key RecordKey, name string, client wire.OAuth, t oauthprovider.Token) (credential, error) {
+// permit fails before a code is sent for tokens that are beyond quota in any case.
+func (s authorizations) permit(quota int64, key RecordKey, client wire.OAuth) error {
+	least, err := credential{Scopes: client.Scopes, OAuth: &client}.encode()
+	if err != nil {
+		return err
+	}
+	return s.store.permit(quota, key, least.Len())
+}
+
+// save stores a credential that was granted to client. A refresh replaces it whatever the
+// quota: the refresh token would be lost otherwise.
+func (s authorizations) save(quota int64, key RecordKey, name string, client wire.OAuth, t oauthprovider.Token) (credential, error) {
 	c := credential{Scopes: client.Scopes, OAuth: &client}
 	c.update(t)
 	value, err := c.encode()
 	if err != nil {
 		return c, err
 	}
-	return c, s.store.Set(key, credentialType, name, value)
+	return c, s.store.setWithin(quota, key, credentialType, name, value)
 }
 
 // fresh returns the credential called key if it is granted to client with its scopes,

@@ -23,3 +23,8 @@ func FailWrites(s *Store) error {
 	}
 	return written.Close()
 }
+
+const MaxRegistrations = maxRegistrations
+
+// SetQuota bounds what identities store from the network, in bytes.
+func SetQuota(s *Server, n int64) { s.quota = n }

@@ -1,6 +1,7 @@
 package localroom_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,7 @@ type provider struct {
 	forms    []url.Values // that the token endpoint was sent
 	metadata []string     // paths that were asked for
 	clients  int          // registered
+	clientID string       // that clients get, before their number
 	issuer   string       // in the metadata, with RFC 9207, unless ""
 }
 
@@ -72,7 +74,7 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case r.URL.Path == "/register":
 		p.clients++
-		answer(201, map[string]any{"client_id": fmt.Sprint("registered-", p.clients)})
+		answer(201, map[string]any{"client_id": fmt.Sprint(cmp.Or(p.clientID, "registered-"), p.clients)})
 		return
 	}
 	form, err := url.ParseQuery(string(body))

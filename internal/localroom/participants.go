@@ -117,11 +117,11 @@ func (r *liveRoom) disable(s *session) {
 
 // setAttributes changes the attributes of s and notifies the others. The name, by which
 // others find s, is that of its token.
-func (r *liveRoom) setAttributes(s *session, changed wire.Attributes) {
+func (r *liveRoom) setAttributes(s *session, changed wire.Attributes) error {
 	delete(changed, wire.ReservedKey)
 	delete(changed, "name")
 	if len(changed) == 0 {
-		return
+		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -131,12 +131,13 @@ func (r *liveRoom) setAttributes(s *session, changed wire.Attributes) {
 	e, err := newMessage(s.id, wire.MessagingEnabled, wire.Participants{Participants: []wire.Participant{info}}, nil)
 	if err != nil || len(e.payload) > maxAttributes {
 		s.log.Warn("attributes ignored: too large", "bytes", len(e.payload), "reason", err)
-		return
+		return refuse(wire.InvalidRequest, "the attributes are too large")
 	}
 	s.attributes, s.size = info.Attributes, len(e.payload)
 	if s.enabled {
 		announce(r.others(s), s, wire.ParticipantAttributes, wire.ChangedAttributes{Attributes: changed})
 	}
+	return nil
 }
 
 // announce posts an event about a participant to those that may list participants.

@@ -1,8 +1,10 @@
 package localroom
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/roomenv/roomenv/secret"
@@ -30,17 +32,42 @@ func (s *session) quota() int64 {
 
 // setWithin is [Store.Set] for an owner that may store quota bytes; 0 for any number.
 func (s *Store) setWithin(quota int64, a RecordKey, typ, name string, value secret.Value) error {
+	return s.set(a, typ, name, value, func(b *batch, info Info) error { return b.permit(quota, info.RecordKey, value.Len()) })
+}
+
+// permit fails where [Store.setWithin] would, for a value of size bytes.
+func (s *Store) permit(quota int64, a RecordKey, size int) error {
+	return s.update(0, func(b *batch) error { return b.permit(quota, a, size) })
+}
+
+func (b *batch) permit(quota int64, a RecordKey, size int) error {
+	if quota == 0 {
+		return nil
+	}
+	used, err := b.used(a)
+	if err != nil {
+		return err
+	}
+	stored, err := b.stored(b.seal.recordKey(a))
+	if after := used + cost(size) - stored; err == nil && after > quota && after > used {
+		err = fmt.Errorf("%w: this identity may store %d MiB", errQuota, quota>>20)
+	}
+	return err
+}
+
+// setLatest is [Store.Set] that retains the latest n secrets of this owner, type and name;
+// 0 retains all.
+func (s *Store) setLatest(n int, a RecordKey, typ, name string, value secret.Value) error {
 	return s.set(a, typ, name, value, func(b *batch, info Info) error {
-		if quota == 0 {
-			return nil
-		}
-		used, err := b.used(info)
-		if err != nil {
-			return err
-		}
-		stored, err := b.stored(b.seal.recordKey(info.RecordKey))
-		if after := used + cost(value.Len()) - stored; err == nil && after > quota && after > used {
-			err = fmt.Errorf("%w: this identity may store %d MiB", errQuota, quota>>20)
+		var others []Info
+		err := s.scan(b, s.seal.ownerPrefix(a.Room, a.Owner), nil, func(i Info) {
+			if i.RecordKey != info.RecordKey && i.Type == typ && i.Name == name {
+				others = append(others, i)
+			}
+		})
+		slices.SortFunc(others, func(a, b Info) int { return cmp.Compare(a.Updated, b.Updated) })
+		for ; err == nil && n > 0 && len(others) >= n; others = others[1:] {
+			err = b.delete(others[0])
 		}
 		return err
 	})
@@ -65,7 +92,7 @@ func (b *batch) stored(key []byte) (n int64, err error) {
 
 // used returns the cost of all secrets of an owner. It counts them once, and remembers
 // the sum until a commit fails.
-func (b *batch) used(of Info) (used int64, err error) {
+func (b *batch) used(of RecordKey) (used int64, err error) {
 	prefix := b.seal.ownerPrefix(of.Room, of.Owner)
 	if used, ok := b.usage[string(prefix)]; ok {
 		return used, nil

@@ -35,8 +35,14 @@ func (s *Server) checkRevoked(t token.Token) error {
 }
 
 // Revoke makes the server reject the token with this ID, and drops the participants
-// that joined with it.
+// that joined with it. It does so even if the audit log cannot be written.
 func (s *Server) Revoke(id string) error {
+	err := s.revoke(id)
+	const operation = "revoke"
+	return errors.Join(err, s.audit(auditEntry{Remote: "local", Operation: operation, TokenID: id, Result: resultOf(operation, nil, err)}))
+}
+
+func (s *Server) revoke(id string) error {
 	if err := s.store.Set(revokedKey(id), revokedType, "", secret.New([]byte(id))); err != nil {
 		return err
 	}

@@ -54,10 +54,13 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func serve(t testing.TB) *testServer {
+func serve(t testing.TB) *testServer { return serveAudited(t, nil) }
+
+func serveAudited(t testing.TB, audit *localroom.Audit) *testServer {
 	s := &testServer{t: t, dir: t.TempDir(), log: &lockedBuffer{}}
 	s.store = openStore(t, s.dir+"/room.db")
 	s.local = localroom.NewServer(localroom.ServerConfig{
+		Audit:  audit,
 		Store:  s.store,
 		Now:    func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) },
 		Key:    func(keyID string) (secret.Value, bool) { return value("other"), keyID == "other" },

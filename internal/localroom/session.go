@@ -1,6 +1,7 @@
 package localroom
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -182,26 +183,33 @@ func (s *session) read(ctx context.Context) error {
 // handle executes one message. Every call gets exactly one response: clients wait for
 // it without a timeout (section 4.3).
 func (s *session) handle(ctx context.Context, m wire.Message) error {
-	switch m.Type {
-	case wire.TypeResponse:
+	if m.Type == wire.TypeResponse {
 		return nil // the server makes no calls
-	case wire.TypeSetAttributes:
+	}
+	a := s.server.auditLog
+	ready := a == nil || !a.sync || a.ready() == nil
+	if m.Type == wire.TypeSetAttributes { // which has no response
+		if !ready {
+			return errAudit
+		}
 		header, _, err := wire.Unpack(m.Payload)
 		if err != nil {
 			return err
 		}
 		var changed wire.Attributes
-		if json.Unmarshal(header, &changed) == nil { // which fails for numbers out of range
-			s.room.setAttributes(s, changed)
+		if err = json.Unmarshal(header, &changed); err != nil {
+			err = refuse(wire.InvalidRequest, "a number is out of range")
+		} else {
+			err = s.room.setAttributes(s, changed)
 		}
-		return nil
+		return s.audit(m.Type, nil, resultOf(m.Type, nil, err))
+	}
+	if !ready {
+		return s.fail(ctx, m.ID, errAudit)
 	}
 	t, arguments, err := s.find(m)
 	if err != nil {
-		return s.fail(ctx, m.ID, err)
-	}
-	if a := s.server.auditLog; a != nil && a.sync && a.ready() != nil {
-		return s.fail(ctx, m.ID, errAudit)
+		return s.refuse(ctx, m.ID, cmp.Or(t.name, m.Type), arguments, err)
 	}
 	if !t.waits {
 		return s.carryOut(ctx, m.ID, t, arguments)
@@ -209,12 +217,12 @@ func (s *session) handle(ctx context.Context, m wire.Message) error {
 	select {
 	case s.waiting <- struct{}{}:
 	default:
-		return s.fail(ctx, m.ID, refuse(wire.InvalidState, "too many pending calls: the limit is %d", maxWaiting))
+		return s.refuse(ctx, m.ID, t.name, arguments, refuse(wire.InvalidState, "too many pending calls: the limit is %d", maxWaiting))
 	}
 	size := int64(len(m.Payload))
 	if !s.account.own.TryAcquire(size) {
 		<-s.waiting
-		return s.fail(ctx, m.ID, errBusy)
+		return s.refuse(ctx, m.ID, t.name, arguments, errBusy)
 	}
 	// It may outlive the session, but not the server.
 	s.server.tasks.Go(func() {
@@ -287,7 +295,7 @@ func contentSize(c wire.Content) int64 {
 	return 0
 }
 
-// find returns the tool that m calls.
+// find returns the tool that m calls. With an error it has at most the name.
 func (s *session) find(m wire.Message) (tool, wire.Content, error) {
 	switch m.Type {
 	case wire.TypeInvokeTool:
@@ -296,6 +304,7 @@ func (s *session) find(m wire.Message) (tool, wire.Content, error) {
 			return tool{}, nil, err
 		}
 		t, err := s.tool(call, arguments)
+		t.name = call.Toolkit + "." + call.Tool
 		return t, arguments, err
 	case wire.TypeRequestChunk:
 		t, err := s.requestChunk(m.Payload)
@@ -314,9 +323,18 @@ func (s *session) find(m wire.Message) (tool, wire.Content, error) {
 		}
 		arguments := wire.Binary{Headers: header, Data: secret.New(trailer)}
 		t, err := s.tool(wire.Invoke{Toolkit: wire.Secrets, Tool: name}, arguments)
+		t.name = m.Type
 		return t, arguments, err
 	}
 	return tool{}, nil, refuse(wire.NotFound, "unknown message type %.80q", m.Type)
+}
+
+// refuse records a call that is not carried out, and responds with err.
+func (s *session) refuse(ctx context.Context, id uint64, operation string, arguments wire.Content, err error) error {
+	if audit := s.audit(operation, arguments, resultOf(operation, nil, err)); audit != nil {
+		err = audit
+	}
+	return s.fail(ctx, id, err)
 }
 
 // fail responds with err to the call with this id. There is no response while the

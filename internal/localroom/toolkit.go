@@ -51,7 +51,6 @@ func (s *session) tool(call wire.Invoke, arguments wire.Content) (tool, error) {
 	if call.OnBehalfOfID != "" && string(call.OnBehalfOfID) != s.id {
 		return tool{}, refuse(wire.PermissionDenied, "on_behalf_of_id is not the caller")
 	}
-	t.name = call.Toolkit + "." + call.Tool
 	if t.stream != nil {
 		return s.opening(call, arguments, t)
 	}

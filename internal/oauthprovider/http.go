@@ -20,7 +20,7 @@ import (
 // Limits of a call.
 const (
 	defaultTimeout = 30 * time.Second // with retries and body
-	maxResponse    = 128 << 10        // bytes; a token has to fit into a message
+	maxResponse    = 64 << 10         // bytes; a token has to fit into a message
 
 	// A provider that restarts refuses connections for a short time.
 	retries  = 2

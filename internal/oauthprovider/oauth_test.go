@@ -162,7 +162,7 @@ func TestFaults(t *testing.T) {
 		"no token":                {answer(200, "application/json", `{"refresh_token":"`+canary+`"}`), "an invalid response", ""},
 		"a wrong type":            {answer(200, "application/json", `{"access_token":["`+canary+`"]}`), "an invalid response", ""},
 		"too much":                {answer(200, "application/json", `{"access_token":"`+strings.Repeat("x", 1<<20)+`"}`), "an invalid response", ""},
-		"more than is read":       {answer(200, "application/json", `{"access_token":"a","padding":"`+strings.Repeat("x", 128<<10)+`"}`), "an invalid response", ""},
+		"more than is read":       {answer(200, "application/json", `{"access_token":"a","padding":"`+strings.Repeat("x", 64<<10)+`"}`), "an invalid response", ""},
 		"unavailable":             {answer(503, "application/json", `{"error":"temporarily_unavailable"}`), "returned temporarily_unavailable", "temporarily_unavailable"},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://127.0.0.1:1/"+canary, http.StatusTemporaryRedirect)

@@ -6,20 +6,20 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// find returns the processes that are meant, with their parents. Those of other users
-// count too: their names can be read.
-func (s Selector) find() map[int]int {
+// find returns the processes that are meant, with their parents.
+func (s Selector) find(group *int) map[int]int {
 	found := make(map[int]int)
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == os.Getpid() || !s.is(pid) {
+		if err != nil || pid == os.Getpid() || !s.is(pid, group) {
 			continue
 		}
 		if parent, ok := parentOf(pid); ok {
@@ -30,8 +30,11 @@ func (s Selector) find() map[int]int {
 }
 
 // is reports whether a process is meant.
-func (s Selector) is(pid int) bool {
+func (s Selector) is(pid int, group *int) bool {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	if !mayRead(dir, group) {
+		return false
+	}
 	if s.name != "" {
 		name, err := os.ReadFile(filepath.Join(dir, "comm"))
 		return err == nil && strings.TrimSuffix(string(name), "\n") == s.name
@@ -39,6 +42,24 @@ func (s Selector) is(pid int) bool {
 	line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 	first, _, _ := bytes.Cut(line, []byte{0})
 	return err == nil && (string(first) == s.cmd || filepath.Base(string(first)) == s.cmd)
+}
+
+// mayRead reports whether a process is of this user or in the group (proc_pid_status(5)).
+// The real IDs count: every user can run a program that takes effective ones from its file.
+func mayRead(dir string, group *int) bool {
+	status, _ := os.ReadFile(filepath.Join(dir, "status"))
+	for line := range strings.Lines(string(status)) {
+		key, value, _ := strings.Cut(line, ":")
+		ids := strings.Fields(value)
+		if (key == "Uid" || key == "Gid") && len(ids) > 0 {
+			ids = ids[:1]
+		}
+		if key == "Uid" && slices.Contains(ids, strconv.Itoa(os.Geteuid())) ||
+			(key == "Gid" || key == "Groups") && group != nil && slices.Contains(ids, strconv.Itoa(*group)) {
+			return true
+		}
+	}
+	return false
 }
 
 // parentOf returns the parent of a process, which runs (proc_pid_stat(5)).
@@ -55,27 +76,27 @@ func parentOf(pid int) (int, bool) {
 // send sends a signal to the processes that are meant, except those whose parent is too:
 // a program with worker processes gets one. A process is looked at again by a descriptor
 // of it (pidfd_open(2)), so that a later one with its PID gets none.
-func (s Selector) send(sig unix.Signal) error {
-	found := s.find()
+func (s Selector) send(sig unix.Signal, group *int) error {
+	found := s.find(group)
 	var errs []error
 	for pid, parent := range found {
 		if _, worker := found[parent]; worker {
 			continue
 		}
-		if err := s.sendTo(pid, sig); err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := s.sendTo(pid, sig, group); err != nil && !errors.Is(err, unix.ESRCH) {
 			errs = append(errs, fmt.Errorf("send %s to process %d: %w", unix.SignalName(sig), pid, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (s Selector) sendTo(pid int, sig unix.Signal) error {
+func (s Selector) sendTo(pid int, sig unix.Signal, group *int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if !s.is(pid) {
+	if !s.is(pid, group) {
 		return nil
 	}
 	return unix.PidfdSendSignal(fd, sig, nil, 0)

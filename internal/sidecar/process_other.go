@@ -7,6 +7,6 @@ import (
 	"syscall"
 )
 
-func (Selector) find() map[int]int { return nil }
+func (Selector) find(*int) map[int]int { return nil }
 
-func (Selector) send(syscall.Signal) error { return errors.ErrUnsupported }
+func (Selector) send(syscall.Signal, *int) error { return errors.ErrUnsupported }

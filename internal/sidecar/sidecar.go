@@ -19,6 +19,10 @@ import (
 type Consumer struct {
 	inject.Consumer
 
+	// Group reads the files too, if it is not nil. A process of another user counts if it
+	// is in that group; others may have any name.
+	Group *int
+
 	// Notify are the processes that get a signal after each change of files, if they are
 	// there. OnError gets why one does not, once.
 	Notify  []Notification
@@ -123,7 +127,7 @@ func (c *Consumer) await(ctx context.Context) bool {
 	for seen, missing := false, 0; ; {
 		there := false
 		for _, s := range c.ExitWith {
-			there = there || len(s.find()) > 0
+			there = there || len(s.find(c.Group)) > 0
 		}
 		period := soon
 		switch {
@@ -154,7 +158,7 @@ func (c *Consumer) Apply(ctx context.Context, rev *runner.Revision, change runne
 		return err
 	}
 	for _, n := range c.Notify {
-		switch err := n.send(n.Signal); {
+		switch err := n.send(n.Signal, c.Group); {
 		case err == nil:
 			c.failed[n.Selector] = false
 		case !c.failed[n.Selector] && c.OnError != nil:

@@ -2,11 +2,14 @@
 package text
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // Printable escapes what does not print in s, such as control sequences of a
@@ -31,6 +34,33 @@ func Printable(s string, limit int) string {
 		b.WriteString("…")
 	}
 	return b.String()
+}
+
+// JSON returns v as JSON and a newline, with indent for each level or, for "", on one
+// line. Names are of other participants: it escapes what does not print, such as control
+// sequences of a terminal and marks that reverse the direction of writing, and nothing
+// for HTML.
+func JSON(v any, indent string) ([]byte, error) {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetIndent("", indent)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return nil, err
+	}
+	var escaped []byte
+	for _, r := range b.String() {
+		switch {
+		case r < 0x7f || strconv.IsPrint(r): // encoding/json escapes the first 32
+			escaped = utf8.AppendRune(escaped, r)
+		case r < 1<<16:
+			escaped = fmt.Appendf(escaped, `\u%04x`, r)
+		default:
+			r1, r2 := utf16.EncodeRune(r)
+			escaped = fmt.Appendf(escaped, `\u%04x\u%04x`, r1, r2)
+		}
+	}
+	return escaped, nil
 }
 
 // Count returns n and its noun: "1 value", "2 values".

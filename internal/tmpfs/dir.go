@@ -30,7 +30,8 @@ import (
 type Dir struct {
 	path  string
 	root  *os.Root
-	self  *os.File // the directory itself, which has the lock
+	self  *os.File // the directory itself, which has the lock of one without a name
+	held  *os.File // the file that has the lock of a named directory
 	base  *os.Root // its parent, if Close removes the directory too
 	owner *syscall.Credential
 	share *Share // nil: the files are for one process, and removed by Close
@@ -44,6 +45,7 @@ type Dir struct {
 const (
 	current  = "current"
 	next     = "next"
+	lockFile = ".lock"
 	revision = "revision-"
 	partial  = "partial-" // a revision that is not complete
 
@@ -126,17 +128,39 @@ var ErrInUse = errors.New("directory is in use by another roomenv process\nhint:
 
 // claim locks the directory, if it has no files of others.
 func (d *Dir) claim() error {
-	if err := lock(d.self); err != nil {
-		return err
-	}
 	names, err := d.self.Readdirnames(-1)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if !ours.MatchString(name) {
+		if name != lockFile && !ours.MatchString(name) {
 			return fmt.Errorf("directory contains %q\nhint: use an empty or a new directory", name)
 		}
+	}
+	return d.hold()
+}
+
+// hold takes the lock of a file that other users cannot open: who reads the directory
+// can open the directory itself, and lock it.
+func (d *Dir) hold() (err error) {
+	if d.held, err = d.root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600); err != nil {
+		return err
+	}
+	info, err := d.held.Stat()
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular() || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()):
+		return fmt.Errorf("%s is not a file of this user\nhint: remove it, or use a new directory", lockFile)
+	}
+	if err := d.held.Chmod(0o600); err != nil {
+		return err
+	}
+	if err := lock(d.held); err != nil {
+		return err
+	}
+	if entry, err := d.root.Lstat(lockFile); err != nil || !os.SameFile(info, entry) {
+		return ErrInUse // its last user removed it since it was opened
 	}
 	return nil
 }
@@ -390,6 +414,9 @@ func (d *Dir) Close() error {
 		return nil
 	}
 	err := d.clear()
+	if d.held != nil {
+		err = errors.Join(err, remove(d.root, lockFile)) // last: then others may start
+	}
 	if d.base != nil {
 		err = errors.Join(err, remove(d.base, filepath.Base(d.path)))
 		_ = d.base.Close()
@@ -403,6 +430,7 @@ func (d *Dir) Close() error {
 // release releases the lock.
 func (d *Dir) release() {
 	_ = d.self.Close()
+	_ = d.held.Close() // may be nil
 	if d.root != nil {
 		_ = d.root.Close()
 	}

@@ -104,7 +104,7 @@ func (d *Dir) adopt() error {
 	var errs []error
 	for _, e := range entries {
 		n := d.number(e.Name())
-		if d.revision > 0 && (e.Name() == current || n > 0 && (n == d.revision || n == d.previous)) {
+		if e.Name() == lockFile || d.revision > 0 && (e.Name() == current || n > 0 && (n == d.revision || n == d.previous)) {
 			continue
 		}
 		errs = append(errs, remove(d.root, e.Name()))

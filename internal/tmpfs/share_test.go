@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/roomenv/roomenv/internal/tmpfs"
 	"github.com/roomenv/roomenv/render"
 )
@@ -190,6 +192,68 @@ func TestGroup(t *testing.T) {
 	}
 	if out, err := run(1000, 3000, nil, "sh", "-c", read, dir); out != "11" || err != nil {
 		t.Errorf("a member reads %q, %v", out, err)
+	}
+}
+
+// A reader cannot take the lock: not of the directory, which it may open, nor of the file
+// that has it, which nobody else may open.
+func TestReaderLocks(t *testing.T) {
+	dir := filepath.Join(memory(t), "files")
+	group := os.Getegid()
+	d := openShared(t, dir, tmpfs.Share{Group: &group}) // as an earlier version would leave it:
+	if err := errors.Join(d.Write(1, pair(1)), d.Close(), os.RemoveAll(filepath.Join(dir, ".lock"))); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.Open(dir)
+	if err == nil {
+		defer reader.Close()
+		err = unix.Flock(int(reader.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err = tmpfs.OpenShared(dir, tmpfs.Share{Group: &group, Remove: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(filepath.Join(dir, ".lock")); err != nil || info.Mode() != 0o600 || d.Revision() != 1 {
+		t.Errorf("revision %d, %v, %v", d.Revision(), info, err)
+	}
+	if _, err := tmpfs.OpenShared(dir, tmpfs.Share{Group: &group}); !errors.Is(err, tmpfs.ErrInUse) {
+		t.Errorf("error %v", err)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
+		t.Errorf("%v is left, %v", left, err)
+	}
+
+	// What is no lock of ours is none.
+	for name, make := range map[string]func(path string) error{
+		"link":      func(path string) error { return os.Symlink("target", path) },
+		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+	} {
+		lock := filepath.Join(dir, ".lock")
+		if err := make(lock); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tmpfs.OpenShared(dir, tmpfs.Share{}); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if err := errors.Join(os.RemoveAll(lock), os.RemoveAll(filepath.Join(dir, "target"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, ".lock"), nil, 0o644), os.Chmod(filepath.Join(dir, ".lock"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	d = openShared(t, dir, tmpfs.Share{})
+	if info, err := os.Lstat(filepath.Join(dir, ".lock")); err != nil || info.Mode() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

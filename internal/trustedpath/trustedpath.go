@@ -37,12 +37,10 @@ func Check(path string) error {
 		}
 		path = dir + "/" + path
 	}
-	// The owner of / can replace everything. In a user namespace that is not 0.
-	root, err := os.Lstat("/")
+	users, err := trusted()
 	if err != nil {
 		return err
 	}
-	users := []uint32{0, uint32(os.Geteuid()), stat(root).Uid}
 
 	// Lexical cleaning would be wrong after a symbolic link.
 	at, rest, links := "/", components(path), 0
@@ -53,7 +51,7 @@ func Check(path string) error {
 		}
 		switch link := info.Mode()&fs.ModeSymlink != 0; {
 		case !slices.Contains(users, stat(info).Uid):
-			return fmt.Errorf("%s belongs to user %d: %w", at, stat(info).Uid, ErrUntrusted)
+			return errOwner(at, info)
 		case link && links == maxLinks:
 			return &fs.PathError{Op: "resolve", Path: path, Err: syscall.ELOOP}
 		case link:
@@ -68,12 +66,45 @@ func Check(path string) error {
 			}
 			continue
 		case writable(info) && (len(rest) == 0 || info.Mode()&fs.ModeSticky == 0 && !mountPoint(at, info)):
-			return fmt.Errorf("%s is writable by other users, with mode %04o: %w", at, info.Mode().Perm(), ErrUntrusted)
+			return errMode(at, info)
 		case len(rest) == 0:
 			return nil
 		}
 		at, rest = filepath.Join(at, rest[0]), rest[1:]
 	}
+}
+
+// CheckFile is [Check] for one file or symbolic link alone, which info is about: not for
+// what it leads to, nor for the directories above it.
+func CheckFile(path string, info fs.FileInfo) error {
+	users, err := trusted()
+	switch {
+	case err != nil:
+		return err
+	case !slices.Contains(users, stat(info).Uid):
+		return errOwner(path, info)
+	case info.Mode()&fs.ModeSymlink == 0 && writable(info):
+		return errMode(path, info)
+	}
+	return nil
+}
+
+// trusted returns the users that may decide. The owner of / can replace everything. In a
+// user namespace that is not 0.
+func trusted() ([]uint32, error) {
+	root, err := os.Lstat("/")
+	if err != nil {
+		return nil, err
+	}
+	return []uint32{0, uint32(os.Geteuid()), stat(root).Uid}, nil
+}
+
+func errOwner(path string, info fs.FileInfo) error {
+	return fmt.Errorf("%s belongs to user %d: %w", path, stat(info).Uid, ErrUntrusted)
+}
+
+func errMode(path string, info fs.FileInfo) error {
+	return fmt.Errorf("%s is writable by other users, with mode %04o: %w", path, info.Mode().Perm(), ErrUntrusted)
 }
 
 func components(path string) []string {
