@@ -322,7 +322,7 @@ func TestPersonIsShown(t *testing.T) {
 		},
 		"c": {"for          https://xn--strpe-p2e.com/keys/\u00fc"},
 		"d": {"for          xn--strpe-p2e.com"},
-		"e": {`for          https://str\u0456pe\u202e.com`},
+		"e": {`for          https://str\u0456pe\u202e.com`, "host         unknown (the request names no URL of a host)"},
 	} {
 		r, _ := inbox.Request(id)
 		for _, line := range want {
@@ -338,6 +338,45 @@ func TestPersonIsShown(t *testing.T) {
 	address, err := inbox.Consent("b")
 	if err != nil || !strings.HasPrefix(address, "https://xn--gthub-n2e.com/l%D1%96gin?audience=%D1%96&client_id=") {
 		t.Errorf("it opens %s, %v", address, err)
+	}
+}
+
+// The URL of a secret request is any text: none of its letters passes for another where a
+// person looks for the host.
+func TestHostIsShown(t *testing.T) {
+	const unknown = "host         unknown (the request names no URL of a host)"
+	for raw, want := range map[string]string{
+		"https://g\u0456thub.com":                 "https://xn--gthub-n2e.com",
+		"https://g\u0456thub\u3002com":            "https://xn--gthub-n2e.com",
+		"https://g\u0456thub\uff61com/x":          "https://xn--gthub-n2e.com/x",
+		"https://g\u0456thub\uff0ecom:1/x":        "https://xn--gthub-n2e.com:1/x",
+		"g\u0456thub\u3002com/x":                  "xn--gthub-n2e.com/x",
+		"https://github.com\u2044g\u0456thub.com": "https://github.xn--comgthub-whh2162e.com",
+		"https://github.com/\u0456":               "https://github.com/\u0456",
+		"https://localhost/\u0456":                "https://localhost/\u0456",
+		"https://github.com/\u202e":               `https://github.com/\u202e`,
+		"the key of g":                            "the key of g",
+
+		"https:\\\\g\u0456thub.com":           `https:\\g\u0456thub.com`,
+		"https:g\u0456thub.com/x":             `https:g\u0456thub.com/x`,
+		"https:/g\u0456thub.com/x":            `https:/g\u0456thub.com/x`,
+		"https:///g\u0456thub.com/x":          `https:///g\u0456thub.com/x`,
+		"https://g\u0456thub.com@x":           `https://g\u0456thub.com@x`,
+		"https://g\u0456thub.com:a@x.example": `https://g\u0456thub.com:a@x.example`,
+		"https://x.example\\@g\u0456thub.com": `https://x.example\@g\u0456thub.com`,
+		" https://g\u0456thub.com":            ` https://g\u0456thub.com`,
+		"g\u0456thub.com//x":                  `g\u0456thub.com//x`,
+		"the key of g\u0456thub.com":          `the key of g\u0456thub.com`,
+		"g\u0456thub \U0001f511":              `g\u0456thub \U0001f511`,
+	} {
+		var inbox approval.Inbox
+		add(t, &inbox, approval.Request{ID: "a", Kind: approval.Secret, URL: raw}, new(fakeRoom))
+		r, _ := inbox.Request("a")
+		inbox.Close()
+		escaped := strings.Contains(want, `\u0456`)
+		if shown := r.Describe(); !strings.Contains(shown, "for          "+want+"\n") || strings.Contains(shown, unknown+"\n") != escaped {
+			t.Errorf("%q is shown as\n%s\nwant %q", raw, shown, want)
+		}
 	}
 }
 

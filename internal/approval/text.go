@@ -13,7 +13,6 @@ import (
 // sanitize escapes non-printing characters in the texts of r, such as control sequences
 // of terminals and marks that reverse the direction of text.
 func sanitize(r *Request) error {
-	r.URL = ASCIIHost(r.URL)
 	fields := []*string{
 		&r.From, &r.StoredFor, &r.URL, &r.Type,
 		&r.AuthorizationEndpoint, &r.TokenEndpoint, &r.ClientID, &r.RedirectURI, &r.Challenge, &r.Issuer,
@@ -38,6 +37,7 @@ func sanitize(r *Request) error {
 		}
 		*f = text.Printable(*f, 0)
 	}
+	r.URL = ASCIIHost(r.URL)
 	return nil
 }
 
@@ -56,11 +56,15 @@ type Detail struct{ Name, Text, Note string }
 // Every host that gets a code or a token is in it.
 func (r Request) Details() []Detail {
 	storedFor := Detail{"stored for", cmp.Or(r.StoredFor, "the requester"), ""}
-	switch {
-	case r.Kind == Secret && r.Type == Git:
-		return []Detail{storedFor}
-	case r.Kind == Secret:
-		return []Detail{{"type", r.Type, ""}, storedFor}
+	if r.Kind == Secret {
+		var details []Detail
+		if hostOf(r.URL) == "" && strings.Contains(strings.ToLower(r.URL), `\u`) {
+			details = append(details, Detail{"host", "unknown", "the request names no URL of a host"})
+		}
+		if r.Type != Git {
+			details = append(details, Detail{"type", r.Type, ""})
+		}
+		return append(details, storedFor)
 	}
 	tokens, redirect := "", "the browser takes the code to this site"
 	if origin(r.TokenEndpoint) != origin(r.AuthorizationEndpoint) {

@@ -57,24 +57,48 @@ func inASCII(u *url.URL) error {
 }
 
 // ASCIIHost returns s with its host in punycode, since letters of different scripts look
-// alike. s may be any text; a URL may be without a scheme.
+// alike. s may be any text; a URL may be without a scheme. Text without a host that can be
+// looked up is escaped, since a person or a program may find one in it.
 func ASCIIHost(s string) string {
 	if isASCII(s) {
 		return s
 	}
+	host := hostOf(s)
+	ascii, err := toASCII(host)
+	if err != nil || host == "" {
+		return escape(s)
+	}
+	return strings.Replace(s, host, ascii, 1)
+}
+
+// hostOf returns the host of s, a URL that may be without a scheme, with its port, or "".
+func hostOf(s string) string {
 	address := s
 	if !strings.Contains(s, "//") {
 		address = "//" + s
 	}
 	u, err := url.Parse(address)
-	if err != nil || isASCII(u.Host) || !strings.Contains(u.Host, ".") {
-		return s
+	if err != nil || u.User != nil || address != s && !strings.ContainsAny(u.Host, dots) {
+		return ""
 	}
-	host, err := toASCII(u.Host)
-	if err != nil {
-		host = strings.Trim(strconv.QuoteToASCII(u.Host), `"`)
+	return u.Host
+}
+
+// dots separate the labels of a host (RFC 3490 section 3.1).
+const dots = ".\u3002\uff0e\uff61"
+
+// escape returns s with its characters that are not ASCII in the form of Go's string
+// literals.
+func escape(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r < utf8.RuneSelf {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
 	}
-	return strings.Replace(s, u.Host, host, 1)
+	return b.String()
 }
 
 // toASCII returns a host, with or without a port, as browsers look it up.

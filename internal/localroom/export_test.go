@@ -225,3 +225,28 @@ func Linger(s *Server, connections int, comes ...time.Duration) time.Duration {
 	s.linger()
 	return time.Since(begin)
 }
+
+// Rejections are those of a server, at a time that stands still.
+type Rejections struct{ rejections rejections }
+
+const MaxRejections = maxRejections
+
+func rejectionOf(requester, approver, about string) *request {
+	who := &session{room: &liveRoom{name: "demo"}}
+	who.who.Name = approver
+	return &request{requestKey: requestKey{wire.ProvideSecret, requester, who, RecordKey{"demo", approver, requester, about}}}
+}
+
+// Reject adds a rejection.
+func (p *Rejections) Reject(requester, approver, about string) {
+	p.rejections.now = func() time.Time { return time.Time{}.AddDate(2000, 0, 0) }
+	p.rejections.add(rejectionOf(requester, approver, about), "no")
+}
+
+// Held reports whether a request would not be sent.
+func (p *Rejections) Held(requester, approver, about string) bool {
+	return p.rejections.check(rejectionOf(requester, approver, about)) != nil
+}
+
+// Len returns for how many pairs of participants there are rejections.
+func (p *Rejections) Len() int { return len(p.rejections.byPair) }

@@ -160,6 +160,9 @@ func (p *pending) provide(ctx context.Context, caller *session, tool, id string,
 		return err
 	}
 	content, err := r.accept(ctx, provided)
+	if err == nil {
+		p.rejections.provided(r)
+	}
 	p.finish(r, content, err)
 	return err
 }

@@ -3,6 +3,7 @@ package localroom_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -94,5 +95,81 @@ func TestAskingAgain(t *testing.T) {
 	mustSet(t, s.store, at("ann", "bot", localroom.RequestedID("u", "t")), "t", "u", "given since")
 	if err := ask(bot, ann, "u"); err != nil {
 		t.Errorf("stored since: %v", err)
+	}
+}
+
+// Nor is an approver who said no to several requests asked something else right away,
+// until a request is answered.
+func TestVariationsOfARequest(t *testing.T) {
+	s := serve(t)
+	var asked atomic.Int32
+	ann := s.dialSecrets("ann", func(ctx context.Context, c *room.Client, r room.SecretRequested) {
+		asked.Add(1)
+		var err error
+		if r.Request.URL == "good" {
+			err = c.Secrets().Provide(ctx, r.ID, secret.New([]byte("v")))
+		} else {
+			err = c.Secrets().Reject(ctx, r.ID, "no")
+		}
+		if err != nil && ctx.Err() == nil { // the asker may be done before
+			t.Errorf("answer: %v", err)
+		}
+	})
+	bot, eve := s.dialSecrets("bot", nil), s.dialSecrets("eve", nil)
+	ask := func(asker *room.Client, url, want string, sent int32) {
+		t.Helper()
+		before := asked.Load()
+		_, err := asker.Secrets().Request(t.Context(), room.SecretRequest{ParticipantID: ann.Session().ParticipantID, URL: url, Type: "t", Timeout: 10 * time.Second})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) || asked.Load()-before != sent {
+			t.Errorf("%q: %v after %d questions, want %q after %d", url, err, asked.Load()-before, want, sent)
+		}
+	}
+	ask(bot, "u", "no (code", 1)
+	ask(bot, "u/", "no (code", 1)
+	ask(bot, "good", "", 1)
+	for _, url := range []string{"u ", "U", "u?"} {
+		ask(bot, url, "no (code", 1)
+	}
+	ask(bot, "u#", "no (ask again in 10s)", 0)
+	ask(eve, "u#", "no (code", 1)
+	s.ahead.Add(int64(10 * time.Second))
+	ask(bot, "u#", "no (code", 1)
+	ask(bot, "u##", "no (ask again in 20s)", 0)
+	// What is stored needs no question.
+	ask(bot, "good", "", 0)
+	s.ahead.Add(int64(2 * time.Hour))
+	for _, url := range []string{"1", "2", "3"} {
+		ask(bot, url, "no (code", 1)
+	}
+}
+
+// However many rejections a participant gets, those of others are remembered, and so is
+// who rejected it.
+func TestManyRejections(t *testing.T) {
+	var p localroom.Rejections
+	p.Reject("eve", "ann", "u")
+	for range 3 {
+		p.Reject("bot", "ann", "u")
+	}
+	for n := range 3 * localroom.MaxRejections {
+		p.Reject("bot", "bob", strconv.Itoa(n))
+	}
+	if !p.Held("eve", "ann", "u") || p.Held("eve", "ann", "v") {
+		t.Error("eve's rejection is forgotten")
+	}
+	if !p.Held("bot", "ann", "v") || !p.Held("bot", "bob", "v") {
+		t.Error("ann is asked again")
+	}
+	for n := range 3 * localroom.MaxRejections {
+		p.Reject("bot", "approver"+strconv.Itoa(n), "u")
+	}
+	if !p.Held("eve", "ann", "u") {
+		t.Error("eve's rejection is forgotten after those of many approvers")
+	}
+	for n := range 3 * localroom.MaxRejections {
+		p.Reject("requester"+strconv.Itoa(n), "ann", "u")
+	}
+	if n := p.Len(); n > localroom.MaxRejections {
+		t.Errorf("%d approvers are remembered", n)
 	}
 }

@@ -36,11 +36,11 @@ func isLoopback(host string) bool {
 // requestParameters are those of an authorization request that decide what is consented
 // to, by whom or where the response goes (RFC 6749 section 4.1.1, RFC 7636 section 4.3,
 // RFC 9396 section 2, RFC 9449 section 10, OpenID Connect Core sections 3.1.2.1, 5.5, 6
-// and 7.2.1).
+// and 7.2.1), and those of single providers that extend the scopes or skip the page.
 var requestParameters = []string{
-	"authorization_details", "claims", "client_id", "client_secret", "code_challenge", "code_challenge_method", "dpop_jkt",
-	"id_token_hint", "nonce", "redirect_uri", "registration", "request", "request_uri", "response_mode", "response_type",
-	"scope", "state",
+	"approval_prompt", "authorization_details", "claims", "client_id", "client_secret", "code_challenge", "code_challenge_method", "dpop_jkt",
+	"id_token_hint", "nonce", "permissions", "redirect_uri", "registration", "request", "request_uri", "response_mode", "response_type",
+	"state",
 }
 
 // plainName matches names that no server takes for others, as some do with "scope[]".
@@ -63,7 +63,7 @@ func AuthorizationEndpoint(raw string) (*url.URL, error) {
 		switch {
 		case !plainName.MatchString(name):
 			return nil, fmt.Errorf("unsupported parameter %.80q in the query: want letters, digits, _ and -", name)
-		case slices.Contains(requestParameters, lower):
+		case slices.Contains(requestParameters, lower), strings.Contains(lower, "scope"):
 			return nil, fmt.Errorf("parameter %q in the query: it is part of the request, not of the endpoint", name)
 		case lower == "prompt" && slices.ContainsFunc(query[name], skipsPerson):
 			return nil, fmt.Errorf("parameter %q in the query: want login, consent or select_account", name)

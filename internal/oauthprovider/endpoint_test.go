@@ -51,6 +51,12 @@ func TestQueryOfAnEndpoint(t *testing.T) {
 		"request_uri=https://evil.example":  `parameter "request_uri"`,
 		"claims=x":                          `parameter "claims"`,
 		"authorization_details=x":           `parameter "authorization_details"`,
+		"user_scope=admin":                  `parameter "user_scope"`,
+		"Optional_Scope=admin":              `parameter "Optional_Scope"`,
+		"include_granted_scopes=true":       `parameter "include_granted_scopes"`,
+		"scopes=repo":                       `parameter "scopes"`,
+		"permissions=8":                     `parameter "permissions"`,
+		"approval_prompt=auto":              `parameter "approval_prompt"`,
 		"a=b;scope=repo":                    "invalid query",
 		"%zz=1":                             "invalid query",
 	} {
