@@ -676,13 +676,13 @@ func TestReconnectDelay(t *testing.T) {
 // A room that takes in a client again, and never gets ready, is left after 30 s.
 func TestNeverReadyAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var again time.Time
+		again := make(chan time.Time, 1)
 		c := dial(t, listenInBubble(t, scripted(t, func(p *peer, n int) {
 			switch n {
 			case 0:
 				p.ready()
 			case 1:
-				again = time.Now()
+				again <- time.Now()
 				p.hold()
 			default:
 				p.ready()
@@ -690,7 +690,7 @@ func TestNeverReadyAgain(t *testing.T) {
 			}
 		})))
 		v, err := get(t.Context(), c, "k")
-		if d := time.Since(again); err != nil || v != "k" || d < 30*time.Second || d > 32*time.Second {
+		if d := time.Since(<-again); err != nil || v != "k" || d < 30*time.Second || d > 32*time.Second {
 			t.Errorf("%q after %v, error %v", v, d, err)
 		}
 		_ = c.Close()
