@@ -33,13 +33,13 @@ func newEvent(typ string, header any, trailer []byte) (event, error) {
 
 // An outbox has the events of a participant until they are sent.
 type outbox struct {
-	account *account
-	mu      sync.Mutex
-	closed  bool
-	queue   []event
-	bytes   int           // of the queue and of what is being sent
-	held    int64         // bytes taken from the account
-	filled  chan struct{} // one slot
+	allowance *allowance
+	mu        sync.Mutex
+	closed    bool
+	queue     []event
+	bytes     int           // of the queue and of what is being sent
+	held      int64         // bytes taken from the allowance
+	filled    chan struct{} // one slot
 }
 
 // post queues e without blocking, so that a participant that does not read delays no
@@ -58,13 +58,13 @@ func (s *session) post(e event) bool {
 	return true
 }
 
-// hold takes as much from the account, or gives back, as bytes are more than freeBytes.
+// hold takes as much from the allowance, or gives back, as bytes are more than freeBytes.
 func (o *outbox) hold(bytes int) bool {
 	more := int64(max(0, bytes-freeBytes)) - o.held
-	if more > 0 && !o.account.own.TryAcquire(more) {
+	if more > 0 && !o.allowance.own.TryAcquire(more) {
 		return false
 	} else if more < 0 {
-		o.account.own.Release(-more)
+		o.allowance.own.Release(-more)
 	}
 	o.held += more
 	return true

@@ -17,7 +17,7 @@ const messageTimeout = time.Minute
 const maxRetained = 4 << 10
 
 // incoming is the message that a peer is sending. It takes the bytes that are more than
-// freeBytes from the account of the peer, before it allocates them.
+// freeBytes from the allowance of the peer, before it allocates them.
 type incoming struct {
 	*session
 	packets wire.Assembler
@@ -35,7 +35,7 @@ func (in *incoming) add(ctx context.Context, r io.Reader) (m wire.Message, compl
 			in.drop()
 		})
 	}
-	if err := in.account.packets.Wait(ctx); err != nil {
+	if err := in.allowance.packets.Wait(ctx); err != nil {
 		return m, false, err
 	}
 	in.frame.Reset()
@@ -76,7 +76,7 @@ func (in *incoming) hold(ctx context.Context, n int64) error {
 		n = wire.DefaultMaxMessage
 	}
 	in.release()
-	if err := in.account.acquire(ctx, n); err != nil {
+	if err := in.allowance.acquire(ctx, n); err != nil {
 		return err
 	}
 	in.held = n
@@ -86,7 +86,7 @@ func (in *incoming) hold(ctx context.Context, n int64) error {
 // release gives back the bytes of the message.
 func (in *incoming) release() {
 	if in.held > 0 {
-		in.account.release(in.held)
+		in.allowance.release(in.held)
 		in.held = 0
 	}
 }

@@ -45,21 +45,21 @@ const (
 
 var errFull = errors.New("too many connections, try again later")
 
-// A pool has the accounts of the identities that share limits.
+// A pool has the allowances of the identities that share limits.
 type pool struct {
 	connections, max, maxEach int
 	latest                    time.Time // when the latest connection came
 	bytes                     *semaphore.Weighted
 	bytesEach                 int64
 	unpaced                   bool
-	accounts                  map[string]*account
+	allowances                map[string]*allowance
 }
 
 func newPool(connections int) *pool {
 	return &pool{
 		max: connections, maxEach: max(1, connections/identityShare),
 		bytes: semaphore.NewWeighted(maxBytes), bytesEach: maxBytes / identityShare,
-		accounts: map[string]*account{},
+		allowances: map[string]*allowance{},
 	}
 }
 
@@ -68,15 +68,15 @@ func newLocalPool() *pool {
 	return &pool{
 		max: maxLocalConnections, maxEach: maxLocalConnections,
 		bytes: semaphore.NewWeighted(maxBytes), bytesEach: maxBytes,
-		unpaced: true, accounts: map[string]*account{},
+		unpaced: true, allowances: map[string]*allowance{},
 	}
 }
 
 // enter counts a connection of an identity. The caller holds Server.mu.
-func (p *pool) enter(identity string) (*account, error) {
-	a := p.accounts[identity]
+func (p *pool) enter(identity string) (*allowance, error) {
+	a := p.allowances[identity]
 	if a == nil {
-		a = &account{identity: identity, pool: p, own: semaphore.NewWeighted(p.bytesEach)}
+		a = &allowance{identity: identity, pool: p, own: semaphore.NewWeighted(p.bytesEach)}
 		a.packets, a.pings = rate.NewLimiter(packetRate, packetBurst), rate.NewLimiter(pingRate, pingBurst)
 		if p.unpaced {
 			a.packets, a.pings = rate.NewLimiter(rate.Inf, 0), rate.NewLimiter(rate.Inf, 0)
@@ -85,15 +85,15 @@ func (p *pool) enter(identity string) (*account, error) {
 	if p.connections >= p.max || a.connections >= p.maxEach {
 		return nil, errFull
 	}
-	p.accounts[identity] = a
+	p.allowances[identity] = a
 	p.connections++
 	p.latest = time.Now()
 	a.connections++
 	return a, nil
 }
 
-// An account has what the connections of one identity use.
-type account struct {
+// An allowance has what the connections of one identity use.
+type allowance struct {
 	identity string
 	pool     *pool
 
@@ -103,15 +103,15 @@ type account struct {
 }
 
 // leave is the inverse of pool.enter. The caller holds Server.mu.
-func (a *account) leave() {
+func (a *allowance) leave() {
 	a.pool.connections--
 	if a.connections--; a.connections == 0 {
-		delete(a.pool.accounts, a.identity)
+		delete(a.pool.allowances, a.identity)
 	}
 }
 
 // acquire waits until n more bytes may be held.
-func (a *account) acquire(ctx context.Context, n int64) error {
+func (a *allowance) acquire(ctx context.Context, n int64) error {
 	if err := a.own.Acquire(ctx, n); err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (a *account) acquire(ctx context.Context, n int64) error {
 }
 
 // try is acquire without waiting.
-func (a *account) try(n int64) bool {
+func (a *allowance) try(n int64) bool {
 	if !a.own.TryAcquire(n) {
 		return false
 	}
@@ -134,7 +134,7 @@ func (a *account) try(n int64) bool {
 	return true
 }
 
-func (a *account) release(n int64) {
+func (a *allowance) release(n int64) {
 	a.pool.bytes.Release(n)
 	a.own.Release(n)
 }

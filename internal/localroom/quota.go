@@ -24,7 +24,7 @@ const maxUsage = 1024
 
 // quota bounds what s may store.
 func (s *session) quota() int64 {
-	if s.account.pool == s.server.local {
+	if s.allowance.pool == s.server.local {
 		return 0
 	}
 	return s.server.quota

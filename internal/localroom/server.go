@@ -183,18 +183,18 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 		http.Error(w, "the token is not valid for this room", http.StatusForbidden)
 		return
 	}
-	live, account, err := s.enter(room, who.Name, p)
+	live, allowance, err := s.enter(room, who.Name, p)
 	if errors.Is(err, errClosing) {
 		// Clients reconnect after a dropped connection.
 		panic(http.ErrAbortHandler)
 	}
-	defer s.leave(live, account)
+	defer s.leave(live, allowance)
 
 	hijacked := &hijacker{ResponseWriter: w}
 	conn, acceptErr := websocket.Accept(hijacked, r, &websocket.AcceptOptions{
 		Subprotocols: protocol,
 		OnPingReceived: func(context.Context, []byte) bool { // whose context has a timeout
-			return account.pings.Wait(s.running) == nil
+			return allowance.pings.Wait(s.running) == nil
 		},
 		// Peers authenticate with a token and never with a cookie, so that pages of
 		// any origin may connect.
@@ -211,7 +211,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p *pool) {
 		_ = conn.Close(websocket.StatusTryAgainLater, err.Error())
 		return
 	}
-	joined := newSession(s, live, account, who, conn)
+	joined := newSession(s, live, allowance, who, conn)
 	joined.remote = r.RemoteAddr
 	if p == s.local {
 		joined.remote = "local"
@@ -270,7 +270,7 @@ func roomURL(r *http.Request, room string) string {
 var errClosing = errors.New("server is closing")
 
 // enter counts a connection. Unless the error is errClosing, leave has to follow.
-func (s *Server) enter(room, identity string, p *pool) (*liveRoom, *account, error) {
+func (s *Server) enter(room, identity string, p *pool) (*liveRoom, *allowance, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -291,7 +291,7 @@ func (s *Server) enter(room, identity string, p *pool) (*liveRoom, *account, err
 }
 
 // leave takes the results of enter.
-func (s *Server) leave(r *liveRoom, a *account) {
+func (s *Server) leave(r *liveRoom, a *allowance) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.tasks.Done()

@@ -27,15 +27,15 @@ import (
 // for another peer: tools that do run in other goroutines, and events to others are
 // queued.
 type session struct {
-	server  *Server
-	room    *liveRoom
-	account *account
-	who     token.Token
-	id      string // participant id
-	remote  string // address
-	conn    *websocket.Conn
-	log     *slog.Logger
-	drop    context.CancelFunc // closes the connection without a close frame
+	server    *Server
+	room      *liveRoom
+	allowance *allowance
+	who       token.Token
+	id        string // participant id
+	remote    string // address
+	conn      *websocket.Conn
+	log       *slog.Logger
+	drop      context.CancelFunc // closes the connection without a close frame
 
 	waiting chan struct{} // a slot for each call of a tool that waits for others
 	outbox  outbox
@@ -57,13 +57,13 @@ type presence struct {
 // maxWaiting bounds the calls of a connection that wait for others.
 const maxWaiting = 256
 
-func newSession(server *Server, room *liveRoom, account *account, who token.Token, conn *websocket.Conn) *session {
+func newSession(server *Server, room *liveRoom, allowance *allowance, who token.Token, conn *websocket.Conn) *session {
 	id := uuid.NewString()
 	return &session{
-		server: server, room: room, account: account, who: who, id: id, conn: conn,
+		server: server, room: room, allowance: allowance, who: who, id: id, conn: conn,
 		log:     server.log.With("room", room.name, "participant", who.Name, "participant_id", id),
 		waiting: make(chan struct{}, maxWaiting),
-		outbox:  outbox{account: account, filled: make(chan struct{}, 1)},
+		outbox:  outbox{allowance: allowance, filled: make(chan struct{}, 1)},
 		streams: streams{},
 
 		presence: presence{attributes: wire.Attributes{"name": who.Name}, size: 200 + len(who.Name)},
@@ -220,14 +220,14 @@ func (s *session) handle(ctx context.Context, m wire.Message) error {
 		return s.refuse(ctx, m.ID, t.name, arguments, refuse(wire.InvalidState, "too many pending calls: the limit is %d", maxWaiting))
 	}
 	size := int64(len(m.Payload))
-	if !s.account.own.TryAcquire(size) {
+	if !s.allowance.own.TryAcquire(size) {
 		<-s.waiting
 		return s.refuse(ctx, m.ID, t.name, arguments, errBusy)
 	}
 	// It may outlive the session, but not the server.
 	s.server.tasks.Go(func() {
 		defer func() {
-			s.account.own.Release(size)
+			s.allowance.own.Release(size)
 			<-s.waiting
 		}()
 		if s.carryOut(ctx, m.ID, t, arguments) != nil {
@@ -251,7 +251,7 @@ func (s *session) carryOut(ctx context.Context, id uint64, t tool, arguments wir
 	var held int64
 	defer func() {
 		if held > 0 {
-			s.account.release(held)
+			s.allowance.release(held)
 		}
 	}()
 	for {
@@ -267,17 +267,17 @@ func (s *session) carryOut(ctx context.Context, id uint64, t tool, arguments wir
 			return s.respond(ctx, id, c, t.post)
 		}
 		if held > 0 { // it is larger than the first time
-			s.account.release(held)
+			s.allowance.release(held)
 			held = 0
 		}
 		switch {
-		case s.account.try(size):
+		case s.allowance.try(size):
 			held = size
 			return s.respond(ctx, id, c, t.post)
 		case !t.reads:
 			return s.fail(ctx, id, errBusy)
 		}
-		if err := s.account.acquire(ctx, size); err != nil {
+		if err := s.allowance.acquire(ctx, size); err != nil {
 			return err
 		}
 		held = size
