@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
+	"net/http"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -109,6 +112,17 @@ func isNotListening(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN)
 }
 
+// nameLeader adds the PID of the leader to an error that wraps [ErrLocked].
+func (r *Room) nameLeader(err error) error {
+	if errors.Is(err, ErrLocked) {
+		if pid := r.leaderPID(); pid != 0 {
+			return fmt.Errorf("%w: pid %d", err, pid)
+		}
+	}
+	return err
+}
+
+// leaderPID returns 0 if it is not known.
 func (r *Room) leaderPID() int {
 	conn, err := net.Dial("unix", r.path(socketFile))
 	if err != nil {
@@ -117,4 +131,35 @@ func (r *Room) leaderPID() int {
 	defer conn.Close()
 	pid, _ := peercred.Check(conn.(*net.UnixConn))
 	return pid
+}
+
+// ask sends a request to the leader, which may be this process, and again if the leader
+// exits before it responds. An error has what the leader says.
+func (r *Room) ask(ctx context.Context, method, path, body string) (*http.Response, error) {
+	transport := &http.Transport{DialContext: r.DialContext, DisableKeepAlives: true}
+	waiting, cancel := context.WithTimeout(ctx, FailoverTimeout)
+	defer cancel()
+	backoff := retry.Backoff{Min: failoverMin, Max: failoverMax}
+	for {
+		request, err := http.NewRequestWithContext(ctx, method, "http://local"+path, strings.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		response, err := transport.RoundTrip(request)
+		switch {
+		case err == nil && response.StatusCode == http.StatusOK:
+			return response, nil
+		case err == nil:
+			said, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+			_ = response.Body.Close()
+			return nil, errors.New(strings.TrimSpace(string(said)))
+		case !hasExited(err) || backoff.Wait(waiting) != nil:
+			return nil, err
+		}
+	}
+}
+
+// hasExited reports whether err is that of a process which exits during a request.
+func hasExited(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
 }

@@ -167,19 +167,11 @@ func (r *Room) copy(ctx context.Context, f *os.File) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://local"+snapshotPath, nil)
-	if err != nil {
-		return Report{}, err
-	}
-	response, err := (&http.Transport{DialContext: r.DialContext, DisableKeepAlives: true}).RoundTrip(request)
+	response, err := r.ask(ctx, http.MethodGet, snapshotPath, "")
 	if err != nil {
 		return Report{}, err
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(response.Body, 1024))
-		return Report{}, fmt.Errorf("the process that serves the room answered %s: %s", response.Status, text)
-	}
 	if _, err := io.Copy(f, response.Body); err != nil {
 		return Report{}, err
 	}
@@ -219,16 +211,6 @@ func (r *Room) Backup(ctx context.Context, path string, replace bool) (report Re
 // exclusively runs do while this process has the lock of the store at path, which no
 // symbolic link leads to. The file may be damaged.
 func (r *Room) exclusively(do func(path string, f *os.File, seal *sealer) error) error {
-	err := r.withLock(do)
-	if errors.Is(err, ErrLocked) {
-		if pid := r.leaderPID(); pid != 0 {
-			return fmt.Errorf("%w: pid %d", err, pid)
-		}
-	}
-	return err
-}
-
-func (r *Room) withLock(do func(path string, f *os.File, seal *sealer) error) error {
 	key, err := r.currentKey()
 	if err != nil {
 		return err
@@ -243,7 +225,7 @@ func (r *Room) withLock(do func(path string, f *os.File, seal *sealer) error) er
 	}
 	f, err := openLocked(path)
 	if err != nil {
-		return fmt.Errorf("open store %s: %w", path, err)
+		return fmt.Errorf("open store %s: %w", path, r.nameLeader(err))
 	}
 	defer func() { _, _ = unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close() }()
 	return do(path, f, seal)

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
-	"github.com/roomenv/roomenv/internal/retry"
 	"github.com/roomenv/roomenv/room/token"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -86,30 +84,11 @@ func (r *Room) Revoke(ctx context.Context, id string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, FailoverTimeout)
 	defer cancel()
-	client := http.Client{Transport: &http.Transport{DialContext: r.DialContext, DisableKeepAlives: true}}
-	backoff := retry.Backoff{Min: failoverMin, Max: failoverMax}
-	for {
-		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://local"+revokePath, strings.NewReader(id))
-		if err != nil {
-			return err
-		}
-		response, err := client.Do(request)
-		if err == nil {
-			text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
-			_ = response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				return nil
-			}
-			return fmt.Errorf("revoke token: %s", strings.TrimSpace(string(text)))
-		}
-		// The leader may have exited.
-		if stopped, ok := errors.AsType[*StoppedError](err); ok {
-			return stopped
-		}
-		if backoff.Wait(ctx) != nil {
-			return fmt.Errorf("revoke token: %w", err)
-		}
+	response, err := r.ask(ctx, http.MethodPost, revokePath, id)
+	if err != nil {
+		return fmt.Errorf("revoke token: %w", err)
 	}
+	return response.Body.Close()
 }
 
 // Verify returns the token in a JWT that the room accepts, unless it is revoked.

@@ -126,13 +126,7 @@ func (r *Room) path(file string) string { return filepath.Join(r.dir, file) }
 // process is.
 func (r *Room) Acquire() error {
 	_, err := r.tryAcquire()
-	if !errors.Is(err, ErrLocked) {
-		return err
-	}
-	if pid := r.leaderPID(); pid != 0 {
-		return fmt.Errorf("%w: pid %d", err, pid)
-	}
-	return err
+	return r.nameLeader(err)
 }
 
 // tryAcquire reports whether this process became the leader, which it may be already.
