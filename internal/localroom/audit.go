@@ -18,8 +18,8 @@ import (
 )
 
 // An Audit is a file with a JSON object in a line for each join and each call of a
-// participant, and for each revocation. It never has a value. When the file is renamed or removed, as logrotate
-// does, the next entry is in a new one.
+// participant, and for each revocation. It never has a value. When the file is renamed or
+// removed, as logrotate does, the next entry is in a new one.
 type Audit struct {
 	path string
 	sync bool

@@ -11,8 +11,6 @@ import (
 	"io/fs"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/roomenv/roomenv/internal/trustedpath"
 	"github.com/roomenv/roomenv/secret"
 )
@@ -81,7 +79,7 @@ func (r *Room) adoptKey() error {
 
 // hasKey reports whether the store at path is encrypted with key.
 func hasKey(path string, key secret.Value) bool {
-	f, err := os.Open(path)
+	f, err := openReadOnly(path)
 	if err != nil {
 		return false
 	}
@@ -100,7 +98,7 @@ func hasKey(path string, key secret.Value) bool {
 
 // readKey reads the key file, which other users must not be able to read or replace.
 func readKey(path string) (secret.Value, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := openReadOnly(path)
 	if err != nil {
 		return secret.Value{}, err
 	}

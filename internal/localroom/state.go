@@ -65,7 +65,7 @@ func (s *Store) remember() {
 
 // unchanged reports whether the file has the state that a process remembered.
 func (s *Store) unchanged() bool {
-	f, err := os.OpenFile(s.path+stateSuffix, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	f, err := openReadOnly(s.path + stateSuffix)
 	if err != nil {
 		return false
 	}

@@ -96,12 +96,12 @@ func OpenStore(path string, key secret.Value) (*Store, error) {
 func (s *Store) load() (err error) {
 	if s.file, err = openLocked(s.path); errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission) {
 		s.readOnly = true
-		s.file, err = os.OpenFile(s.path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		s.file, err = openReadOnly(s.path)
+	}
+	if err == nil {
+		err = checkRegular(s.file)
 	}
 	if err != nil {
-		return err
-	}
-	if err := checkRegular(s.file); err != nil {
 		return err
 	}
 	snap, torn, err := newest(s.file)
@@ -149,6 +149,11 @@ func (s *Store) load() (err error) {
 			return errors.Join(tx.Bucket(bucketStore).Put(keyCheck, s.seal.checkRecord()), s.seal.writeTotals(tx, found))
 		})
 	})
+}
+
+// openReadOnly opens the file at path, and does not wait if that is a FIFO.
+func openReadOnly(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 }
 
 // openLocked opens the file at path and locks it, whatever it has in it. The file that

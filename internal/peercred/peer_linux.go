@@ -11,7 +11,7 @@ import (
 )
 
 // Check fails unless the peer of a Unix socket is a process of the same user, of root or
-// of one of the others. It returns the process id of the peer, or 0 if that is not in this PID
+// of one of the others. It returns the PID of the peer, or 0 if that is not in this PID
 // namespace. The peer of a client is the process that listens (unix(7), SO_PEERCRED).
 func Check(conn *net.UnixConn, others ...uint32) (pid int, err error) {
 	raw, err := conn.SyscallConn()

@@ -62,9 +62,8 @@ var ours = regexp.MustCompile(`^(current|next|revision-[0-9]+|partial-[A-Z2-7]+|
 //
 // A directory must be on a tmpfs or ramfs, belong to the user and be closed to all
 // other users, who must not be able to replace it (package trustedpath), and path must
-// contain nothing else. Open removes what killed processes
-// have left: the kernel releases their locks. If another process has path open, the
-// error is [ErrInUse].
+// contain nothing else. Open removes what killed processes have left: the kernel
+// releases their locks. If another process has path open, the error is [ErrInUse].
 //
 // The files belong to owner, the user of the command; nil is the current user. Only
 // root can choose another user. That user can search the directories above a revision.

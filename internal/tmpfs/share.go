@@ -20,9 +20,9 @@ import (
 // A Share has other processes read the files, which outlive the process that writes
 // them.
 type Share struct {
-	// Group may read the files, beside this user; nil is for this user alone. The directories then
-	// have mode 0750, and files the group's permissions that the owner has, except to
-	// write. Other users have no access, whatever the mode of a file.
+	// Group may read the files, beside this user; nil is for this user alone. With a
+	// group, directories have mode 0750, and files the permissions of the owner for the
+	// group too, except to write. Other users have no access, whatever the mode of a file.
 	Group *int
 	// Remove has Close remove the files.
 	Remove bool
