@@ -1,15 +1,13 @@
 package inject
 
 import (
-	"bytes"
 	"errors"
-	"os"
-	"path/filepath"
-	"strconv"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/procstat"
 )
 
 const (
@@ -78,18 +76,11 @@ func groupAlive(group int) bool {
 }
 
 func runs(group int) bool {
-	files, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil || len(files) == 0 {
-		return true
-	}
-	for _, file := range files {
-		// PID (COMMAND) STATE PARENT GROUP …, where a command may be any text
-		// (proc_pid_stat(5)).
-		stat, _ := os.ReadFile(file)
-		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-		if len(fields) > 2 && string(fields[2]) == strconv.Itoa(group) && fields[0][0] != 'Z' && fields[0][0] != 'X' {
+	pids := procstat.Processes()
+	for _, pid := range pids {
+		if s, ok := procstat.Read(pid); ok && s.Group == group && s.State != 'Z' && s.State != 'X' {
 			return true
 		}
 	}
-	return false
+	return len(pids) == 0
 }

@@ -1,13 +1,14 @@
 package peercred
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/procstat"
 )
 
 // Check fails unless the peer of a Unix socket is a process of the same user, of root or
@@ -33,10 +34,8 @@ func Check(conn *net.UnixConn, others ...uint32) (pid int, err error) {
 	return int(peer.Pid), nil
 }
 
-// Stopped reports whether the process pid is stopped by a signal or a debugger
-// (proc_pid_stat(5)).
+// Stopped reports whether the process pid is stopped by a signal or a debugger.
 func Stopped(pid int) bool {
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, state, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
-	return bytes.HasPrefix(state, []byte("T")) || bytes.HasPrefix(state, []byte("t"))
+	stat, ok := procstat.Read(pid)
+	return ok && (stat.State == 'T' || stat.State == 't')
 }

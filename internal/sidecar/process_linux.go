@@ -11,19 +11,19 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roomenv/roomenv/internal/procstat"
 )
 
 // find returns the processes that are meant, with their parents.
 func (s Selector) find(group *int) map[int]int {
 	found := make(map[int]int)
-	entries, _ := os.ReadDir("/proc")
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == os.Getpid() || !s.is(pid, group) {
+	for _, pid := range procstat.Processes() {
+		if pid == os.Getpid() || !s.is(pid, group) {
 			continue
 		}
-		if parent, ok := parentOf(pid); ok {
-			found[pid] = parent
+		if stat, ok := procstat.Read(pid); ok && stat.State != 'Z' {
+			found[pid] = stat.Parent
 		}
 	}
 	return found
@@ -60,17 +60,6 @@ func mayRead(dir string, group *int) bool {
 		}
 	}
 	return false
-}
-
-// parentOf returns the parent of a process, which runs (proc_pid_stat(5)).
-func parentOf(pid int) (int, bool) {
-	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // the name may hold anything
-	if err != nil || len(fields) < 2 || fields[0] == "Z" {
-		return 0, false
-	}
-	parent, err := strconv.Atoi(fields[1])
-	return parent, err == nil
 }
 
 // send sends a signal to the processes that are meant, except those whose parent is too:
